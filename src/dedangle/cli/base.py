@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What all verbs share: options, output, errors in one line, exit codes."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from cliff.lister import Lister
+
+from dedangle.cli import console
+from dedangle.cli.signals import Signals, StoppedError
+from dedangle.cli.wiring import UnreachableError, UsageError, Wiring, wire
+from dedangle.report import exit_codes
+from dedangle.report.account import Account
+from dedangle.state.lock import AnotherRunError
+
+_SHORT = ("code", "disposition", "server_id", "volume_id", "attachment_id")
+
+
+class Verb(Lister):
+    """A verb whose result is a list of findings; subclasses fill the account in `work`."""
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser: argparse.ArgumentParser = super().get_parser(prog_name)
+        parser.add_argument("--all", action="store_true", help="list in-flight, foreign and legacy pairs too")
+        parser.add_argument("--report", metavar="FILE.json", type=Path, help="write the whole run to FILE.json")
+        parser.add_argument(
+            "--detailed-exit-code",
+            action="store_true",
+            help="end with 3 where something dangling is left, with 4 where all of it was removed",
+        )
+        console.add_config_options(parser)
+        return parser
+
+    def work(self, args: argparse.Namespace, wiring: Wiring, account: Account) -> None:
+        """Do what the verb does, and enter it in the account as it becomes known."""
+        raise NotImplementedError
+
+    def run(self, args: argparse.Namespace) -> int:
+        """Run the verb and return its exit code; no traceback reaches the operator."""
+        signals = Signals()
+        try:
+            with signals.installed():
+                return self._run(args, signals)
+        except StoppedError as stopped:
+            console.complain("Stopped by a signal at a safe boundary; run again to go on.")
+            return stopped.exit_code
+        except UsageError as error:
+            return _end(error, exit_codes.USAGE)
+        except AnotherRunError as error:
+            return _end(error, exit_codes.LOCKED)
+        except UnreachableError as error:
+            return _end(error, exit_codes.INCOMPLETE)
+        except Exception as error:
+            if self.app.options.debug:
+                raise
+            console.complain(
+                f"Unexpected {type(error).__name__}: {' '.join(str(error).split())}. The journal says how far the run "
+                "got; --debug shows where it happened."
+            )
+            return exit_codes.UNEXPECTED
+
+    def _run(self, args: argparse.Namespace, signals: Signals) -> int:
+        if args.report and args.report.suffix != ".json":
+            raise UsageError(f"--report {args.report} is of no known kind. Name a file that ends in .json.")
+        started = time.monotonic()
+        wiring = wire(self.app.config_args, signals)
+        account = Account(run_id=wiring.run_id)
+        stopped: StoppedError | None = None
+        try:
+            self.work(args, wiring, account)
+        except StoppedError as error:
+            stopped = error
+            account.miss(["what was left when a signal stopped the run"])
+        self._show(args, account)
+        for each in account.not_checked:
+            console.complain(f"Not checked: {each}")
+        if account.refusal:
+            console.complain(f"Nothing was removed: {account.refusal}")
+        console.complain(_summary(account, time.monotonic() - started))
+        if stopped:
+            raise stopped
+        return exit_codes.exit_code(account, detailed=args.detailed_exit_code)
+
+    def _show(self, args: argparse.Namespace, account: Account) -> None:
+        from dedangle.report import document
+
+        listed = [document.row(account, each) for each in account.listed(args.all)]
+        columns = document.COLUMNS
+        if args.formatter == "table":
+            columns = (*_SHORT, *(("outcome",) if account.outcomes else ()))
+        if args.columns:
+            columns = document.COLUMNS
+        self.formatter = self._formatter_plugins[args.formatter].obj
+        if listed or args.formatter != "table":
+            self.produce_output(args, columns, ([row[name] for name in columns] for row in listed))
+        if args.formatter == "table":
+            _explain(listed)
+        if args.report:
+            try:
+                args.report.write_text(document.document(account, everything=args.all))
+            except OSError as error:
+                raise UsageError(f"--report {args.report} cannot be written: {error.strerror}.") from error
+
+    def take_action(self, parsed_args: argparse.Namespace) -> Any:
+        raise NotImplementedError("Verb.run takes its place")
+
+
+def _explain(rows: Iterable[dict[str, Any]]) -> None:
+    for row in rows:
+        outcome = f" [{row['outcome']}{': ' + row['outcome_detail'] if row['outcome_detail'] else ''}]"
+        sys.stdout.write(f"- {row['reason']}{outcome if row['outcome'] else ''}\n")
+
+
+def _summary(account: Account, seconds: float) -> str:
+    counts = ", ".join(f"{count} {what}" for what, count in account.counts().items() if count)
+    return f"Run {account.run_id}, {seconds:.1f} s: {counts or 'nothing found, nothing there'}."
+
+
+def _end(error: Exception, code: int) -> int:
+    console.complain(str(error))
+    return code

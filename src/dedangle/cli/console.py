@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The operator's terminal: complaints, progress and questions on stderr, and the options that every verb takes."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+
+def complain(line: str) -> None:
+    """Say one line on stderr, in place of a progress line that may stand there."""
+    sys.stderr.write(f"{_erase()}{line}\n")
+    sys.stderr.flush()
+
+
+def progress(what: str, done: int = 0, total: int = 0) -> None:
+    """Show how far the run is: one changing line on a terminal, one line for each step elsewhere."""
+    if sys.stderr.isatty():
+        sys.stderr.write(f"{_erase()}{what}{f' {done}/{total}' if total else ''} ...")
+        sys.stderr.flush()
+    elif done <= 1:
+        complain(f"{what}{f' ({total})' if total else ''} ...")
+
+
+def confirm(question: str) -> bool:
+    """Ask on a terminal; a script, which cannot answer, has answered with --execute."""
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        return True
+    sys.stderr.write(f"{_erase()}{question} [y/N] ")
+    sys.stderr.flush()
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
+
+
+def add_config_options(parser: argparse.ArgumentParser) -> None:
+    """Show in --help the options that take_config_options has taken out of the command line before."""
+    parser.add_argument("--config-file", metavar="PATH", help="Nova's configuration; may be given several times")
+    parser.add_argument("--config-dir", metavar="DIR", help="directory of *.conf files; may be given several times")
+
+
+def take_config_options(argv: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Split --config-file and --config-dir off, wherever they stand; returns (theirs, the rest)."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--config-file", action="append", default=[])
+    parser.add_argument("--config-dir", action="append", default=[])
+    taken, rest = parser.parse_known_args(argv)
+    files = [part for each in taken.config_file for part in ("--config-file", each)]
+    return [*files, *(part for each in taken.config_dir for part in ("--config-dir", each))], rest
+
+
+def _erase() -> str:
+    return "\r\x1b[K" if sys.stderr.isatty() else ""

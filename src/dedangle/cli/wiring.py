@@ -1,0 +1,144 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From nova.conf and the environment to the systems that a verb works with."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import sys
+from collections.abc import Sequence
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+from dedangle.core.records import Door
+
+if TYPE_CHECKING:
+    from dedangle.config import Settings
+    from dedangle.reconcile.server import Reconciler
+    from dedangle.state.journal import Journal
+    from dedangle.state.sightings import Sightings
+    from dedangle.systems.cinder_api import CinderApi
+    from dedangle.systems.nova_database import NovaDatabase
+
+from dedangle.cli.signals import Signals
+
+
+class UsageError(Exception):
+    """What was asked or configured cannot be; one line that says what, which and what next."""
+
+
+class UnreachableError(Exception):
+    """A system that everything depends on did not answer; one line."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Wiring:
+    settings: Settings
+    nova: NovaDatabase
+    cinder: CinderApi
+    sightings: Sightings
+    signals: Signals
+    run_id: str
+
+    def reconciler(self, door: Door, *, no_host: bool = False, allow_root: bool = False) -> Reconciler:
+        from dedangle.core.judging import Policy
+        from dedangle.reconcile.server import Reconciler
+
+        policy = Policy(
+            door=door,
+            grace=self.settings.grace,
+            attach_timeout=self.settings.attach_timeout,
+            no_host=no_host,
+            allow_root=allow_root,
+        )
+        return Reconciler(
+            nova=self.nova,
+            cinder=self.cinder,
+            policy=policy,
+            clock=clock,
+            first_seen=self.sightings.first_seen,
+            shield=self.signals.shield,
+        )
+
+    def journal(self, door: Door) -> Journal:
+        from dedangle.state.journal import Journal
+
+        return Journal(self.settings.state_dir, run_id=self.run_id, door=door, clock=clock)
+
+
+def clock() -> datetime:
+    return datetime.now(timezone.utc)
+
+
+def wire(config_args: Sequence[str], signals: Signals) -> Wiring:
+    """Read the configuration and reach Keystone and Nova's API database.
+
+    Raises UsageError or UnreachableError.
+    """
+    settings = _configure(config_args)
+    from dedangle.state.sightings import Sightings
+    from dedangle.systems import nova_cells
+    from dedangle.systems.cinder_api import CinderApi
+    from dedangle.systems.nova_database import NovaDatabase
+
+    cells = nova_cells.every_cell(settings.cell_timeout)
+    if not cells.complete:
+        raise UnreachableError(f"{cells.why}. Nothing was read; run again when it answers.")
+    return Wiring(
+        settings=settings,
+        nova=NovaDatabase(
+            nova_cells.api_cell(settings.cell_timeout),
+            cells.rows,
+            service_down_time=settings.service_down_time,
+            clock=clock,
+        ),
+        cinder=CinderApi(_client()),
+        sightings=Sightings(settings.state_dir),
+        signals=signals,
+        run_id=uuid4().hex[:12],
+    )
+
+
+def _configure(config_args: Sequence[str]) -> Settings:
+    try:
+        from nova import conf as nova_conf
+        from nova import config as nova_config
+        from oslo_config import cfg
+        from oslo_log import log
+    except ImportError as error:
+        raise UsageError(
+            f"Nova is not installed beside dedangle ({error}). Install dedangle into the environment of nova-manage."
+        ) from error
+    from dedangle import config
+
+    conf = nova_conf.CONF
+    try:
+        config.register(conf)
+        nova_config.parse_args([sys.argv[0], *config_args], init_rpc=False)
+        settings = config.settings(conf)
+    except cfg.ConfigFilesNotFoundError as error:
+        raise UsageError(f"{error}. Name Nova's configuration with --config-file.") from error
+    except (cfg.Error, ValueError) as error:
+        raise UsageError(f"The configuration cannot be read: {' '.join(str(error).split())}") from error
+    if not conf.api_database.connection:
+        found = ", ".join(conf.config_file or []) or "no file"
+        raise UsageError(f"[api_database] connection is not set in {found}. Name Nova's nova.conf with --config-file.")
+    # A database that is down shall be reported within cell_timeout, not tried ten times ten seconds apart.
+    for group in ("database", "api_database"):
+        conf.set_override("max_retries", 0, group)
+    log.setup(conf, "nova")
+    return settings
+
+
+def _client() -> object:
+    from nova import conf as nova_conf
+
+    from dedangle.systems import keystone
+
+    try:
+        return keystone.cinder_client(nova_conf.CONF, os.environ)
+    except keystone.CredentialsError as error:
+        raise UsageError(str(error)) from error
+    except ConnectionError as error:
+        raise UnreachableError(f"{error}. Nothing was read; run again when it answers.") from error

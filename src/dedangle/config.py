@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The [dedangle] group of nova.conf."""
+
+from __future__ import annotations
+
+import dataclasses
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from keystoneauth1 import loading
+from oslo_config import cfg
+
+GROUP = "dedangle"
+
+_OPTIONS = [
+    cfg.IntOpt(
+        "grace_period",
+        default=3600,
+        min=0,
+        help="Seconds for which the sweep must have seen a finding, over runs, to remove it; 0 switches it off.",
+    ),
+    cfg.IntOpt(
+        "max_removals",
+        default=25,
+        min=0,
+        help="The fuse: a run that would remove more than this in all, in one cell or in one project removes nothing.",
+    ),
+    cfg.FloatOpt(
+        "max_removals_percent",
+        default=2.0,
+        min=0,
+        max=100,
+        help="The fuse in percent of the attachments of the run, cell or project, where there are 1,000 or more.",
+    ),
+    cfg.StrOpt(
+        "state_dir",
+        default="$state_path/dedangle",
+        help="Directory of the journal, the sightings and the lock.",
+    ),
+    cfg.IntOpt(
+        "cell_timeout",
+        default=60,
+        min=1,
+        help="Seconds that a cell's database has for one answer before the cell counts as not read.",
+    ),
+    cfg.StrOpt(
+        "soft_reboot",
+        default="graceful",
+        choices=[
+            ("graceful", "shut the guest down through ACPI, clean, and start it with a new domain"),
+            ("defer", "leave everything for a hard reboot, with one warning"),
+        ],
+        help="What a soft reboot does when there is something to remove; without, it is Nova's own.",
+    ),
+    cfg.IntOpt(
+        "reboot_budget",
+        default=20,
+        min=1,
+        help="Seconds that looking for dangling attachments may add to a reboot; then nothing is removed.",
+    ),
+]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Settings:
+    """The group as plain values; spans are timedeltas."""
+
+    grace: timedelta
+    max_removals: int
+    max_removals_percent: float
+    state_dir: Path
+    cell_timeout: float
+    soft_reboot: str
+    reboot_budget: float
+    attach_timeout: timedelta
+    service_down_time: timedelta
+
+
+def register(conf: Any) -> None:
+    """Register the group, keystoneauth's options in it included, on Nova's own configuration."""
+    conf.register_opts(_OPTIONS, group=GROUP)
+    loading.register_session_conf_options(conf, GROUP)
+    loading.register_auth_conf_options(conf, GROUP)
+
+
+def settings(conf: Any) -> Settings:
+    """Read the group; raises oslo_config.cfg.ConfigFileValueError where a value is not of its kind."""
+    own = conf[GROUP]
+    return Settings(
+        grace=timedelta(seconds=own.grace_period),
+        max_removals=own.max_removals,
+        max_removals_percent=own.max_removals_percent,
+        state_dir=Path(own.state_dir),
+        cell_timeout=own.cell_timeout,
+        soft_reboot=own.soft_reboot,
+        reboot_budget=own.reboot_budget,
+        attach_timeout=timedelta(seconds=conf.long_rpc_timeout),
+        service_down_time=timedelta(seconds=conf.service_down_time),
+    )

@@ -1,0 +1,221 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The table: one row for each finding dedangle can ever report."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from dedangle.core.records import Door, Remedy, Word
+
+
+class Needs(Word):
+    """What a door must have before it may carry the remedy out unattended or under an operator's hand."""
+
+    NEVER = "never"
+    """The door only reports it."""
+    NOTHING = "nothing"
+    GRACE = "grace"
+    """The same finding, seen for longer than the grace period."""
+    STOPPED = "stopped"
+    """The server is stopped, and its host is asked or left out on the operator's word (--no-host)."""
+    GUEST_OFF = "guest-off"
+    """The door powers the guest off and disconnects the volume from the host first."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Kind:
+    """A finding code: what it says, its remedy, and what each door needs for it."""
+
+    code: str
+    states: str
+    """The rows of the decision table that it covers."""
+    sentence: str
+    """Takes {server}, {volume}, {attachment}."""
+    advice: str
+    """What to do where no door does it unattended; the next command to type."""
+    remedy: Remedy = Remedy.NONE
+    reboot: Needs = Needs.NEVER
+    command: Needs = Needs.NEVER
+    sweep: Needs = Needs.NEVER
+
+    def needs(self, door: Door) -> Needs:
+        return {Door.REBOOT: self.reboot, Door.COMMAND: self.command, Door.SWEEP: self.sweep}[door]
+
+
+_HARD_REBOOT = (
+    "Hard-reboot the server where nova-compute runs dedangle (openstack server reboot --hard {server}), or stop it and "
+    "run: dedangle cleanup {server} --execute --no-host"
+)
+_LOOK = "Nothing is removed: look at both sides with: dedangle audit --server {server} --all"
+
+TABLE = (
+    Kind(
+        code="mapping-of-deleted-server",
+        states="DN-1, DN-1b",
+        sentence="Nova still maps volume {volume} to server {server}, which is deleted.",
+        advice="Run: dedangle cleanup {server} --execute",
+        remedy=Remedy.REMOVE_MAPPING,
+        command=Needs.NOTHING,
+        sweep=Needs.GRACE,
+    ),
+    Kind(
+        code="mapping-never-attached",
+        states="DN-4",
+        sentence="Nova maps volume {volume} to server {server} without an attachment: the attach ended before Cinder "
+        "was asked, and nothing was ever connected.",
+        advice="Run: dedangle cleanup {server} --execute",
+        remedy=Remedy.REMOVE_MAPPING,
+        reboot=Needs.NOTHING,
+        command=Needs.NOTHING,
+        sweep=Needs.GRACE,
+    ),
+    Kind(
+        code="mapping-never-launched",
+        states="DN-2",
+        sentence="Nova maps volume {volume} to server {server}, which failed before its guest ever existed, through "
+        "attachment {attachment}, which Cinder does not have.",
+        advice="The server can only be deleted: openstack server delete {server}",
+        remedy=Remedy.REMOVE_MAPPING,
+    ),
+    Kind(
+        code="mapping-without-attachment",
+        states="DN-3a, DN-3b, DN-3c",
+        sentence="Nova maps volume {volume} to server {server} through attachment {attachment}, which Cinder does not "
+        "have.",
+        advice=_HARD_REBOOT,
+        remedy=Remedy.REMOVE_MAPPING,
+        reboot=Needs.GUEST_OFF,
+        command=Needs.STOPPED,
+    ),
+    Kind(
+        code="mapping-of-missing-volume",
+        states="DN-5",
+        sentence="Nova maps volume {volume} to server {server}, and Cinder has neither the volume nor attachment "
+        "{attachment}.",
+        advice=_HARD_REBOOT,
+        remedy=Remedy.REMOVE_MAPPING,
+        reboot=Needs.GUEST_OFF,
+        command=Needs.STOPPED,
+    ),
+    Kind(
+        code="attachment-of-deleted-server",
+        states="DC-1",
+        sentence="Cinder keeps attachment {attachment} of volume {volume} for server {server}, which is deleted.",
+        advice="Run: dedangle cleanup {server} --execute",
+        remedy=Remedy.REMOVE_ATTACHMENT,
+        command=Needs.NOTHING,
+        sweep=Needs.GRACE,
+    ),
+    Kind(
+        code="attachment-never-used",
+        states="DC-3, DC-4",
+        sentence="Cinder keeps attachment {attachment} of volume {volume} reserved for server {server}, which Nova "
+        "does not know and nothing was ever connected through.",
+        advice="Run: dedangle cleanup {server} --execute",
+        remedy=Remedy.REMOVE_ATTACHMENT,
+        reboot=Needs.NOTHING,
+        command=Needs.NOTHING,
+        sweep=Needs.GRACE,
+    ),
+    Kind(
+        code="attachment-left-by-migration",
+        states="DC-2",
+        sentence="Cinder keeps attachment {attachment} of volume {volume} on a host that server {server} has left.",
+        advice=_LOOK,
+        remedy=Remedy.REMOVE_ATTACHMENT,
+    ),
+    Kind(
+        code="attachment-released-by-nova",
+        states="DC-5",
+        sentence="Cinder keeps attachment {attachment} of volume {volume} for server {server}, and Nova has let it go.",
+        advice=_LOOK,
+        remedy=Remedy.REMOVE_ATTACHMENT,
+    ),
+    Kind(
+        code="attachment-unknown-to-nova",
+        states="DC-6",
+        sentence="Cinder keeps attachment {attachment} of volume {volume} for server {server}, and Nova has no record "
+        "that it ever was its own.",
+        advice=_LOOK,
+        remedy=Remedy.REMOVE_ATTACHMENT,
+    ),
+    Kind(
+        code="attachment-failed",
+        states="DC-7",
+        sentence="Cinder keeps attachment {attachment} of volume {volume} for server {server}, whose attach or detach "
+        "failed.",
+        advice=_LOOK,
+        remedy=Remedy.REMOVE_ATTACHMENT,
+    ),
+    Kind(
+        code="attachment-shares-host",
+        states="DC-2b",
+        sentence="Attachment {attachment} of volume {volume} is left over from server {server}, but another attachment "
+        "of the volume may be connected through the same host, and deleting one can unplug the other.",
+        advice="Stop what uses the volume on that host before you delete the attachment.",
+    ),
+    Kind(
+        code="attachment-unknown-owner",
+        states="DC-9",
+        sentence="Cinder keeps attachment {attachment} of volume {volume} for {server}, an id that Nova has no trace "
+        "of; it may belong to Ironic, another region or a client of its own.",
+        advice="Ask the owner of the volume: cinder --os-volume-api-version 3.27 attachment-show {attachment}",
+    ),
+    Kind(
+        code="mapping-names-lost-attachment",
+        states="M-1",
+        sentence="Nova maps volume {volume} to server {server} through attachment {attachment}, which Cinder does not "
+        "have, while Cinder holds another attachment that may be the one in use.",
+        advice=_LOOK,
+    ),
+    Kind(
+        code="attach-half-made",
+        states="M-2, DN-4b",
+        sentence="Nova maps volume {volume} to server {server} without an attachment, while Cinder holds attachment "
+        "{attachment} for the two: the attach ended half-way, and the disk may be in the guest.",
+        advice=_LOOK,
+    ),
+    Kind(
+        code="link-mismatch",
+        states="M-3",
+        sentence="Nova maps volume {volume} to server {server} through attachment {attachment}, which in Cinder "
+        "belongs to another server or volume.",
+        advice=_LOOK,
+    ),
+    Kind(
+        code="migration-half-done",
+        states="M-4",
+        sentence="Nova maps volume {volume} to server {server} through attachment {attachment}, which is on another "
+        "host than the server.",
+        advice=_LOOK,
+    ),
+    Kind(
+        code="transition-stuck",
+        states="M-5",
+        sentence="Volume {volume} of server {server} stays half-way through an attach or detach, with attachment "
+        "{attachment} named on both sides.",
+        advice=_LOOK,
+    ),
+    Kind(
+        code="volume-status-wrong",
+        states="M-7",
+        sentence="Volume {volume} is attached to server {server} through attachment {attachment} on both sides, but "
+        "its status says otherwise.",
+        advice="Set the status right: openstack volume set --state in-use --attached {volume}",
+    ),
+    Kind(
+        code="volume-in-use-elsewhere",
+        states="DN-3d",
+        sentence="URGENT: Nova maps volume {volume} to server {server} through attachment {attachment}, which Cinder "
+        "does not have, and another server holds the volume: two may write to it.",
+        advice="Stop one of the two servers before anything else: openstack server stop {server}",
+    ),
+    Kind(
+        code="mapping-duplicated",
+        states="M-8",
+        sentence="Nova maps volume {volume} to server {server} more than once, or names attachment {attachment} twice.",
+        advice=_LOOK,
+    ),
+)
+
+KINDS = {kind.code: kind for kind in TABLE}

@@ -1,0 +1,384 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The judgement: what a pair is, and what a door may do about it. The only file that says "dangling"."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
+
+from dedangle.core.evidence import facts, why_kept
+from dedangle.core.findings import KINDS, Kind, Needs
+from dedangle.core.records import (
+    Attachment,
+    Disposition,
+    Door,
+    Finding,
+    Life,
+    Mapping,
+    Pair,
+    Remedy,
+    Scene,
+    Verdict,
+    Volume,
+)
+
+# In these cases Cinder's recompute after a delete leaves the volume's status as the operator expects it; any other
+# status (error, maintenance, ...) it would overwrite (cinder/db/sqlalchemy/api.py:volume_detached).
+_SETTLED = ("available", "in-use", "reserved", "attaching", "detaching")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Policy:
+    """What the configuration and the operator allow; all spans are timedeltas."""
+
+    door: Door
+    grace: timedelta
+    attach_timeout: timedelta = timedelta(seconds=1800)
+    """How long an attach may take between its first write and its second: Nova's long_rpc_timeout."""
+    allow_root: bool = False
+    no_host: bool = False
+    guest_off: bool = False
+    """Whether the door can power the guest off and tear its connections down."""
+
+
+@dataclasses.dataclass(frozen=True)
+class _Draft:
+    """A finding before the door has its say."""
+
+    verdict: Verdict
+    code: str = ""
+    mapping: Mapping | None = None
+    attachment: Attachment | None = None
+    hold: str = ""
+    """Why the remedy must not be carried out whatever the door."""
+    ripe_at: datetime | None = None
+    """Not before this time."""
+
+
+def judge(
+    pair: Pair, *, now: datetime, policy: Policy, first_seen: Callable[[str], datetime | None]
+) -> tuple[Finding, ...]:
+    """Judge every mapping and attachment of the pair.
+
+    Returns one finding for each of them, or for several that one finding explains; a finding whose code is in
+    findings.KINDS is to be listed, any other's code is its verdict. Total: it never raises for any pair.
+    """
+    return tuple(_finding(draft, pair, now, policy, first_seen) for draft in _drafts(pair, policy))
+
+
+def ownerless(attachment: Attachment) -> Finding:
+    """What an attachment without a server is: another consumer's (the Glance store, a client of its own)."""
+    return Finding(
+        code=Verdict.FOREIGN.value,
+        verdict=Verdict.FOREIGN,
+        remedy=Remedy.NONE,
+        disposition=Disposition.PROTECT,
+        server_id="",
+        volume_id=attachment.volume_id,
+        attachment_id=attachment.id,
+        attachment=attachment,
+        reason=f"Attachment {attachment.id} of volume {attachment.volume_id} names no server: it is not Nova's.",
+        evidence=(f"Cinder: attachment {attachment.id} is {attachment.status} and has no instance_uuid",),
+    )
+
+
+def _drafts(pair: Pair, policy: Policy) -> Iterator[_Draft]:
+    """In the order of the design: preconditions, foreign, in flight, then what is left of the states."""
+    scene = pair.scene
+    volume = next(iter(pair.volume.rows), None)
+    if scene.unread:
+        yield from _all(pair, Verdict.CANNOT_TELL)
+    elif scene.life is Life.UNKNOWN:
+        for mapping in pair.mappings:
+            yield _Draft(
+                Verdict.FOREIGN,
+                "mapping-of-deleted-server",
+                mapping=mapping,
+                hold="Nova has no trace of the server, not even that it was deleted",
+            )
+        for attachment in pair.attachments:
+            yield _Draft(Verdict.FOREIGN, "attachment-unknown-owner", attachment=attachment)
+    elif not pair.mappings and volume and volume.consumer:
+        # Ironic's volume targets carry the UUID of a Nova server and no mapping: the metadata is all that tells.
+        yield from _all(pair, Verdict.FOREIGN)
+    elif _obstructing(scene, policy):
+        yield from _in_flight(pair, volume)
+    elif scene.life is Life.DELETED:
+        yield from _of_deleted(pair, volume)
+    else:
+        yield from _of_living(pair, volume, policy)
+
+
+def _all(pair: Pair, verdict: Verdict) -> Iterator[_Draft]:
+    named = {each.attachment_id for each in pair.mappings}
+    for mapping in pair.mappings:
+        yield _Draft(verdict, mapping=mapping)
+    for attachment in pair.attachments:
+        if attachment.id not in named:
+            yield _Draft(verdict, attachment=attachment)
+
+
+def _obstructing(scene: Scene, policy: Policy) -> bool:
+    server = scene.server
+    waived = policy.no_host and server is not None and server.is_stopped
+    return any(not (waived and marker.kind == "host") for marker in scene.markers)
+
+
+def _in_flight(pair: Pair, volume: Volume | None) -> Iterator[_Draft]:
+    only_volumes = all(marker.kind == "volume" for marker in pair.scene.markers)
+    stuck = volume is not None and volume.status in ("attaching", "detaching")
+    if only_volumes and stuck and pair.mappings:
+        yield _Draft(Verdict.MISMATCH, "transition-stuck", mapping=pair.mappings[0])
+    else:
+        yield from _all(pair, Verdict.IN_FLIGHT)
+
+
+def _of_deleted(pair: Pair, volume: Volume | None) -> Iterator[_Draft]:
+    for mapping in pair.mappings:
+        if mapping.is_legacy:
+            yield _Draft(Verdict.LEGACY, mapping=mapping)
+        else:
+            yield _Draft(Verdict.DANGLING, "mapping-of-deleted-server", mapping=mapping)
+    legacy = any(each.is_legacy for each in pair.mappings)
+    for attachment in pair.attachments:
+        if legacy:
+            yield _Draft(Verdict.LEGACY, attachment=attachment)
+        elif _may_share_host(pair, volume, attachment):
+            yield _Draft(Verdict.MISMATCH, "attachment-shares-host", attachment=attachment)
+        else:
+            yield _Draft(
+                Verdict.DANGLING,
+                "attachment-of-deleted-server",
+                attachment=attachment,
+                hold=_hold_attachment(pair, volume),
+            )
+
+
+def _of_living(pair: Pair, volume: Volume | None, policy: Policy) -> Iterator[_Draft]:
+    if len(pair.mappings) > 1 or any(each.attachment_id in pair.scene.twice_named for each in pair.mappings):
+        for mapping in pair.mappings:
+            yield _Draft(Verdict.MISMATCH, "mapping-duplicated", mapping=mapping)
+        return
+    if not pair.mappings:
+        for attachment in pair.attachments:
+            yield _unmapped(pair, volume, attachment)
+        return
+    (mapping,) = pair.mappings
+    if mapping.is_legacy:
+        yield from _all(pair, Verdict.LEGACY)
+    elif mapping.attachment_id is None:
+        yield _without_id(pair, mapping, policy)
+    else:
+        own = next((each for each in pair.attachments if each.id == mapping.attachment_id), None)
+        yield _named(pair, volume, mapping, own)
+        for attachment in pair.attachments:
+            if attachment is not own:
+                yield _beside(pair, volume, own, attachment)
+
+
+def _without_id(pair: Pair, mapping: Mapping, policy: Policy) -> _Draft:
+    if pair.attachments:
+        return _Draft(Verdict.MISMATCH, "attach-half-made", mapping=mapping, attachment=pair.attachments[0])
+    hold = ""
+    if mapping.source_type != "volume":
+        hold = "a volume that Nova makes itself gets its attachment only when the guest is built"
+    elif mapping.created_at is None:
+        hold = "the age of the mapping is not known"
+    # nova/compute/api.py:_attach_volume has Nova write the mapping, asks Cinder, then writes the attachment's id: with
+    # neither task_state nor instance action, so that only age tells an attach on its way from one that ended.
+    ripe_at = mapping.created_at + policy.attach_timeout if mapping.created_at else None
+    verdict = Verdict.PROTECTED if _is_root(pair, mapping) else Verdict.DANGLING
+    return _Draft(verdict, "mapping-never-attached", mapping=mapping, hold=hold, ripe_at=ripe_at)
+
+
+def _named(pair: Pair, volume: Volume | None, mapping: Mapping, own: Attachment | None) -> _Draft:
+    """Judge a mapping that names an attachment, which is in the server's list (own) or not."""
+    scene = pair.scene
+    if own is None:
+        return _lost(pair, volume, mapping)
+    server_host = scene.server.host if scene.server else None
+    host = volume.host_of(own.id) if volume else None
+    if own.status != "attached":
+        if own.status == "reserved" and scene.server and scene.server.is_without_host:
+            return _Draft(Verdict.CONSISTENT, mapping=mapping)
+        return _Draft(Verdict.MISMATCH, "transition-stuck", mapping=mapping, attachment=own)
+    if host and server_host and host != server_host:
+        return _Draft(Verdict.MISMATCH, "migration-half-done", mapping=mapping, attachment=own)
+    if volume and volume.status != "in-use":
+        return _Draft(Verdict.MISMATCH, "volume-status-wrong", mapping=mapping, attachment=own)
+    return _Draft(Verdict.CONSISTENT, mapping=mapping)
+
+
+def _lost(pair: Pair, volume: Volume | None, mapping: Mapping) -> _Draft:
+    scene, server = pair.scene, pair.scene.server
+    if mapping.attachment_id not in scene.lost:
+        return _Draft(Verdict.MISMATCH, "link-mismatch", mapping=mapping)
+    # Cold migration, resize, shelving and rebuild make an attachment, delete the old one and change the mapping last; a
+    # volume swap does so on another volume. A crash leaves a live disk behind an attachment that no mapping names.
+    if pair.attachments or scene.unmapped:
+        return _Draft(Verdict.MISMATCH, "mapping-names-lost-attachment", mapping=mapping)
+    if pair.others.rows and not (volume and volume.multiattach):
+        return _Draft(Verdict.MISMATCH, "volume-in-use-elsewhere", mapping=mapping)
+    if server and server.vm_state == "error" and not server.host and server.launched_at is None:
+        code = "mapping-never-launched"
+    elif pair.volume.absent:
+        code = "mapping-of-missing-volume"
+    else:
+        code = "mapping-without-attachment"
+    return _Draft(Verdict.PROTECTED if _is_root(pair, mapping) else Verdict.DANGLING, code, mapping=mapping)
+
+
+def _beside(pair: Pair, volume: Volume | None, own: Attachment | None, attachment: Attachment) -> _Draft:
+    """Judge an attachment of a (server, volume) whose mapping names another one (own), or one that is lost."""
+    if own is None:
+        return _unmapped(pair, volume, attachment)
+    if attachment.is_reserved:
+        settled = own.status == "attached" or (pair.scene.server is not None and pair.scene.server.is_without_host)
+        hold = "" if settled else f"the attachment that Nova names, {own.id}, is {own.status}"
+        return _unmapped(pair, volume, attachment, hold)
+    host, own_host = (volume.host_of(attachment.id), volume.host_of(own.id)) if volume else (None, None)
+    server_host = pair.scene.server.host if pair.scene.server else None
+    if attachment.status.startswith("error"):
+        return _Draft(Verdict.MISMATCH, "attachment-failed", attachment=attachment)
+    if not host or not own_host or host == own_host:
+        return _Draft(Verdict.MISMATCH, "attachment-shares-host", attachment=attachment)
+    if own_host != server_host:
+        return _Draft(Verdict.MISMATCH, "migration-half-done", attachment=attachment)
+    return _Draft(Verdict.DANGLING, "attachment-left-by-migration", attachment=attachment)
+
+
+def _unmapped(pair: Pair, volume: Volume | None, attachment: Attachment, hold: str = "") -> _Draft:
+    hold = hold or _hold_attachment(pair, volume)
+    if attachment.is_reserved:
+        return _Draft(Verdict.DANGLING, "attachment-never-used", attachment=attachment, hold=hold)
+    if attachment.status.startswith("error"):
+        return _Draft(Verdict.DANGLING, "attachment-failed", attachment=attachment, hold=hold)
+    if any(each.attachment_id == attachment.id for each in pair.tombstones):
+        return _Draft(Verdict.DANGLING, "attachment-released-by-nova", attachment=attachment, hold=hold)
+    return _Draft(Verdict.MISMATCH, "attachment-unknown-to-nova", attachment=attachment, hold=hold)
+
+
+def _hold_attachment(pair: Pair, volume: Volume | None) -> str:
+    if pair.scene.lost:
+        return (
+            f"the server's mapping names attachment {min(pair.scene.lost)}, which Cinder lacks, so any other "
+            "attachment of the server may be the one in use"
+        )
+    if volume is None:
+        return "Cinder has the attachment but not its volume"
+    if volume.status not in _SETTLED:
+        return f"the volume is {volume.status}, which removing an attachment would overwrite"
+    return ""
+
+
+def _may_share_host(pair: Pair, volume: Volume | None, attachment: Attachment) -> bool:
+    """Whether deleting the attachment may unplug another one: many backends keep one export per (volume, host)."""
+    if attachment.is_reserved:
+        return False
+    connected = [each for each in (*pair.others.rows, *pair.attachments) if each.id != attachment.id]
+    host = volume.host_of(attachment.id) if volume else None
+    for other in connected:
+        other_host = volume.host_of(other.id) if volume else None
+        if not other.is_reserved and (not host or not other_host or host == other_host):
+            return True
+    return False
+
+
+def _is_root(pair: Pair, mapping: Mapping) -> bool:
+    server = pair.scene.server
+    if mapping.boot_index == 0:
+        return True
+    if server is None:
+        return False
+    if mapping.device_name and mapping.device_name == server.root_device_name:
+        return True
+    return pair.scene.volume_mappings == 1 and not server.image_ref
+
+
+def _finding(
+    draft: _Draft, pair: Pair, now: datetime, policy: Policy, first_seen: Callable[[str], datetime | None]
+) -> Finding:
+    scene, mapping, attachment = pair.scene, draft.mapping, draft.attachment
+    server = scene.server
+    finding = Finding(
+        code=draft.code or draft.verdict.value,
+        verdict=draft.verdict,
+        remedy=Remedy.NONE,
+        disposition=Disposition.REPORT,
+        server_id=scene.server_id,
+        volume_id=pair.volume_id,
+        attachment_id=attachment.id if attachment else mapping.attachment_id if mapping else None,
+        bdm_uuid=mapping.uuid if mapping else None,
+        cell=mapping.cell if mapping else server.cell if server else None,
+        host=server.host if server else None,
+        project_id=server.project_id if server else None,
+        evidence=tuple(facts(pair, mapping, attachment)),
+        mapping=mapping,
+        attachment=attachment,
+        reason="",
+    )
+    finding = dataclasses.replace(finding, first_seen=first_seen(finding.key) or now)
+    if finding.code == "transition-stuck" and not _older_than(finding.first_seen, policy.grace, now):
+        # Attach and detach have no task_state: only time tells one on its way from one that stopped half-way.
+        finding = dataclasses.replace(finding, code=Verdict.IN_FLIGHT.value, verdict=Verdict.IN_FLIGHT)
+    kind = KINDS.get(finding.code)
+    if kind is None:
+        kept = Disposition.WAIT if finding.verdict is Verdict.IN_FLIGHT else Disposition.PROTECT
+        return dataclasses.replace(finding, disposition=kept, reason=why_kept(finding, scene))
+    disposition, why = _dispose(kind, draft, finding, scene, now, policy)
+    ids = {"server": finding.server_id, "volume": finding.volume_id, "attachment": finding.attachment_id or "none"}
+    return dataclasses.replace(
+        finding,
+        remedy=kind.remedy,
+        disposition=disposition,
+        reason=f"{kind.sentence} {why or kind.advice}".format(**ids),
+    )
+
+
+def _dispose(
+    kind: Kind, draft: _Draft, finding: Finding, scene: Scene, now: datetime, policy: Policy
+) -> tuple[Disposition, str]:
+    """What the door may do, and the sentence that says so; an empty one leaves the kind's own advice."""
+    needs = kind.needs(policy.door)
+    stopped = scene.server is not None and scene.server.is_stopped
+    if draft.hold:
+        return Disposition.REPORT, f"It is kept: {draft.hold}."
+    if draft.verdict is Verdict.PROTECTED:
+        if not (policy.allow_root and policy.door is Door.COMMAND and stopped):
+            return (
+                Disposition.PROTECT,
+                "It is the root disk: stop the server and run: "
+                "dedangle cleanup {server} --allow-root --no-host --execute",
+            )
+        needs = Needs.STOPPED
+    if draft.verdict is Verdict.MISMATCH or draft.verdict is Verdict.FOREIGN or needs is Needs.NEVER:
+        return Disposition.REPORT, ""
+    if draft.ripe_at and now < draft.ripe_at:
+        return Disposition.WAIT, f"It waits until {draft.ripe_at:%Y-%m-%d %H:%M:%S} UTC, in case it is on its way."
+    if needs is Needs.GRACE:
+        moments = {
+            "it was first seen": finding.first_seen,
+            "the server's last action was": scene.last_action_at,
+            "the server was deleted": scene.server.deleted_at if scene.server else None,
+        }
+        for what, moment in moments.items():
+            if not _older_than(moment, policy.grace, now):
+                return Disposition.WAIT, _waits(what, moment, policy)
+        return Disposition.REMOVE, "Run: dedangle sweep --execute, or: dedangle cleanup {server} --execute"
+    if needs is Needs.GUEST_OFF and not policy.guest_off:
+        return Disposition.REPORT, ""
+    if needs is Needs.STOPPED and not (stopped and policy.no_host):
+        state = scene.server.vm_state if scene.server else None
+        obstacle = "its host cannot be asked from here: run again with --no-host" if stopped else f"it is {state}"
+        return Disposition.REPORT, f"It is kept, because the server must be stopped and {obstacle}. {kind.advice}"
+    return Disposition.REMOVE, "It can be removed: run again with --execute."
+
+
+def _older_than(moment: datetime | None, span: timedelta, now: datetime) -> bool:
+    return not span or moment is None or now - moment >= span
+
+
+def _waits(what: str, moment: datetime | None, policy: Policy) -> str:
+    grace = policy.grace.total_seconds()
+    return f"It waits: {what} {moment:%Y-%m-%d %H:%M:%S} UTC, and the grace period is {grace:.0f} s."

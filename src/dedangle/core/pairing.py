@@ -1,0 +1,158 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Readings of one server become pairs, one for each of its volumes."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+
+from dedangle.core.records import (
+    Attachment,
+    HostState,
+    Life,
+    Mapping,
+    Marker,
+    NovaView,
+    Observation,
+    Pair,
+    Reading,
+    Scene,
+    Server,
+    Volume,
+)
+
+# cinder/volume/api.py and flows: somebody is working on the volume itself.
+_TRANSITIONAL = (
+    *("attaching", "detaching", "creating", "downloading", "uploading", "extending", "backing-up"),
+    *("restoring-backup", "retyping", "maintenance", "awaiting-transfer", "deleting", "managing"),
+)
+_QUIET_MIGRATION = (None, "", "none", "success", "error")
+# What these say of a live server means nothing once it is deleted: a delete that crashed keeps its event open for ever.
+_OF_THE_LIVING = ("task_state", "event", "action", "lock")
+
+
+def is_busy(volume: Volume) -> bool:
+    """Whether Cinder is working on the volume, so that its attachments may change of their own accord."""
+    return volume.status in _TRANSITIONAL or volume.migration_status not in _QUIET_MIGRATION
+
+
+def needed_of_cinder(nova: NovaView, attachments: Iterable[Attachment]) -> tuple[frozenset[str], frozenset[str]]:
+    """Which volumes and which attachments Cinder must be asked for, because mappings and attachments do not pair.
+
+    Returns (volume ids, attachment ids); both empty where all that Nova names is there, attached, and nothing else is.
+    """
+    found = {each.id: each for each in attachments}
+    named = {each.attachment_id for each in nova.mappings}
+    volumes = {each.volume_id for each in found.values() if each.id not in named or each.status != "attached"}
+    lost = set()
+    for mapping in nova.mappings:
+        attachment = found.get(mapping.attachment_id or "")
+        if attachment is None or attachment.volume_id != mapping.volume_id:
+            volumes.add(mapping.volume_id)
+            if mapping.attachment_id:
+                lost.add(mapping.attachment_id)
+    if _life(nova) is not Life.LIVE:
+        volumes.update(each.volume_id for each in found.values())
+    elif set(found) - named:
+        # A swap makes the attachment of the new volume before its instance action is recorded: until then only the
+        # status of the old volume, whose pair is whole, tells (nova/compute/api.py:swap_volume).
+        volumes.update(each.volume_id for each in nova.mappings)
+    return frozenset(volumes), frozenset(lost)
+
+
+def pairs(observation: Observation) -> tuple[Pair, ...]:
+    """One pair for each volume that a live mapping or an attachment of the server names, in order of volume id."""
+    cinder, nova = observation.cinder, observation.after
+    scene = _scene(observation)
+    volume_ids = {each.volume_id for each in nova.mappings} | {each.volume_id for each in cinder.attachments.rows}
+    unasked: Reading[Volume] = Reading.unread("the volume was not asked for")
+    result = []
+    for volume_id in sorted(volume_ids):
+        of_volume = cinder.of_volumes.get(volume_id, Reading[Attachment]())
+        result.append(
+            Pair(
+                scene=scene,
+                volume_id=volume_id,
+                mappings=_by_id(each for each in nova.mappings if each.volume_id == volume_id),
+                tombstones=_by_id(each for each in nova.tombstones if each.volume_id == volume_id),
+                attachments=tuple(
+                    sorted(
+                        (each for each in cinder.attachments.rows if each.volume_id == volume_id),
+                        key=lambda each: each.id,
+                    )
+                ),
+                volume=cinder.volumes.get(volume_id, unasked),
+                others=Reading(
+                    tuple(each for each in of_volume.rows if each.server_id != observation.server_id),
+                    of_volume.complete,
+                    of_volume.why,
+                ),
+                named=cinder.named,
+            )
+        )
+    return tuple(result)
+
+
+def _by_id(mappings: Iterable[Mapping]) -> tuple[Mapping, ...]:
+    return tuple(sorted(mappings, key=lambda each: each.id))
+
+
+def _scene(observation: Observation) -> Scene:
+    nova, cinder = observation.after, observation.cinder
+    life = _life(nova)
+    listed = {each.id for each in cinder.attachments.rows}
+    named = Counter(each.attachment_id for each in nova.mappings if each.attachment_id)
+    incomplete = [each.why for each in cinder.readings() if not each.complete]
+    return Scene(
+        server_id=observation.server_id,
+        server=_server(nova),
+        life=life,
+        host_state=nova.host_state,
+        markers=_markers(observation, life),
+        unread=tuple(dict.fromkeys((*observation.before.unread, *nova.unread, *incomplete))),
+        last_action_at=nova.last_action_at,
+        lost=frozenset(
+            each for each in named if each not in listed and cinder.named.get(each, Reading.unread("")).absent
+        ),
+        unmapped=frozenset(listed - set(named)),
+        volume_mappings=len(nova.mappings),
+        twice_named=frozenset(each for each, times in named.items() if times > 1),
+    )
+
+
+def _life(nova: NovaView) -> Life:
+    if any(not each.deleted for each in nova.servers):
+        return Life.LIVE
+    if nova.building:
+        return Life.BUILDING
+    # A missing hidden copy proves nothing (it is deleted without a trace), and so a deleted hidden one does not either.
+    return Life.DELETED if any(not each.hidden for each in nova.servers) else Life.UNKNOWN
+
+
+def _server(nova: NovaView) -> Server | None:
+    ranked = sorted(nova.servers, key=lambda each: (each.deleted, each.hidden, each.cell))
+    return ranked[0] if ranked else None
+
+
+def _markers(observation: Observation, life: Life) -> tuple[Marker, ...]:
+    before, after = observation.before, observation.after
+    markers = [*before.markers, *after.markers]
+    if life is Life.DELETED:
+        markers = [each for each in markers if each.kind not in _OF_THE_LIVING]
+    living = [each for each in after.servers if not each.deleted]
+    if after.building:
+        markers.append(Marker(kind="build", detail="request that has not reached its cell"))
+    if len(living) > 1 or any(each.hidden for each in living):
+        markers.append(Marker(kind="copy", detail="of the server in another cell (cross-cell resize)"))
+    if after.host_state is HostState.DOWN:
+        markers.append(Marker(kind="host", detail="is down, so nothing on it can be proved"))
+    if (set(before.servers), set(before.mappings)) != (set(after.servers), set(after.mappings)):
+        markers.append(Marker(kind="change", detail="of Nova's rows while they were read"))
+    for reading in observation.cinder.volumes.values():
+        for volume in reading.rows:
+            if is_busy(volume) and not (life is Life.DELETED and volume.status in ("attaching", "detaching")):
+                state = f"{volume.id} is {volume.status}"
+                if volume.migration_status not in _QUIET_MIGRATION:
+                    state += f", migration_status {volume.migration_status}"
+                markers.append(Marker(kind="volume", detail=state))
+    return tuple(dict.fromkeys(markers))

@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Findings and limits become removals in order, or a refusal with its reason."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from collections.abc import Iterable, Mapping
+
+from dedangle.core.records import Disposition, Finding, Remedy
+
+Scope = tuple[str, str]
+"""(kind, name): run, cell or project."""
+
+RUN: Scope = ("run", "")
+
+# Below this many attachments a percentage says nothing.
+_PERCENT_FROM = 1000
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Limits:
+    """The fuse: as many removals as the smaller of the two, and none at all above it."""
+
+    max_removals: int
+    max_removals_percent: float
+
+
+def removals(findings: Iterable[Finding]) -> tuple[Finding, ...]:
+    """What the door would remove, in the order of the writes.
+
+    Mappings come first: outside nova-compute Cinder's record is the stronger lock and goes last, and a crash between
+    the two leaves a tombstone in Nova that tells what happened.
+    """
+    doomed = [each for each in findings if each.disposition is Disposition.REMOVE]
+    return tuple(sorted(doomed, key=lambda each: (each.server_id, each.remedy is Remedy.REMOVE_ATTACHMENT, each.key)))
+
+
+def scopes(cell: str | None, project_id: str | None) -> tuple[Scope, ...]:
+    """Where a row counts: in the run, in its cell, in its project."""
+    return (RUN, ("cell", cell or "none"), ("project", project_id or "none"))
+
+
+def refusal(planned: Iterable[Finding], limits: Limits, totals: Mapping[Scope, int]) -> str:
+    """Why the fuse trips, or an empty string; totals are the live attachments in each scope."""
+    counts = Counter(scope for each in planned for scope in scopes(each.cell, each.project_id))
+    for (kind, name), count in sorted(counts.items()):
+        where = f"in {kind} {name}" if name else "in this run"
+        if count > limits.max_removals:
+            return (
+                f"{count} removals {where} are more than max_removals ({limits.max_removals}). "
+                "Look at the findings first; raise --max-removals if they are what you expect."
+            )
+        total = totals.get((kind, name), 0)
+        if total >= _PERCENT_FROM and count * 100 > total * limits.max_removals_percent:
+            return (
+                f"{count} removals {where} are more than max_removals_percent ({limits.max_removals_percent:g}) of "
+                f"{total} attachments. Look at the findings first: an outage or a restored database looks like this."
+            )
+    return ""

@@ -1,0 +1,333 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The nouns of the design, as plain values."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+from collections.abc import Mapping as MappingType
+from datetime import datetime
+from typing import Any, Generic, TypeVar
+
+T = TypeVar("T")
+
+
+class Word(str, enum.Enum):
+    """A member is its own word wherever it is printed or compared."""
+
+    def __str__(self) -> str:
+        return str(self.value)
+
+
+class Door(Word):
+    REBOOT = "reboot"
+    COMMAND = "command"
+    SWEEP = "sweep"
+
+
+class Life(Word):
+    """What Nova knows of a server id."""
+
+    LIVE = "live"
+    DELETED = "deleted"
+    BUILDING = "building"
+    UNKNOWN = "unknown"
+
+
+class HostState(Word):
+    UP = "up"
+    DOWN = "down"
+    GONE = "gone"
+    """The host has no nova-compute service record any more."""
+    NONE = "none"
+    """The server has no host."""
+
+
+class Verdict(Word):
+    """The classes of judgement, in the order in which they are asked for."""
+
+    CANNOT_TELL = "cannot-tell"
+    FOREIGN = "foreign"
+    IN_FLIGHT = "in-flight"
+    LEGACY = "legacy"
+    MISMATCH = "mismatch"
+    PROTECTED = "protected"
+    CONSISTENT = "consistent"
+    DANGLING = "dangling"
+
+
+class Remedy(Word):
+    REMOVE_MAPPING = "remove-mapping"
+    REMOVE_ATTACHMENT = "remove-attachment"
+    RELINK_MAPPING = "relink-mapping"
+    NONE = "none"
+
+
+class Disposition(Word):
+    REMOVE = "remove"
+    RELINK = "relink"
+    REPORT = "report"
+    WAIT = "wait"
+    PROTECT = "protect"
+
+
+@dataclasses.dataclass(frozen=True)
+class Reading(Generic[T]):
+    """What one system answered; rows that are missing from an incomplete reading prove nothing."""
+
+    rows: tuple[T, ...] = ()
+    complete: bool = True
+    why: str = ""
+
+    @classmethod
+    def unread(cls, why: str) -> Reading[T]:
+        return cls(complete=False, why=why)
+
+    @property
+    def absent(self) -> bool:
+        """Whether the system said that there is nothing, rather than nothing at all."""
+        return self.complete and not self.rows
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Server:
+    """A row of Nova's `instances` (or `shadow_instances`), in the cell where it was found."""
+
+    id: str
+    cell: str
+    project_id: str
+    host: str | None = None
+    vm_state: str | None = None
+    task_state: str | None = None
+    power_state: int | None = None
+    deleted: bool = False
+    hidden: bool = False
+    image_ref: str | None = None
+    root_device_name: str | None = None
+    launched_at: datetime | None = None
+    deleted_at: datetime | None = None
+
+    @property
+    def is_stopped(self) -> bool:
+        # Nova's nova.compute.power_state.SHUTDOWN is 4: vm_state alone is only what was asked for.
+        return self.vm_state == "stopped" and self.power_state == 4 and self.task_state is None
+
+    @property
+    def is_without_host(self) -> bool:
+        """Whether `reserved` attachments are the healthy, permanent state of the server."""
+        return not self.host and self.vm_state in ("shelved_offloaded", "error")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Mapping:
+    """A row of Nova's `block_device_mapping` with destination_type volume; never its connection_info."""
+
+    id: int
+    uuid: str | None
+    cell: str
+    server_id: str
+    volume_id: str
+    attachment_id: str | None
+    has_connection_info: bool
+    source_type: str | None = None
+    boot_index: int | None = None
+    device_name: str | None = None
+    created_at: datetime | None = None
+    version: str | None = None
+    """When the row was last updated, as its database writes it: another value is another version of the row."""
+    deleted: bool = False
+
+    @property
+    def is_legacy(self) -> bool:
+        """Whether it was attached before Nova used Cinder's attachments (Queens): no id, but connected."""
+        return self.attachment_id is None and self.has_connection_info
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Attachment:
+    """A live row of Cinder's `volume_attachment`; never its connection_info or connector."""
+
+    id: str
+    server_id: str | None
+    volume_id: str
+    status: str
+    attached_at: str | None = None
+    has_connection_info: bool | None = None
+    """None where only the list was read, which does not say."""
+
+    @property
+    def is_reserved(self) -> bool:
+        """Whether nothing was ever connected: deleting it asks no backend (cinder volume/api.py:attachment_delete)."""
+        return self.status == "reserved" and not self.has_connection_info
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Volume:
+    id: str
+    status: str
+    project_id: str | None = None
+    migration_status: str | None = None
+    multiattach: bool = False
+    hosts: tuple[tuple[str, str], ...] = ()
+    """(attachment id, host) of each `attached` attachment, as Cinder shows them to an administrator."""
+    consumer: str | None = None
+    """Who else than Nova marked the volume as theirs in its metadata: glance or ironic."""
+
+    def host_of(self, attachment_id: str) -> str | None:
+        return dict(self.hosts).get(attachment_id)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Marker:
+    """A sign that somebody is working on the server or one of its volumes."""
+
+    kind: str
+    detail: str
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.detail}"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class NovaView:
+    """What Nova said of one server id, from every cell."""
+
+    server_id: str
+    servers: tuple[Server, ...] = ()
+    mappings: tuple[Mapping, ...] = ()
+    tombstones: tuple[Mapping, ...] = ()
+    building: bool = False
+    markers: tuple[Marker, ...] = ()
+    host_state: HostState = HostState.NONE
+    last_action_at: datetime | None = None
+    unread: tuple[str, ...] = ()
+    """One sentence for each part of Nova that did not answer."""
+
+    @property
+    def complete(self) -> bool:
+        return not self.unread
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Link:
+    """What a bulk read tells of a mapping: enough to see whether it pairs."""
+
+    server_id: str
+    volume_id: str
+    attachment_id: str | None
+    cell: str
+    project_id: str | None
+    """None where the server has no live row."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CinderView:
+    """What Cinder said of one server id and of the volumes in question."""
+
+    attachments: Reading[Attachment]
+    volumes: MappingType[str, Reading[Volume]] = dataclasses.field(default_factory=dict)
+    """By volume id; no rows in a complete reading: Cinder answered that it has no such volume."""
+    of_volumes: MappingType[str, Reading[Attachment]] = dataclasses.field(default_factory=dict)
+    """All attachments of a volume, whoever holds them."""
+    named: MappingType[str, Reading[Attachment]] = dataclasses.field(default_factory=dict)
+    """By attachment id: what the mappings name and the list of the server lacks."""
+
+    def readings(self) -> list[Reading[Any]]:
+        return [self.attachments, *self.volumes.values(), *self.of_volumes.values(), *self.named.values()]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Observation:
+    """One server, read in the order Nova, Cinder, Nova.
+
+    A mapping of `before` whose attachment Cinder lacked was there first, and an attachment that no mapping of `after`
+    names was there first too: neither order of reading alone is safe for both (attach writes the mapping, then the
+    attachment, then the mapping again).
+    """
+
+    server_id: str
+    before: NovaView
+    cinder: CinderView
+    after: NovaView
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Scene:
+    """What is true of the whole server while its pairs are judged."""
+
+    server_id: str
+    server: Server | None
+    life: Life
+    host_state: HostState
+    markers: tuple[Marker, ...]
+    unread: tuple[str, ...]
+    last_action_at: datetime | None
+    lost: frozenset[str]
+    """Attachment ids that live mappings name and Cinder answered not to have."""
+    unmapped: frozenset[str]
+    """Ids of the server's attachments that no live mapping names."""
+    volume_mappings: int
+    twice_named: frozenset[str]
+    """Attachment ids that more than one live mapping names."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Pair:
+    """Mapping and attachment joined for one (server, volume)."""
+
+    scene: Scene
+    volume_id: str
+    mappings: tuple[Mapping, ...] = ()
+    tombstones: tuple[Mapping, ...] = ()
+    attachments: tuple[Attachment, ...] = ()
+    volume: Reading[Volume]
+    others: Reading[Attachment]
+    """Attachments of the volume that other servers hold."""
+    named: MappingType[str, Reading[Attachment]] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Finding:
+    """A pair that is not consistent, or a part of one, with its code and its evidence."""
+
+    code: str
+    verdict: Verdict
+    remedy: Remedy
+    disposition: Disposition
+    server_id: str
+    volume_id: str
+    reason: str
+    attachment_id: str | None = None
+    bdm_uuid: str | None = None
+    cell: str | None = None
+    host: str | None = None
+    project_id: str | None = None
+    first_seen: datetime | None = None
+    evidence: tuple[str, ...] = ()
+    mapping: Mapping | None = None
+    attachment: Attachment | None = None
+
+    @property
+    def key(self) -> str:
+        """The same for the same finding in every run, and another one as soon as a row of it has changed."""
+        version = self.mapping.version if self.mapping else self.attachment.status if self.attachment else ""
+        return " ".join(
+            str(part or "-")
+            for part in (self.code, self.server_id, self.volume_id, self.attachment_id, self.bdm_uuid, version)
+        )
+
+
+class Result(Word):
+    """What came of an action."""
+
+    PLANNED = "planned"
+    REMOVED = "removed"
+    CHANGED_MEANWHILE = "changed-meanwhile"
+    REFUSED = "refused"
+    FAILED = "failed"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Outcome:
+    result: Result
+    detail: str = ""

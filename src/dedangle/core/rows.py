@@ -1,0 +1,33 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Records as plain rows: what the journal keeps and every output shows, by the names that are promised."""
+
+from __future__ import annotations
+
+import dataclasses
+from datetime import datetime
+from typing import Any
+
+from dedangle.core.records import Attachment, Finding, Mapping
+
+FIELDS = (
+    *("code", "remedy", "disposition", "server_id", "volume_id", "attachment_id", "bdm_uuid", "cell", "host"),
+    *("project_id", "first_seen", "reason", "evidence"),
+)
+
+
+def finding_row(finding: Finding) -> dict[str, Any]:
+    """The finding's promised fields, as JSON types."""
+    return {name: _plain(getattr(finding, name)) for name in FIELDS}
+
+
+def plain_row(record: Mapping | Attachment | None) -> dict[str, Any]:
+    """Every field of a row as JSON types; none of them is a secret, because none is ever read."""
+    return {name: _plain(value) for name, value in dataclasses.asdict(record).items()} if record else {}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return value.strftime("%Y-%m-%dT%H:%M:%SZ")
+    if isinstance(value, tuple):
+        return [_plain(each) for each in value]
+    return str(value) if isinstance(value, str) else value

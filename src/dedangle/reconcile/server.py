@@ -1,0 +1,205 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One server through all stages: observe, pair, judge, plan, re-verify, act, record, report."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import logging
+from collections.abc import Callable, Collection, Iterator
+from datetime import datetime
+
+from dedangle.core import pairing, planning
+from dedangle.core.judging import Policy, judge
+from dedangle.core.records import (
+    Attachment,
+    CinderView,
+    Finding,
+    NovaView,
+    Observation,
+    Outcome,
+    Reading,
+    Remedy,
+    Result,
+)
+from dedangle.state.journal import Journal
+from dedangle.systems import ports
+
+LOG = logging.getLogger(__name__)
+
+# A deleted server's attachments are judged only when no mapping of it names a lost one any more: its mappings go first.
+_ROUNDS = 3
+
+
+@dataclasses.dataclass(frozen=True)
+class Judged:
+    """One server as it was found; `seen` is the observation that the findings rest on."""
+
+    findings: tuple[Finding, ...]
+    seen: Observation
+
+    @property
+    def is_known(self) -> bool:
+        """Whether any system has ever heard of the server."""
+        nova = self.seen.after
+        return bool(nova.servers or nova.building or nova.mappings or self.findings or not nova.complete)
+
+    @property
+    def unread(self) -> tuple[str, ...]:
+        readings = (each.why for each in self.seen.cinder.readings() if not each.complete)
+        return tuple(dict.fromkeys((*self.seen.before.unread, *self.seen.after.unread, *readings)))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Reconciler:
+    """The one function of all three doors; a door decides which systems are wired in and who is told."""
+
+    nova: ports.Nova
+    cinder: ports.Cinder
+    policy: Policy
+    clock: Callable[[], datetime]
+    first_seen: Callable[[str], datetime | None]
+    shield: Callable[[], contextlib.AbstractContextManager[object]] = contextlib.nullcontext
+    """Wraps intent, write and outcome, so that no signal comes between them."""
+
+    def audit(self, server_id: str) -> Judged:
+        """Judge the server as it is now; changes nothing."""
+        seen = self._observe(server_id)
+        now = self.clock()
+        findings = tuple(
+            finding
+            for pair in pairing.pairs(seen)
+            for finding in judge(pair, now=now, policy=self.policy, first_seen=self.first_seen)
+        )
+        return Judged(findings, seen)
+
+    def execute(
+        self,
+        judged: Judged,
+        journal: Journal,
+        *,
+        spare: int = 0,
+        prepare: Callable[[Finding], None] = lambda _: None,
+    ) -> Iterator[tuple[Finding, Outcome]]:
+        """Remove what the judgement said may be removed, as far as it still holds.
+
+        Yields each finding that was tried with its outcome, as soon as it is known. Where a removal brings up new ones,
+        at most `spare` (removals) of those are carried out too; prepare is called before each write and may raise
+        UnpreparedError. Raises journal.JournalUnwritableError before anything is changed.
+        """
+        tried: set[str] = set()
+        plan = planning.removals(judged.findings)
+        for _ in range(_ROUNDS):
+            if not plan:
+                return
+            judged = self.audit(judged.seen.server_id)
+            still = {each.key for each in planning.removals(judged.findings)}
+            for finding in plan:
+                tried.add(finding.key)
+                if finding.key in still:
+                    yield finding, self._remove(finding, judged, journal, prepare)
+                elif judged.unread:
+                    yield finding, Outcome(result=Result.FAILED, detail="; ".join(judged.unread))
+                else:
+                    yield finding, Outcome(result=Result.CHANGED_MEANWHILE, detail="judged anew, it is to be kept")
+            judged = self.audit(judged.seen.server_id)
+            plan = tuple(each for each in planning.removals(judged.findings) if each.key not in tried)[:spare]
+            spare -= len(plan)
+
+    def _observe(self, server_id: str) -> Observation:
+        before = self.nova.glance(server_id)
+        attachments = self.cinder.attachments_of_server(server_id)
+        if not attachments.complete:
+            return Observation(
+                server_id=server_id, before=before, cinder=CinderView(attachments=attachments), after=before
+            )
+        volume_ids, attachment_ids = pairing.needed_of_cinder(before, attachments.rows)
+        doubt = self.doubt(before, attachments.rows) if volume_ids else ""
+        cinder = CinderView(
+            attachments=Reading(attachments.rows, not doubt, doubt),
+            named={each: self.cinder.attachment(each) for each in sorted(attachment_ids)},
+            volumes={each: self.cinder.volume(each) for each in sorted(volume_ids)},
+            of_volumes={each: self.cinder.attachments_of_volume(each) for each in sorted(volume_ids)},
+        )
+        # What pairs needs no second look, and a healthy server costs one question to each side.
+        settled = not volume_ids and before.complete
+        return Observation(
+            server_id=server_id,
+            before=before,
+            cinder=cinder,
+            after=before if settled else self.nova.observe(server_id),
+        )
+
+    def doubt(self, before: NovaView | None = None, listed: Collection[Attachment] = ()) -> str:
+        """Why the credentials may not see all attachments, proved by one that they must see; empty: they see them.
+
+        A token that sees one project, a Cinder database restored from a backup or a wrong region lists no attachments
+        where there are many, and each would look like one that was lost. Where the server's own list (listed) shows
+        what Nova names, and the server is not of the token's project, that is the proof, at no cost.
+        """
+        project_id = self.cinder.project_id
+        ids = {each.id for each in listed}
+        if (
+            before
+            and any(each.attachment_id in ids for each in before.mappings)
+            and {each.project_id for each in before.servers} - {project_id}
+        ):
+            return ""
+        links = self.nova.links(before.server_id if before else "")
+        if not links.complete:
+            return f"no control read was possible: {links.why}"
+        control = [each for each in links.rows if each.project_id != project_id] or list(links.rows)
+        for link in control:
+            reading = self.cinder.attachments_of_volume(link.volume_id)
+            if not reading.complete:
+                return f"the control read failed: {reading.why}"
+            if any(each.id == link.attachment_id for each in reading.rows):
+                return ""
+        return (
+            f"Cinder shows none of the {len(control)} attachments looked for that Nova uses for other servers: the "
+            f"credentials may not see every project, or this is not the Cinder that Nova uses"
+        )
+
+    def _remove(
+        self, finding: Finding, judged: Judged, journal: Journal, prepare: Callable[[Finding], None]
+    ) -> Outcome:
+        with self.shield():
+            entry = journal.intend(finding)
+            LOG.info(
+                "Removing stale volume attachment %s of volume %s from instance %s (block device mapping %s): %s",
+                finding.attachment_id,
+                finding.volume_id,
+                finding.server_id,
+                finding.bdm_uuid,
+                finding.reason,
+                extra={"instance_uuid": finding.server_id},
+            )
+            try:
+                prepare(finding)
+                outcome = self._write(finding, judged)
+            except UnpreparedError as error:
+                outcome = Outcome(result=Result.FAILED, detail=str(error))
+            journal.conclude(entry, outcome)
+        if outcome.result is not Result.REMOVED:
+            LOG.warning(
+                "Kept volume attachment %s of volume %s: %s, %s",
+                finding.attachment_id,
+                finding.volume_id,
+                outcome.result,
+                outcome.detail,
+                extra={"instance_uuid": finding.server_id},
+            )
+        return outcome
+
+    def _write(self, finding: Finding, judged: Judged) -> Outcome:
+        if finding.remedy is Remedy.REMOVE_MAPPING and finding.mapping:
+            servers = judged.seen.after.servers
+            server = next((each for each in servers if not each.deleted), None)
+            return self.nova.soft_delete_mapping(finding.mapping, server)
+        if finding.remedy is Remedy.REMOVE_ATTACHMENT and finding.attachment:
+            return self.cinder.delete_attachment(finding.attachment)
+        return Outcome(result=Result.FAILED, detail=f"no door carries out {finding.remedy}")
+
+
+class UnpreparedError(Exception):
+    """What must be done before a write was not done; the message says why."""

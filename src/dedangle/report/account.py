@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a run found, did and could not see."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from collections.abc import Iterable
+
+from dedangle.core.findings import KINDS
+from dedangle.core.records import Finding, Outcome, Result, Verdict
+
+
+@dataclasses.dataclass
+class Account:
+    """Filled in while a run goes on; the same for every door and every output."""
+
+    run_id: str
+    findings: dict[str, Finding] = dataclasses.field(default_factory=dict)
+    outcomes: dict[str, Outcome] = dataclasses.field(default_factory=dict)
+    not_checked: list[str] = dataclasses.field(default_factory=list)
+    refusal: str = ""
+    paired: int = 0
+    """Pairs that the bulk read found consistent, without a finding of their own."""
+
+    def add(self, findings: Iterable[Finding]) -> None:
+        self.findings.update((each.key, each) for each in findings)
+
+    def miss(self, why: Iterable[str]) -> None:
+        """Note what was not read, once."""
+        self.not_checked += [each for each in dict.fromkeys(why) if each not in self.not_checked]
+
+    @property
+    def complete(self) -> bool:
+        return not self.not_checked
+
+    def listed(self, everything: bool = False) -> list[Finding]:
+        """The findings to show: those with a code of the table, or all that are not consistent."""
+        shown = (each for each in self.findings.values() if each.code in KINDS or everything)
+        order = (each for each in shown if each.verdict is not Verdict.CONSISTENT)
+        return sorted(order, key=lambda each: (each.code not in KINDS, each.code, each.server_id, each.key))
+
+    def counts(self) -> dict[str, int]:
+        """How many findings of each code, pairs that are none by their verdict, and outcomes of what was tried."""
+        counts = Counter(each.code for each in self.findings.values())
+        counts[Verdict.CONSISTENT.value] += self.paired
+        counts.update(outcome.result.value for outcome in self.outcomes.values())
+        return dict(sorted(counts.items()))
+
+    def removed(self) -> list[Finding]:
+        return [each for key, each in self.findings.items() if self._result(key) is Result.REMOVED]
+
+    def left(self) -> list[Finding]:
+        """What is dangling and was not removed."""
+        return [
+            each
+            for key, each in self.findings.items()
+            if each.verdict in (Verdict.DANGLING, Verdict.PROTECTED) and self._result(key) is not Result.REMOVED
+        ]
+
+    def failed(self) -> bool:
+        """Whether a removal was refused or failed; changed-meanwhile is neither."""
+        return any(each.result in (Result.FAILED, Result.REFUSED) for each in self.outcomes.values())
+
+    def _result(self, key: str) -> Result | None:
+        outcome = self.outcomes.get(key)
+        return outcome.result if outcome else None

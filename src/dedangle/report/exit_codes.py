@@ -1,0 +1,28 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The exit codes that are promised; a caller must take any other for a failure."""
+
+from __future__ import annotations
+
+from dedangle.report.account import Account
+
+DONE = 0
+UNEXPECTED = 1
+USAGE = 2
+FOUND = 3
+REMOVED = 4
+INCOMPLETE = 5
+FUSE = 6
+LOCKED = 7
+
+
+def exit_code(account: Account, *, detailed: bool) -> int:
+    """The code of a run that came to its end; 3 and 4 are those of nova-manage placement audit."""
+    if account.refusal:
+        return FUSE
+    if not account.complete or account.failed():
+        return INCOMPLETE
+    if detailed and account.left():
+        return FOUND
+    if detailed and account.removed():
+        return REMOVED
+    return DONE

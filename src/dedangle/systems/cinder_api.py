@@ -1,0 +1,192 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Cinder's REST API, asked as an administrator and never with a service token."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from keystoneauth1 import adapter
+from keystoneauth1 import exceptions as ks_exceptions
+
+from dedangle.core.records import Attachment, Outcome, Reading, Result, Volume
+
+# 3.44 is what Nova itself needs, in every release since Queens.
+MICROVERSION = "3.44"
+_PAGE = 1000
+_RESTARTS = 3
+_CONSUMERS = {"glance_image_id": "glance", "image_owner": "glance"}
+
+
+class CinderApi:
+    """Asks through keystoneauth, which sees to address, token and repeated reads; a write is never repeated.
+
+    remaining tells how many seconds there are left for all that is still asked; at none nothing is asked any more.
+    """
+
+    def __init__(self, client: adapter.Adapter, remaining: Callable[[], float] | None = None) -> None:
+        self._client = client
+        self._remaining = remaining
+
+    @property
+    def project_id(self) -> str | None:
+        try:
+            project_id: str | None = self._client.get_project_id()
+        except ks_exceptions.ClientException:
+            return None
+        return project_id
+
+    def attachments_of_server(self, server_id: str) -> Reading[Attachment]:
+        return self._attachments(instance_id=server_id)
+
+    def attachments_of_volume(self, volume_id: str) -> Reading[Attachment]:
+        return self._attachments(volume_id=volume_id)
+
+    def all_attachments(self) -> Reading[Attachment]:
+        return self._attachments()
+
+    def attachment(self, attachment_id: str) -> Reading[Attachment]:
+        return self._one("attachment", attachment_id, _attachment)
+
+    def volume(self, volume_id: str) -> Reading[Volume]:
+        return self._one("volume", volume_id, _volume)
+
+    def delete_attachment(self, expected: Attachment) -> Outcome:
+        """Read the attachment, compare, delete.
+
+        Without a service token Cinder asks Nova at the last moment and answers 409 where Nova still uses the attachment
+        (cinder volume/api.py:attachment_deletion_allowed, bug 2004555).
+        """
+        found = self.attachment(expected.id)
+        if not found.complete:
+            return Outcome(result=Result.FAILED, detail=found.why)
+        for row in found.rows:
+            same = (row.server_id, row.volume_id, row.status) == (
+                expected.server_id,
+                expected.volume_id,
+                expected.status,
+            )
+            if not same or (expected.is_reserved and not row.is_reserved):
+                return Outcome(
+                    result=Result.CHANGED_MEANWHILE, detail=f"the attachment was {expected.status}, is {row.status}"
+                )
+        if not found.rows:
+            return Outcome(result=Result.CHANGED_MEANWHILE, detail="the attachment is gone already")
+        try:
+            answer = self._ask("DELETE", f"/attachments/{expected.id}", connect_retries=0, status_code_retries=0)
+        except _UnreadError as error:
+            return Outcome(result=Result.FAILED, detail=str(error))
+        if answer.status_code in (200, 202, 204):
+            return Outcome(result=Result.REMOVED)
+        detail = f"Cinder answered {answer.status_code}: {_message(answer)}"
+        return Outcome(result=Result.REFUSED if answer.status_code in (403, 409) else Result.FAILED, detail=detail)
+
+    def _attachments(self, **filters: str) -> Reading[Attachment]:
+        """List attachments of all projects to the last, empty page.
+
+        Cinder gives no next link. Sorted by age, rows that come while paging come last; a marker that was deleted
+        meanwhile is answered with 404, and then the list starts anew.
+        """
+        for _ in range(_RESTARTS):
+            rows: list[Attachment] = []
+            try:
+                for page in self._pages(filters):
+                    rows += page
+            except _MarkerGoneError:
+                continue
+            except _UnreadError as error:
+                return Reading.unread(str(error))
+            return Reading(tuple(rows))
+        return Reading.unread("Cinder's list of attachments changed faster than it could be read")
+
+    def _pages(self, filters: dict[str, str]) -> Iterator[list[Attachment]]:
+        params = {"all_tenants": "1", "limit": str(_PAGE), "sort": "created_at:asc", **filters}
+        while True:
+            answer = self._ask("GET", "/attachments", params=params)
+            if answer.status_code == 404 and "marker" in params and params["marker"] in _message(answer):
+                raise _MarkerGoneError
+            body = _body(answer)
+            if answer.status_code != 200 or not isinstance(body.get("attachments"), list):
+                raise _UnreadError(
+                    f"Cinder answered {answer.status_code} to the list of attachments: {_message(answer)}"
+                )
+            page = [_attachment(each) for each in body["attachments"]]
+            yield page
+            if not page:
+                return
+            params["marker"] = page[-1].id
+
+    def _one(self, what: str, ident: str, make: Callable[[dict[str, Any]], Any]) -> Reading[Any]:
+        try:
+            answer = self._ask("GET", f"/{what}s/{ident}")
+        except _UnreadError as error:
+            return Reading.unread(str(error))
+        body = _body(answer)
+        if answer.status_code == 200 and isinstance(body.get(what), dict):
+            return Reading((make(body[what]),))
+        # A proxy's or a wrong endpoint's 404 says nothing of the row: only Cinder's own that names it does.
+        if answer.status_code == 404 and "itemNotFound" in body and ident in _message(answer):
+            return Reading()
+        return Reading.unread(f"Cinder answered {answer.status_code} to {what} {ident}: {_message(answer)}")
+
+    def _ask(self, method: str, path: str, **options: Any) -> Any:
+        if self._remaining is not None:
+            options["timeout"] = self._remaining()
+            if options["timeout"] <= 0:
+                raise _UnreadError("Cinder took all the time there was")
+        try:
+            return self._client.request(path, method, raise_exc=False, **options)
+        except ks_exceptions.ClientException as error:
+            raise _UnreadError(f"Cinder did not answer {method} {path} ({type(error).__name__})") from error
+
+
+class _UnreadError(Exception):
+    """The question has no answer; the message says why."""
+
+
+class _MarkerGoneError(Exception):
+    """The last row of the page before was deleted meanwhile."""
+
+
+def _body(answer: Any) -> dict[str, Any]:
+    try:
+        body = answer.json()
+    except ValueError:
+        return {}
+    return body if isinstance(body, dict) else {}
+
+
+def _message(answer: Any) -> str:
+    """What the service says went wrong, on one line; not a proxy's page."""
+    for value in _body(answer).values():
+        if isinstance(value, dict) and isinstance(value.get("message"), str):
+            return "".join(each for each in " ".join(value["message"].split()) if each.isprintable())
+    return "not an answer of Cinder's own"
+
+
+def _attachment(row: dict[str, Any]) -> Attachment:
+    return Attachment(
+        id=row["id"],
+        server_id=row["instance"] or None,
+        volume_id=row["volume_id"],
+        status=row["status"],
+        attached_at=row.get("attached_at") or None,
+        has_connection_info=bool(row["connection_info"]) if "connection_info" in row else None,
+    )
+
+
+def _volume(row: dict[str, Any]) -> Volume:
+    metadata = row.get("metadata", {})
+    consumers = [name for key, name in _CONSUMERS.items() if key in metadata]
+    consumers += ["ironic" for key in metadata if key.startswith("ironic_node_")]
+    return Volume(
+        id=row["id"],
+        status=row["status"],
+        project_id=row.get("os-vol-tenant-attr:tenant_id"),
+        migration_status=row.get("os-vol-mig-status-attr:migstat"),
+        multiattach=bool(row.get("multiattach")),
+        hosts=tuple(
+            (each["attachment_id"], each["host_name"]) for each in row.get("attachments", []) if each.get("host_name")
+        ),
+        consumer=next(iter(consumers), None),
+    )

@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whose credentials Cinder is asked with, and where Cinder is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from keystoneauth1 import adapter, loading
+from keystoneauth1 import exceptions as ks_exceptions
+
+from dedangle.systems.cinder_api import MICROVERSION
+
+# nova.conf's own sections, in the order in which they are tried after [dedangle] and the environment.
+_SECTIONS = ("cinder", "service_user", "keystone_authtoken")
+
+
+class CredentialsError(Exception):
+    """There are none, or Keystone refuses them; the message names where they came from and what to do."""
+
+
+def cinder_client(conf: Any, environ: Mapping[str, str], *, timeout: float | None = None) -> adapter.Adapter:
+    """Return an adapter for Cinder's API with the first credentials found; timeout in seconds for each request.
+
+    The order: keystoneauth options in [dedangle]; OS_CLOUD or OS_AUTH_URL and the rest of OS_*; [cinder],
+    [service_user] and [keystone_authtoken] of nova.conf. Raises CredentialsError.
+    """
+    session, source = _session(conf, environ)
+    if timeout is not None:
+        session.timeout = timeout
+    service_type, _, interface = [*conf.cinder.catalog_info.split(":"), "", ""][:3]
+    try:
+        project_id = session.get_project_id()
+    except ks_exceptions.ConnectFailure as error:
+        raise ConnectionError(f"Keystone could not be asked with the credentials of {source}") from error
+    except ks_exceptions.ClientException as error:
+        raise CredentialsError(
+            f"Keystone refuses the credentials of {source} ({type(error).__name__}). "
+            "dedangle needs a project-scoped administrator; name one in [dedangle] or by OS_*."
+        ) from error
+    if project_id is None:
+        raise CredentialsError(f"The credentials of {source} are not scoped to a project, which Cinder needs.")
+    template = conf.cinder.endpoint_template
+    return adapter.Adapter(
+        session,
+        service_type=service_type,
+        interface=interface or None,
+        region_name=conf.cinder.os_region_name,
+        endpoint_override=template % {"project_id": project_id} if template else None,
+        default_microversion=MICROVERSION,
+        connect_retries=1,
+        status_code_retries=2,
+        retriable_status_codes=[429, 503],
+        user_agent="dedangle",
+    )
+
+
+def _session(conf: Any, environ: Mapping[str, str]) -> tuple[Any, str]:
+    try:
+        if conf.dedangle.auth_type:
+            return _from_section(conf, "dedangle"), "[dedangle]"
+        if "OS_CLOUD" in environ or "OS_AUTH_URL" in environ:
+            return _from_environment(), "OS_CLOUD" if "OS_CLOUD" in environ else "OS_AUTH_URL"
+        for section in _SECTIONS:
+            loading.register_auth_conf_options(conf, section)
+            if conf[section].auth_type:
+                return _from_section(conf, section), f"nova.conf's [{section}]"
+    except Exception as error:
+        # keystoneauth's loaders and openstacksdk raise a dozen kinds for one cause: what was written makes no sense.
+        raise CredentialsError(f"The credentials make no sense: {' '.join(str(error).split())}") from error
+    raise CredentialsError(
+        "There are no credentials for Cinder. Set auth_type and the rest in [dedangle], OS_CLOUD or OS_* in the "
+        "environment, or [cinder] in nova.conf."
+    )
+
+
+def _from_section(conf: Any, section: str) -> Any:
+    loading.register_session_conf_options(conf, section)
+    auth = loading.load_auth_from_conf_options(conf, section)
+    return loading.load_session_from_conf_options(conf, section, auth=auth)
+
+
+def _from_environment() -> Any:
+    import openstack.config
+
+    return openstack.config.get_cloud_region(load_envvars=True).get_session()

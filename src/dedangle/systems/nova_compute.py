@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Nova seen from inside nova-compute: versioned objects, through the conductor, under the instance lock."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from nova import exception, objects
+
+from dedangle.core.records import HostState, Link, Mapping, Marker, NovaView, Outcome, Reading, Result, Server
+
+_CELL = "this cell"
+_LINKS_FROM = 20
+_REFRESH_LOCK = "Refreshing connection_info"
+
+
+class NovaCompute:
+    """One server on its own host, during its reboot; the caller holds the instance lock.
+
+    Under that lock no attach, detach or swap changes a mapping on this host, and the reboot's task_state keeps every
+    other operation away: so the task_state and the actions of the reboot itself are no signs of work in flight.
+    """
+
+    def __init__(self, context: Any, instance: Any) -> None:
+        self._context = context
+        self._instance = instance
+
+    def glance(self, server_id: str) -> NovaView:
+        return self._view(server_id, deleted=False)
+
+    def observe(self, server_id: str) -> NovaView:
+        return self._view(server_id, deleted=True)
+
+    def links(self, besides: str) -> Reading[Link]:
+        """Mappings of other servers on this host."""
+        try:
+            others = objects.InstanceList.get_by_host(self._context, self._instance.host, expected_attrs=[])
+            projects = {each.uuid: each.project_id for each in others if each.uuid != besides and not each.task_state}
+            chosen = list(projects)[:_LINKS_FROM]
+            found = objects.BlockDeviceMappingList.get_by_instance_uuids(self._context, chosen) if chosen else []
+        except Exception as error:
+            return Reading.unread(f"Nova could not be read ({type(error).__name__})")
+        return Reading(
+            tuple(
+                Link(
+                    server_id=each.instance_uuid,
+                    volume_id=each.volume_id,
+                    attachment_id=each.attachment_id,
+                    cell=_CELL,
+                    project_id=projects[each.instance_uuid],
+                )
+                for each in found
+                if each.is_volume and each.volume_id and each.attachment_id
+            )
+        )
+
+    def soft_delete_mapping(self, expected: Mapping, server: Server | None) -> Outcome:  # noqa: ARG002 - the lock holds it
+        """Read the mapping again, compare, and destroy it as Nova does."""
+        try:
+            for bdm in self._bdms(self._context):
+                if bdm.id == expected.id:
+                    if _mapping(bdm) != expected:
+                        break
+                    bdm.destroy()
+                    return Outcome(result=Result.REMOVED)
+        except Exception as error:
+            # A conductor that does not answer must not fail the reboot; whether it wrote is seen by the next look.
+            return Outcome(result=Result.FAILED, detail=f"Nova did not answer ({type(error).__name__})")
+        return Outcome(result=Result.CHANGED_MEANWHILE, detail="the mapping is not as it was")
+
+    def connection_info(self, mapping: Mapping) -> str | None:
+        """The mapping's connection_info, a secret: for the virt driver alone."""
+        for bdm in self._bdms(self._context):
+            if bdm.id == mapping.id:
+                info: str | None = bdm.connection_info
+                return info
+        return None
+
+    def _bdms(self, context: Any) -> Any:
+        return objects.BlockDeviceMappingList.get_by_instance_uuid(context, self._instance.uuid)
+
+    def _view(self, server_id: str, *, deleted: bool) -> NovaView:
+        try:
+            context = self._context.elevated(read_deleted="yes") if deleted else self._context
+            found = [_mapping(each) for each in self._bdms(context) if each.is_volume and each.volume_id]
+            markers = tuple(self._markers()) if deleted else ()
+        except exception.NovaException as error:
+            return NovaView(server_id=server_id, unread=(f"Nova could not be read ({type(error).__name__})",))
+        return NovaView(
+            server_id=server_id,
+            servers=(_server(self._instance),),
+            mappings=tuple(each for each in found if not each.deleted),
+            tombstones=tuple(each for each in found if each.deleted),
+            markers=markers,
+            host_state=HostState.UP,
+        )
+
+    def _markers(self) -> list[Marker]:
+        moving = objects.MigrationList.get_in_progress_by_instance(self._context, self._instance.uuid)
+        markers = [
+            Marker(kind="migration", detail=f"{each.id} ({each.migration_type}) is {each.status}") for each in moving
+        ]
+        if self._instance.system_metadata.get("locked_reason", "").startswith(_REFRESH_LOCK):
+            markers.append(Marker(kind="lock", detail="of nova-manage volume_attachment refresh"))
+        return markers
+
+
+def _server(instance: Any) -> Server:
+    # task_state is the reboot's own, and vm_state what it found.
+    return Server(
+        id=instance.uuid,
+        cell=_CELL,
+        project_id=instance.project_id,
+        host=instance.host,
+        vm_state=instance.vm_state,
+        image_ref=instance.image_ref or None,
+        root_device_name=instance.root_device_name,
+        launched_at=instance.launched_at,
+    )
+
+
+def _mapping(bdm: Any) -> Mapping:
+    return Mapping(
+        id=bdm.id,
+        uuid=bdm.uuid,
+        cell=_CELL,
+        server_id=bdm.instance_uuid,
+        volume_id=bdm.volume_id,
+        attachment_id=bdm.attachment_id,
+        has_connection_info=bdm.connection_info is not None,
+        source_type=bdm.source_type,
+        boot_index=bdm.boot_index,
+        device_name=bdm.device_name,
+        created_at=bdm.created_at,
+        version=str(bdm.updated_at),
+        deleted=bool(bdm.deleted),
+    )

@@ -1,0 +1,345 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Nova's databases: the API database and every cell, cell0 included."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime, timedelta, timezone
+from typing import Any, TypeVar
+
+import sqlalchemy as sa
+
+from dedangle.core.records import HostState, Link, Mapping, Marker, NovaView, Outcome, Reading, Result, Server
+from dedangle.systems import nova_schema as schema
+from dedangle.systems.nova_cells import Cell
+
+T = TypeVar("T")
+
+_PAGE = 5000
+_LINKS_READ, _LINKS_KEPT, _LINKS_PER_PROJECT = 200, 8, 2
+# nova/db/main/api.py:migration_get_in_progress_by_host_and_node; `finished` is not among them, it waits for the user.
+_MIGRATION_OVER = ("confirmed", "reverted", "error", "failed", "completed", "cancelled", "done")
+# Actions that are recorded before a message is cast, on servers whose task_state says nothing.
+_WITHOUT_TASK_STATE = ("attach_volume", "detach_volume", "swap_volume", "refresh_volume_attachment")
+_UNSTARTED_FOR = timedelta(hours=1)
+_REFRESH_LOCK = "Refreshing connection_info"
+
+
+@dataclasses.dataclass
+class _Part:
+    """One cell's share of what is known of a server."""
+
+    servers: list[Server] = dataclasses.field(default_factory=list)
+    mappings: list[Mapping] = dataclasses.field(default_factory=list)
+    markers: list[Marker] = dataclasses.field(default_factory=list)
+    host_states: list[HostState] = dataclasses.field(default_factory=list)
+    last_action_at: datetime | None = None
+
+
+class NovaDatabase:
+    """Reads and soft-deletes through SQLAlchemy Core, all cells at once."""
+
+    def __init__(
+        self,
+        api: Cell,
+        cells: Sequence[Cell],
+        *,
+        service_down_time: timedelta,
+        clock: Callable[[], datetime],
+    ) -> None:
+        self._api = api
+        self._cells = {cell.name: cell for cell in cells}
+        self._service_down_time = service_down_time
+        self._clock = clock
+
+    def glance(self, server_id: str) -> NovaView:
+        # Asking a cell costs a round trip whatever is asked, and what is in flight is to be counted as such.
+        return self.observe(server_id)
+
+    def observe(self, server_id: str) -> NovaView:
+        """Read the server from the API database and every cell.
+
+        A silent cell is named in `unread`: whether it holds the server, a copy or a mapping is then not known.
+        """
+        answers = self._ask_every_cell(lambda connection, cell: self._part(connection, cell, server_id))
+        building = self._api.ask(lambda connection: _is_building(connection, server_id))()
+        parts = [part for answer in answers for part in answer.rows]
+        mappings = [each for part in parts for each in part.mappings]
+        states = [state for part in parts for state in part.host_states]
+        return NovaView(
+            server_id=server_id,
+            servers=tuple(each for part in parts for each in part.servers),
+            mappings=tuple(each for each in mappings if not each.deleted),
+            tombstones=tuple(each for each in mappings if each.deleted),
+            building=any(building.rows),
+            markers=tuple(each for part in parts for each in part.markers),
+            host_state=next((each for each in HostState if each in states), HostState.NONE),
+            last_action_at=max((part.last_action_at for part in parts if part.last_action_at), default=None),
+            unread=tuple(why for why in (building.why, *(answer.why for answer in answers)) if why),
+        )
+
+    def links(self, besides: str) -> Reading[Link]:
+        """The youngest mappings of active servers, at most two of a project, at most eight in all."""
+        table, servers = schema.block_device_mapping, schema.instances
+        statement = (
+            _link_columns()
+            .where(table.c.deleted == 0, table.c.attachment_id.is_not(None), table.c.instance_uuid != besides)
+            .where(servers.c.vm_state == "active", servers.c.task_state.is_(None))
+            .order_by(table.c.id.desc())
+            .limit(_LINKS_READ)
+        )
+        kept: list[Link] = []
+        projects: Counter[str | None] = Counter()
+        reading = self._from_every_cell(lambda connection, cell: _links(connection, cell, statement))
+        for link in reading.rows:
+            projects[link.project_id] += 1
+            if projects[link.project_id] <= _LINKS_PER_PROJECT and len(kept) < _LINKS_KEPT:
+                kept.append(link)
+        return Reading(tuple(kept), reading.complete, reading.why)
+
+    def all_links(self) -> Reading[Link]:
+        """Every live volume mapping of every cell, read in short pages by primary key."""
+        return self._from_every_cell(lambda connection, cell: list(_all_links(connection, cell)))
+
+    def soft_delete_mapping(self, expected: Mapping, server: Server | None) -> Outcome:
+        """Soft-delete the row exactly as Nova does (deleted = id), if it and its server are still as expected.
+
+        One statement compares and swaps: an attach, a start or a migration that came first leaves no row to match.
+        """
+        table = schema.block_device_mapping
+        statement = (
+            sa.update(table)
+            .where(table.c.id == expected.id, table.c.deleted == 0, table.c.instance_uuid == expected.server_id)
+            .where(table.c.volume_id == expected.volume_id, _same(table.c.attachment_id, expected.attachment_id))
+            .where(_same(_version(), expected.version))
+            .where(_server_condition(expected.server_id, server))
+            .values(
+                deleted=table.c.id,
+                deleted_at=self._clock().replace(tzinfo=None),
+                updated_at=table.c.updated_at,
+            )
+        )
+
+        def write(connection: sa.Connection) -> int:
+            return connection.execute(statement).rowcount
+
+        answer = self._cells[expected.cell].ask(write)()
+        if not answer.complete:
+            return Outcome(result=Result.FAILED, detail=answer.why)
+        if answer.rows == (1,):
+            return Outcome(result=Result.REMOVED)
+        return Outcome(result=Result.CHANGED_MEANWHILE, detail="the mapping or its server is not as it was")
+
+    def _part(self, connection: sa.Connection, cell: str, server_id: str) -> _Part:
+        part = _Part()
+        for table in (schema.instances, schema.shadow_instances):
+            rows = connection.execute(sa.select(table).where(table.c.uuid == server_id)).mappings()
+            part.servers += [_server(row, cell) for row in rows]
+        part.mappings = [_mapping(row, cell) for row in connection.execute(_mappings_of(server_id)).mappings()]
+        part.markers = [*_task_markers(part.servers), *self._activity(connection, server_id)]
+        part.last_action_at = _last_action(connection, server_id)
+        for host in {each.host for each in part.servers if each.host}:
+            part.host_states.append(self._host_state(connection, host))
+        return part
+
+    def _activity(self, connection: sa.Connection, server_id: str) -> Iterator[Marker]:
+        actions, events, moves = schema.instance_actions, schema.instance_actions_events, schema.migrations
+        of_server = actions.c.instance_uuid == server_id
+        joined = sa.join(events, actions, events.c.action_id == actions.c.id)
+        statement = sa.select(events.c.event, actions.c.action, actions.c.request_id, events.c.start_time)
+        for row in connection.execute(statement.select_from(joined).where(of_server, events.c.finish_time.is_(None))):
+            yield Marker(kind="event", detail=f"{row.event} of {row.action} ({row.request_id}) is not finished")
+        started = sa.exists().where(events.c.action_id == actions.c.id)
+        since = self._clock().replace(tzinfo=None) - _UNSTARTED_FOR
+        unstarted = (
+            sa.select(actions.c.action, actions.c.request_id)
+            .where(of_server, actions.c.action.in_(_WITHOUT_TASK_STATE), actions.c.finish_time.is_(None))
+            .where(actions.c.start_time > since, ~started)
+        )
+        for row in connection.execute(unstarted):
+            yield Marker(kind="action", detail=f"{row.action} ({row.request_id}) has not reached its host")
+        moving = sa.select(moves.c.id, moves.c.migration_type, moves.c.status).where(
+            moves.c.instance_uuid == server_id, moves.c.deleted == 0, moves.c.status.not_in(_MIGRATION_OVER)
+        )
+        for row in connection.execute(moving):
+            yield Marker(kind="migration", detail=f"{row.id} ({row.migration_type}) is {row.status}")
+        metadata = schema.instance_system_metadata
+        locked = sa.select(metadata.c.value).where(
+            metadata.c.instance_uuid == server_id, metadata.c.key == "locked_reason", metadata.c.deleted == 0
+        )
+        for reason in connection.execute(locked).scalars():
+            if reason and reason.startswith(_REFRESH_LOCK):
+                yield Marker(kind="lock", detail="of nova-manage volume_attachment refresh")
+
+    def _host_state(self, connection: sa.Connection, host: str) -> HostState:
+        table = schema.services
+        statement = sa.select(table.c.forced_down, table.c.last_seen_up, table.c.created_at).where(
+            table.c.host == host, table.c.binary == "nova-compute", table.c.deleted == 0
+        )
+        row = connection.execute(statement).first()
+        if row is None:
+            return HostState.GONE
+        seen = _utc(row.last_seen_up or row.created_at)
+        alive = seen is not None and abs(self._clock() - seen) <= self._service_down_time
+        return HostState.UP if alive and not row.forced_down else HostState.DOWN
+
+    def _ask_every_cell(self, question: Callable[[sa.Connection, str], T]) -> list[Reading[T]]:
+        def of(cell: Cell) -> Callable[[], Reading[T]]:
+            return cell.ask(lambda connection: question(connection, cell.name))
+
+        return [answer() for answer in [of(cell) for cell in self._cells.values()]]
+
+    def _from_every_cell(self, read: Callable[[sa.Connection, str], list[Link]]) -> Reading[Link]:
+        answers = self._ask_every_cell(read)
+        return Reading(
+            tuple(row for answer in answers for rows in answer.rows for row in rows),
+            all(answer.complete for answer in answers),
+            "; ".join(answer.why for answer in answers if not answer.complete),
+        )
+
+
+def _utc(moment: datetime | None) -> datetime | None:
+    return moment.replace(tzinfo=timezone.utc) if moment else None
+
+
+def _same(column: sa.ColumnElement[Any], value: object) -> sa.ColumnElement[bool]:
+    return column.is_(None) if value is None else column == value
+
+
+def _version() -> sa.ColumnElement[Any]:
+    # As the database's own text: a DateTime written by other means than SQLAlchemy must still compare equal to itself.
+    return sa.cast(schema.block_device_mapping.c.updated_at, sa.String(32))
+
+
+def _server_condition(server_id: str, server: Server | None) -> sa.ColumnElement[bool]:
+    table = schema.instances
+    if server is None or server.deleted:
+        return ~sa.exists().where(table.c.uuid == server_id, table.c.deleted == 0)
+    return sa.exists().where(
+        table.c.uuid == server_id,
+        table.c.deleted == 0,
+        table.c.task_state.is_(None),
+        _same(table.c.vm_state, server.vm_state),
+        _same(table.c.power_state, server.power_state),
+        _same(table.c.host, server.host),
+    )
+
+
+def _is_building(connection: sa.Connection, server_id: str) -> bool:
+    mappings, requests = schema.instance_mappings, schema.build_requests
+    without_cell = sa.select(mappings.c.id).where(mappings.c.instance_uuid == server_id, mappings.c.cell_id.is_(None))
+    requested = sa.select(requests.c.id).where(requests.c.instance_uuid == server_id)
+    return any(connection.execute(each).first() is not None for each in (without_cell, requested))
+
+
+def _mappings_of(server_id: str) -> sa.Select[Any]:
+    table = schema.block_device_mapping
+    names = ("id", "uuid", "instance_uuid", "volume_id", "attachment_id", "source_type", "boot_index", "device_name")
+    return sa.select(
+        *(table.c[name] for name in (*names, "created_at", "deleted")),
+        table.c.connection_info.is_not(None).label("has_connection_info"),
+        _version().label("version"),
+    ).where(table.c.instance_uuid == server_id, table.c.destination_type == "volume", table.c.volume_id.is_not(None))
+
+
+def _server(row: sa.RowMapping, cell: str) -> Server:
+    return Server(
+        id=row["uuid"],
+        cell=cell,
+        project_id=row["project_id"] or "",
+        host=row["host"],
+        vm_state=row["vm_state"],
+        task_state=row["task_state"],
+        power_state=row["power_state"],
+        # Never deleted_at: a server that waits for its reclaim (SOFT_DELETED) has it set and is alive.
+        deleted=row["deleted"] != 0,
+        hidden=bool(row["hidden"]),
+        image_ref=row["image_ref"] or None,
+        root_device_name=row["root_device_name"],
+        launched_at=_utc(row["launched_at"]),
+        deleted_at=_utc(row["deleted_at"]),
+    )
+
+
+def _mapping(row: sa.RowMapping, cell: str) -> Mapping:
+    return Mapping(
+        id=row["id"],
+        uuid=row["uuid"],
+        cell=cell,
+        server_id=row["instance_uuid"],
+        volume_id=row["volume_id"],
+        attachment_id=row["attachment_id"],
+        has_connection_info=bool(row["has_connection_info"]),
+        source_type=row["source_type"],
+        boot_index=row["boot_index"],
+        device_name=row["device_name"],
+        created_at=_utc(row["created_at"]),
+        version=row["version"],
+        deleted=row["deleted"] != 0,
+    )
+
+
+def _task_markers(servers: list[Server]) -> Iterator[Marker]:
+    for server in servers:
+        if server.task_state:
+            yield Marker(kind="task_state", detail=server.task_state)
+        if server.vm_state == "building":
+            yield Marker(kind="task_state", detail="none yet, the server is building")
+
+
+def _last_action(connection: sa.Connection, server_id: str) -> datetime | None:
+    table = schema.instance_actions
+    statement = sa.select(sa.func.max(table.c.start_time), sa.func.max(table.c.updated_at))
+    row = connection.execute(statement.where(table.c.instance_uuid == server_id)).one()
+    return _utc(max((each for each in row if each), default=None))
+
+
+def _link_columns() -> sa.Select[Any]:
+    table, servers = schema.block_device_mapping, schema.instances
+    joined = sa.join(table, servers, sa.and_(servers.c.uuid == table.c.instance_uuid, servers.c.deleted == 0))
+    columns = (table.c.id, table.c.instance_uuid, table.c.volume_id, table.c.attachment_id, servers.c.project_id)
+    return (
+        sa.select(*columns)
+        .select_from(joined)
+        .where(table.c.destination_type == "volume", table.c.volume_id.is_not(None))
+    )
+
+
+def _link(row: Any, cell: str, project_id: str | None) -> Link:
+    return Link(
+        server_id=row.instance_uuid,
+        volume_id=row.volume_id,
+        attachment_id=row.attachment_id,
+        cell=cell,
+        project_id=project_id,
+    )
+
+
+def _links(connection: sa.Connection, cell: str, statement: sa.Select[Any]) -> list[Link]:
+    return [_link(row, cell, row.project_id) for row in connection.execute(statement)]
+
+
+def _all_links(connection: sa.Connection, cell: str) -> Iterator[Link]:
+    # Two plain scans: a join in the statement costs the server twice as much as reading the servers by themselves.
+    servers = schema.instances
+    living = {
+        row.uuid: row.project_id
+        for row in _paged(connection, sa.select(servers.c.id, servers.c.uuid, servers.c.project_id), servers)
+    }
+    table = schema.block_device_mapping
+    columns = sa.select(table.c.id, table.c.instance_uuid, table.c.volume_id, table.c.attachment_id).where(
+        table.c.destination_type == "volume", table.c.volume_id.is_not(None)
+    )
+    for row in _paged(connection, columns, table):
+        yield _link(row, cell, living.get(row.instance_uuid))
+
+
+def _paged(connection: sa.Connection, columns: sa.Select[Any], table: sa.Table) -> Iterator[Any]:
+    last = 0
+    while rows := connection.execute(
+        columns.where(table.c.deleted == 0, table.c.id > last).order_by(table.c.id).limit(_PAGE)
+    ).all():
+        yield from rows
+        last = rows[-1].id

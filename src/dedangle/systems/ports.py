@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a system must offer to be read, and to be changed."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from dedangle.core.records import Attachment, Link, Mapping, NovaView, Outcome, Reading, Server, Volume
+
+
+class Nova(Protocol):
+    def glance(self, server_id: str) -> NovaView:
+        """Read the server and its live mappings only: enough to see that everything pairs."""
+
+    def observe(self, server_id: str) -> NovaView:
+        """Read all that Nova knows of the server id; what did not answer is named in `unread`."""
+
+    def links(self, besides: str) -> Reading[Link]:
+        """A few mappings of other servers whose attachments Cinder must have, from as many projects as can be."""
+
+    def soft_delete_mapping(self, expected: Mapping, server: Server | None) -> Outcome:
+        """Soft-delete the row if it and its server are still as expected; else CHANGED_MEANWHILE."""
+
+
+class Fleet(Nova, Protocol):
+    def all_links(self) -> Reading[Link]:
+        """Every live mapping of every cell."""
+
+
+class Cinder(Protocol):
+    @property
+    def project_id(self) -> str | None:
+        """The project of the token, whose attachments prove nothing about other projects' being seen."""
+
+    def attachments_of_server(self, server_id: str) -> Reading[Attachment]: ...
+
+    def attachments_of_volume(self, volume_id: str) -> Reading[Attachment]: ...
+
+    def all_attachments(self) -> Reading[Attachment]: ...
+
+    def attachment(self, attachment_id: str) -> Reading[Attachment]:
+        """No rows in a complete reading: Cinder itself said that it has no such attachment."""
+
+    def volume(self, volume_id: str) -> Reading[Volume]:
+        """No rows in a complete reading: Cinder itself said that it has no such volume."""
+
+    def delete_attachment(self, expected: Attachment) -> Outcome:
+        """Delete the attachment if it is still as expected; Cinder's own veto (409) is REFUSED."""
+
+
+class Host(Protocol):
+    def disconnect(self, mapping: Mapping) -> None:
+        """Tear down the host's connection that the mapping describes; raises what the virt driver raises."""
