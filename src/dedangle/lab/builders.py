@@ -1,0 +1,149 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Servers and volumes of one project, made and used through the public APIs as a user would."""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from dedangle.lab.client import Client, wait_for
+from dedangle.lab.cloud import Cloud
+from dedangle.lab.errors import LabError
+
+JsonObject = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Server:
+    """A server that boots from the first of its volumes."""
+
+    id: str
+    volumes: tuple[str, ...]
+
+
+class Builder:
+    """Makes and uses what one project owns; every call returns when its effect is there."""
+
+    def __init__(self, cloud: Cloud, project: str = "p1") -> None:
+        self.cloud = cloud
+        self.user: Client = cloud.user(project)
+
+    def volume(self, size: int = 1, *, bootable: bool = False, name: str = "") -> str:
+        body = {"volume": {"size": size, "name": name}}
+        volume = str(self.user.cinder("POST", "/volumes", body, expect=202).body["volume"]["id"])
+        self._wait_volume(volume, "available")
+        if bootable:
+            action = {"os-set_bootable": {"bootable": True}}
+            self.user.cinder("POST", f"/volumes/{volume}/action", action, expect=200)
+        return volume
+
+    def delete_volume(self, volume: str) -> None:
+        self.user.cinder("DELETE", f"/volumes/{volume}", expect=202)
+        wait_for(f"volume {volume} deleted", lambda: self.user.cinder("GET", f"/volumes/{volume}").status == 404)
+
+    def server(self, name: str, volumes: int = 2, *, delete_on_termination: bool = False) -> Server:
+        """Make a server with a root volume and `volumes` more."""
+        root, *more = [self.volume(bootable=number == 0, name=f"{name}-{number}") for number in range(volumes + 1)]
+        disk = {
+            "uuid": root,
+            "boot_index": 0,
+            "source_type": "volume",
+            "destination_type": "volume",
+            "delete_on_termination": delete_on_termination,
+        }
+        request = {"name": name, "flavorRef": "1", "networks": "none", "block_device_mapping_v2": [disk]}
+        server = str(self.user.nova("POST", "/servers", {"server": request}, expect=202).body["server"]["id"])
+        self._wait_server(server, "ACTIVE")
+        self._wait_volume(root, "in-use")
+        for volume in more:
+            self.attach(server, volume)
+        return Server(server, (root, *more))
+
+    def attach(self, server: str, volume: str) -> None:
+        body = {"volumeAttachment": {"volumeId": volume}}
+        self.user.nova("POST", f"/servers/{server}/os-volume_attachments", body, expect=200)
+        self._wait_volume(volume, "in-use")
+        self._wait_idle(server)
+
+    def detach(self, server: str, volume: str) -> None:
+        self.user.nova("DELETE", f"/servers/{server}/os-volume_attachments/{volume}", expect=202)
+        self._wait_volume(volume, "available")
+        self._wait_idle(server)
+
+    def stop(self, server: str) -> None:
+        self._act(server, {"os-stop": None}, "SHUTOFF")
+
+    def start(self, server: str) -> None:
+        self._act(server, {"os-start": None}, "ACTIVE")
+
+    def shelve_offload(self, server: str) -> None:
+        """Shelve a server; the lab offloads shelved servers at once."""
+        self._act(server, {"shelve": None}, "SHELVED_OFFLOADED")
+
+    def unshelve(self, server: str) -> None:
+        self._act(server, {"unshelve": None}, "ACTIVE")
+
+    def resize(self, server: str, flavor: str = "2") -> None:
+        self._act(server, {"resize": {"flavorRef": flavor}}, "VERIFY_RESIZE")
+
+    def confirm(self, server: str) -> None:
+        self._act(server, {"confirmResize": None}, "ACTIVE", status=204)
+
+    def revert(self, server: str) -> None:
+        self._act(server, {"revertResize": None}, "ACTIVE")
+
+    def delete(self, server: str) -> None:
+        self.user.nova("DELETE", f"/servers/{server}", expect=204)
+        wait_for(
+            f"server {server} deleted", lambda: self.user.nova("GET", f"/servers/{server}").status == 404, seconds=60
+        )
+
+    def reboot(self, server: str, kind: Literal["HARD", "SOFT"] = "HARD") -> JsonObject:
+        """Reboot, and return the finished instance action with its events, as an administrator sees it."""
+        request = self.user.nova("POST", f"/servers/{server}/action", {"reboot": {"type": kind}}, expect=202).request_id
+        action = self._finished_action(server, request)
+        self._wait_idle(server)
+        return action
+
+    def status(self, server: str) -> str:
+        return str(self._show(server)["status"])
+
+    def _act(self, server: str, action: JsonObject, becomes: str, *, status: int = 202) -> None:
+        self.user.nova("POST", f"/servers/{server}/action", action, expect=status)
+        self._wait_server(server, becomes)
+
+    def _finished_action(self, server: str, request: str) -> JsonObject:
+        admin = self.cloud.admin
+
+        def finished() -> JsonObject | None:
+            answer = admin.nova("GET", f"/servers/{server}/os-instance-actions/{request}")
+            if answer.status != 200:
+                return None
+            action: JsonObject = answer.body["instanceAction"]
+            events = action["events"]
+            return action if events and all(event["finish_time"] for event in events) else None
+
+        return wait_for(f"action {request} of server {server} finished", finished)
+
+    def _show(self, server: str) -> JsonObject:
+        shown: JsonObject = self.user.nova("GET", f"/servers/{server}", expect=200).body["server"]
+        return shown
+
+    def _wait_server(self, server: str, status: str) -> None:
+        def there() -> bool:
+            shown = self._show(server)
+            if shown["status"] == "ERROR" and status != "ERROR":
+                raise LabError(f"Server {server} is in ERROR: {shown.get('fault')}")
+            return shown["status"] == status and shown["OS-EXT-STS:task_state"] is None
+
+        wait_for(f"server {server} {status}", there)
+
+    def _wait_idle(self, server: str) -> None:
+        wait_for(f"server {server} idle", lambda: self._show(server)["OS-EXT-STS:task_state"] is None)
+
+    def _wait_volume(self, volume: str, status: str) -> None:
+        def there() -> bool:
+            now = self.user.cinder("GET", f"/volumes/{volume}", expect=200).body["volume"]["status"]
+            if now.startswith("error") and now != status:
+                raise LabError(f"Volume {volume} is in {now}; see the log of cinder.")
+            return bool(now == status)
+
+        wait_for(f"volume {volume} {status}", there)

@@ -1,0 +1,209 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One lab: brought up in any directory, used, broken, and taken down without a trace."""
+
+import os
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from types import TracebackType
+
+import sqlalchemy as sa
+
+from dedangle.lab import access, config, sqlite
+from dedangle.lab.client import Client
+from dedangle.lab.errors import AlreadyUpError, DeadlineError
+from dedangle.lab.faults import Faults
+from dedangle.lab.home import CELLS, DATABASES, Home
+from dedangle.lab.processes import Process
+from dedangle.lab.topology import STAGES
+
+MANAGER = "dedangle.compute.manager.ComputeManager"
+START_DEADLINE = 180.0
+
+
+class Cloud:
+    """A lab in `home`, which keeps its state and its ports from one `up` to the next.
+
+    It ends with the process that brought it up, unless `keep` is true.
+    """
+
+    def __init__(
+        self,
+        home: Path,
+        *,
+        manager: str = MANAGER,
+        database: str = "sqlite",
+        nova_overrides: Mapping[str, Mapping[str, object]] | None = None,
+        keep: bool = False,
+        say: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        self.home = Home(home, database)
+        self.manager = manager
+        self.nova_overrides = nova_overrides or {}
+        self.keep = keep
+        self.faults = Faults(self.home.run)
+        self._say = say
+        self._stages = STAGES[database]
+        self._services = {service.name: service for stage in self._stages for service in stage}
+        self._processes = {name: Process(name, self.home) for name in self._services}
+        self._clients: dict[str, Client] = {}
+
+    def __enter__(self) -> "Cloud":
+        self.up()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.down()
+
+    def up(self) -> None:
+        """Start everything; in a new home the databases are made first, by the services' own migrations."""
+        if self.is_up():
+            raise AlreadyUpError(f"The lab in {self.home.path} is up already.")
+        began = time.monotonic()
+        for directory in (self.home.path, self.home.logs, self.home.run):
+            directory.mkdir(parents=True, exist_ok=True)
+        self.faults.clear()
+        self._clients.clear()
+        self.home.keep_or_choose_ports()
+        config.write(self.home, self.nova_overrides)
+        with ExitStack() as on_failure:
+            on_failure.callback(self.down)
+            if self.home.built.exists():
+                self._readdress()
+                self._start_all()
+            else:
+                self._make_state()
+                self._start_all("--build")
+                self.home.built.touch()
+            on_failure.pop_all()
+        self._say(f"The lab is up ({time.monotonic() - began:.1f} s).")
+
+    def down(self) -> None:
+        """Stop everything that runs; the state stays for the next `up`."""
+        for process in reversed(self._processes.values()):
+            process.stop()
+
+    def is_up(self) -> bool:
+        return any(process.is_running() for process in self._processes.values())
+
+    def start(self, service: str) -> None:
+        with self._step(f"{service} is up"):
+            self._launch(service)
+            self._wait_ready(service)
+
+    def stop(self, service: str) -> None:
+        self._processes[service].stop()
+
+    def kill(self, service: str) -> None:
+        """Kill a service with SIGKILL, as a crash would."""
+        self._processes[service].stop(signal.SIGKILL)
+
+    def restart(self, service: str) -> None:
+        self.stop(service)
+        self.start(service)
+
+    @property
+    def ports(self) -> dict[str, int]:
+        return self.home.ports
+
+    @property
+    def nova_conf(self) -> Path:
+        return self.home.nova_conf
+
+    @property
+    def clouds_yaml(self) -> Path:
+        return self.home.clouds_yaml
+
+    @property
+    def logs(self) -> Path:
+        return self.home.logs
+
+    @property
+    def admin(self) -> Client:
+        return self._client("admin", config.ADMIN_PASSWORD, "admin")
+
+    @property
+    def nova_user(self) -> Client:
+        """Nova's own user, which speaks to Cinder with a service token."""
+        return self._client("nova", config.SERVICE_PASSWORD, "service", service_token=True)
+
+    def user(self, project: str) -> Client:
+        return self._client(f"user-{project}", config.USER_PASSWORD, project)
+
+    def access_log(self, api: str) -> Path:
+        return self.home.logs / f"{api}.access.json"
+
+    def access(self, api: str, since: float = 0) -> list[access.Access]:
+        """Which requests an API got since `since`, in seconds of time.time()."""
+        return access.read(self.access_log(api), since)
+
+    def _client(self, user: str, password: str, project: str, *, service_token: bool = False) -> Client:
+        if user not in self._clients:
+            self._clients[user] = Client(self.home, user, password, project, service_token=service_token)
+        return self._clients[user]
+
+    def _make_state(self) -> None:
+        shutil.rmtree(self.home.state, ignore_errors=True)
+        for name in ("db", "nova/lock", "cinder/lock", "cinder/coordination", "dedangle"):
+            (self.home.state / name).mkdir(parents=True)
+        for name in DATABASES:
+            sqlite.create(self.home.database_file(name))
+        for keys in ("fernet-keys", "credential-keys"):
+            directory = self.home.state / "keystone" / keys
+            directory.mkdir(parents=True, mode=0o700)
+            for number in ("0", "1"):
+                (directory / number).write_text(config.fernet_key())
+
+    def _readdress(self) -> None:
+        """Correct the addresses that the services keep in their databases: a port may have been taken meanwhile."""
+        with self.home.connect("keystone") as keystone:
+            for kind, api in config.SERVICE_TYPES.items():
+                keystone.execute(
+                    sa.text(
+                        "UPDATE endpoint SET url = :url WHERE service_id IN (SELECT id FROM service WHERE type = :kind)"
+                    ),
+                    {"url": self.home.url(api), "kind": kind},
+                )
+        with self.home.connect("nova_api") as nova_api:
+            for cell, database in CELLS.items():
+                nova_api.execute(
+                    sa.text("UPDATE cell_mappings SET database_connection = :url WHERE name = :cell"),
+                    {"url": self.home.database_url(database), "cell": cell},
+                )
+
+    def _start_all(self, *options: str) -> None:
+        for stage in self._stages:
+            for service in stage:
+                self._launch(service.name, *options)
+            for service in stage:
+                with self._step(f"{service.name} is up"):
+                    self._wait_ready(service.name)
+
+    def _launch(self, name: str, *options: str) -> None:
+        service = self._services[name]
+        program = [sys.executable, "-m", f"dedangle.lab.services.{service.module}", str(self.home.path)]
+        settings = ["--name", name, "--database", self.home.database, "--manager", self.manager]
+        parent = [] if self.keep else ["--parent", str(os.getpid())]
+        command = [*program, *settings, *parent, *options, "--parts", *service.parts]
+        self._processes[name].start(command, config.environment(self.home))
+
+    def _wait_ready(self, service: str) -> None:
+        deadline = time.monotonic() + START_DEADLINE
+        while not self._processes[service].is_ready():
+            if time.monotonic() > deadline:
+                raise DeadlineError(
+                    f"{service} was not up in {START_DEADLINE:.0f} s; see {self._processes[service].output}"
+                )
+            time.sleep(0.05)
+
+    @contextmanager
+    def _step(self, done: str) -> Iterator[None]:
+        began = time.monotonic()
+        yield
+        self._say(f"{done} ({time.monotonic() - began:.1f} s)")

@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where everything of one lab is: its files, its ports and its addresses."""
+
+import contextlib
+import json
+import socket
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import sqlalchemy as sa
+
+ADDRESS = "127.0.0.1"
+CELLS = {"cell0": "nova_cell0", "cell1": "nova_cell1"}
+REGION = "RegionOne"
+DATABASES = ("keystone", "placement", "nova_api", *CELLS.values(), "cinder")
+API_PATHS = {"keystone": "/v3", "nova": "/v2.1", "cinder": "/v3", "placement": "", "neutron": ""}
+PORTS = (*API_PATHS, "mariadb", "rabbitmq", "rabbitmq-dist", "epmd")
+
+
+class Home:
+    """The directory of one lab; `database` is 'sqlite' or 'mariadb'."""
+
+    def __init__(self, path: Path, database: str) -> None:
+        self.path = path.absolute()
+        self.database = database
+        self.etc = self.path / "etc"
+        self.logs = self.path / "log"
+        self.run = self.path / "run"
+        self.state = self.path / database
+        self.nova_conf = self.etc / "nova" / "nova.conf"
+        self.clouds_yaml = self.path / "clouds.yaml"
+        self.ports_json = self.path / "ports.json"
+        self.built = self.state / "built"
+
+    @property
+    def ports(self) -> dict[str, int]:
+        return {str(name): int(port) for name, port in json.loads(self.ports_json.read_text()).items()}
+
+    def url(self, api: str) -> str:
+        return f"http://{ADDRESS}:{self.ports[api]}{API_PATHS[api]}"
+
+    def database_file(self, name: str) -> Path:
+        return self.state / "db" / f"{name}.db"
+
+    def database_url(self, name: str) -> str:
+        if self.database == "mariadb":
+            return f"mysql+pymysql://lab:lab@{ADDRESS}:{self.ports['mariadb']}/{name}?charset=utf8mb4"
+        return f"sqlite:///{self.database_file(name)}?timeout=60"
+
+    @contextlib.contextmanager
+    def connect(self, database: str) -> Iterator[sa.Connection]:
+        """Open a transaction of our own in a database of the lab."""
+        engine = sa.create_engine(self.database_url(database), poolclass=sa.NullPool)
+        with engine.begin() as connection:
+            yield connection
+
+    @property
+    def transport_url(self) -> str:
+        """Where RPC goes: `fake:///` is oslo.messaging's in-process exchange, so it never leaves a process."""
+        if self.database == "mariadb":
+            return f"rabbit://guest:guest@{ADDRESS}:{self.ports['rabbitmq']}/"
+        return "fake:///"
+
+    def keep_or_choose_ports(self) -> None:
+        """Keep the ports of the last start when all of them are still free, so that a restart changes no address."""
+        if not self.ports_json.exists() or not _all_free(list(self.ports.values())):
+            self.ports_json.write_text(json.dumps(dict(zip(PORTS, _free_ports(len(PORTS)), strict=True)), indent=1))
+
+
+def _all_free(ports: Sequence[int]) -> bool:
+    try:
+        _bind_all(ports)
+    except OSError:
+        return False
+    return True
+
+
+def _free_ports(count: int) -> list[int]:
+    return _bind_all([0] * count)
+
+
+def _bind_all(ports: Sequence[int]) -> list[int]:
+    # All are held at once: the kernel may hand a port that was just closed out again.
+    with contextlib.ExitStack() as held:
+        sockets = [held.enter_context(socket.socket()) for _ in ports]
+        for bound, port in zip(sockets, ports, strict=True):
+            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            bound.bind((ADDRESS, port))
+        return [int(bound.getsockname()[1]) for bound in sockets]

@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What Nova's and Cinder's databases hold about servers and volumes, to compare before with after."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import sqlalchemy as sa
+
+from dedangle.lab.home import CELLS, Home
+
+Row: TypeAlias = Mapping[str, object]
+
+# Times and the contents of connection_info are left out: the services rewrite them when nothing has changed.
+_COLUMNS = {
+    "instances": "uuid, display_name, project_id, host, vm_state, task_state, power_state, deleted",
+    "block_device_mapping": "id, uuid, instance_uuid, volume_id, attachment_id, source_type, destination_type, "
+    "boot_index, device_name, delete_on_termination, deleted, deleted_at IS NOT NULL AS has_deleted_at, "
+    "COALESCE(connection_info, 'null') NOT IN ('null', '{}') AS has_connection_info",
+    "volumes": "id, display_name, project_id, status, attach_status, migration_status, deleted",
+    "volume_attachment": "id, volume_id, instance_uuid, attach_status, attach_mode, attached_host, mountpoint, "
+    "deleted, COALESCE(connection_info, 'null') NOT IN ('null', '{}') AS has_connection_info",
+}
+_NOVA_TABLES = ("instances", "block_device_mapping")
+_CINDER_TABLES = ("volumes", "volume_attachment")
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """Every row of the four tables, soft-deleted ones included, by cell and id."""
+
+    servers: Mapping[str, Row]
+    mappings: Mapping[str, Row]
+    volumes: Mapping[str, Row]
+    attachments: Mapping[str, Row]
+
+    def mappings_of(self, server: str) -> list[Row]:
+        """Which mappings of a server are live."""
+        return [row for row in self.mappings.values() if row["instance_uuid"] == server and not row["deleted"]]
+
+    def attachments_of(self, server: str) -> list[Row]:
+        """Which attachments of a server are live."""
+        return [row for row in self.attachments.values() if row["instance_uuid"] == server and not row["deleted"]]
+
+
+@dataclass(frozen=True)
+class Change:
+    """One row that differs; `before` is None for a new row, `after` for one that is gone."""
+
+    table: str
+    key: str
+    before: Row | None
+    after: Row | None
+
+    @property
+    def columns(self) -> dict[str, tuple[object, object]]:
+        """What changed, by column: its value before and after."""
+        before, after = self.before or {}, self.after or {}
+        names = {**before, **after}
+        return {name: (before.get(name), after.get(name)) for name in names if before.get(name) != after.get(name)}
+
+
+def snapshot(home: Home) -> Snapshot:
+    nova: dict[str, dict[str, Row]] = {table: {} for table in _NOVA_TABLES}
+    for cell, database in CELLS.items():
+        for table, rows in _read(home, database, _NOVA_TABLES).items():
+            nova[table].update({f"{cell}/{row.get('id', row['uuid'])}": {"cell": cell, **row} for row in rows})
+    cinder = {
+        table: {str(row["id"]): row for row in rows} for table, rows in _read(home, "cinder", _CINDER_TABLES).items()
+    }
+    return Snapshot(
+        servers=nova["instances"],
+        mappings=nova["block_device_mapping"],
+        volumes=cinder["volumes"],
+        attachments=cinder["volume_attachment"],
+    )
+
+
+def diff(before: Snapshot, after: Snapshot) -> list[Change]:
+    """Which rows differ, in a stable order."""
+    changes = []
+    for table in ("servers", "mappings", "volumes", "attachments"):
+        old: Mapping[str, Row] = getattr(before, table)
+        new: Mapping[str, Row] = getattr(after, table)
+        changes += [
+            Change(table, key, old.get(key), new.get(key))
+            for key in sorted({*old, *new})
+            if old.get(key) != new.get(key)
+        ]
+    return changes
+
+
+def _read(home: Home, database: str, tables: tuple[str, ...]) -> dict[str, list[Row]]:
+    with home.connect(database) as connection:
+        selects = {table: sa.text(f"SELECT {_COLUMNS[table]} FROM {table}") for table in tables}
+        return {
+            table: [dict(row) for row in connection.execute(select).mappings()] for table, select in selects.items()
+        }
