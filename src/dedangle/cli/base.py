@@ -6,7 +6,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from cliff.lister import Lister
 from dedangle.cli import console
 from dedangle.cli.signals import Signals, StoppedError
 from dedangle.cli.wiring import UnreachableError, UsageError, Wiring, wire
+from dedangle.core.records import Finding
 from dedangle.report import exit_codes
 from dedangle.report.account import Account
 from dedangle.state.lock import AnotherRunError
@@ -68,6 +69,9 @@ class Verb(Lister):
     def _run(self, args: argparse.Namespace, signals: Signals) -> int:
         if args.report and args.report.suffix != ".json":
             raise UsageError(f"--report {args.report} is of no known kind. Name a file that ends in .json.")
+        if args.report:
+            # Before anything is done: a run that changed something must not end in "nothing was changed".
+            _write_report(args.report, "")
         started = time.monotonic()
         wiring = wire(self.app.config_args, signals)
         account = Account(run_id=wiring.run_id)
@@ -90,7 +94,8 @@ class Verb(Lister):
     def _show(self, args: argparse.Namespace, account: Account) -> None:
         from dedangle.report import document
 
-        listed = [document.row(account, each) for each in account.listed(args.all)]
+        findings = account.listed(args.all)
+        listed = [document.row(account, each) for each in findings]
         columns = document.COLUMNS
         if args.formatter == "table":
             columns = (*_SHORT, *(("outcome",) if account.outcomes else ()))
@@ -98,28 +103,43 @@ class Verb(Lister):
             columns = document.COLUMNS
         self.formatter = self._formatter_plugins[args.formatter].obj
         if listed or args.formatter != "table":
-            self.produce_output(args, columns, ([row[name] for name in columns] for row in listed))
+            empty = "" if args.formatter == "table" else None
+            rows = ([empty if row[name] is None else row[name] for name in columns] for row in listed)
+            self.produce_output(args, columns, rows)
         if args.formatter == "table":
-            _explain(listed)
+            _explain(account, findings)
         if args.report:
-            try:
-                args.report.write_text(document.document(account, everything=args.all))
-            except OSError as error:
-                raise UsageError(f"--report {args.report} cannot be written: {error.strerror}.") from error
+            _write_report(args.report, document.document(account, everything=args.all))
 
     def take_action(self, parsed_args: argparse.Namespace) -> Any:
         raise NotImplementedError("Verb.run takes its place")
 
 
-def _explain(rows: Iterable[dict[str, Any]]) -> None:
-    for row in rows:
-        outcome = f" [{row['outcome']}{': ' + row['outcome_detail'] if row['outcome_detail'] else ''}]"
-        sys.stdout.write(f"- {row['reason']}{outcome if row['outcome'] else ''}\n")
+def _explain(account: Account, findings: Sequence[Finding]) -> None:
+    """Say in words what the table shows: once for all findings that are alike, and each failure."""
+    groups: dict[tuple[str, str, str], list[Finding]] = {}
+    for each in findings:
+        outcome = account.outcomes.get(each.key)
+        result, detail = (outcome.result.value, outcome.detail) if outcome else ("", "")
+        groups.setdefault((each.code, result or each.disposition.value, detail), []).append(each)
+    for (code, fate, detail), alike in groups.items():
+        first = alike[0]
+        more = f" ({len(alike) - 1} more like it)" if len(alike) > 1 else ""
+        what = first.sentence if first.key in account.outcomes and first.sentence else first.reason
+        sys.stdout.write(f"\n{code}: {fate}{': ' + detail if detail else ''}\n  {what}{more}\n")
+
+
+def _write_report(path: Path, text: str) -> None:
+    try:
+        path.write_text(text)
+    except OSError as error:
+        raise UsageError(f"--report {path} cannot be written: {error.strerror}.") from error
 
 
 def _summary(account: Account, seconds: float) -> str:
     counts = ", ".join(f"{count} {what}" for what, count in account.counts().items() if count)
-    return f"Run {account.run_id}, {seconds:.1f} s: {counts or 'nothing found, nothing there'}."
+    empty = "nothing there" if account.complete else "nothing could be judged"
+    return f"Run {account.run_id}, {seconds:.1f} s: {counts or empty}."
 
 
 def _end(error: Exception, code: int) -> int:

@@ -48,22 +48,20 @@ class ChangingVerb(Verb):
         from dedangle.state.lock import exclusive
 
         doomed = planning.removals(finding for each in judged for finding in each.findings)
+        if not doomed:
+            console.complain("There is nothing to remove. Nothing was changed.")
+            return
         if not args.execute:
             console.complain(f"{len(doomed)} to be removed. Nothing was changed. Run again with --execute.")
-            return
-        if not doomed:
-            console.complain("Nothing is to be removed, and nothing was changed.")
             return
         limits = planning.Limits(
             max_removals=wiring.settings.max_removals if args.max_removals is None else args.max_removals,
             max_removals_percent=wiring.settings.max_removals_percent,
         )
-        if not args.yes:
-            for finding in doomed:
-                console.complain(f"{finding.remedy}: {finding.reason}")
-            if not console.confirm(f"Remove these {len(doomed)}?"):
-                console.complain("Nothing was changed.")
-                return
+        question = [f"{each.remedy}: {each.sentence}" for each in doomed] + [f"Remove these {len(doomed)}?"]
+        if not args.yes and not console.confirm("\n".join(question)):
+            console.complain("Nothing was changed.")
+            return
         try:
             with exclusive(wiring.settings.state_dir) if self.door is Door.SWEEP else contextlib.nullcontext():
                 journal = wiring.journal(self.door)

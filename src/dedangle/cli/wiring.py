@@ -115,7 +115,7 @@ def _configure(config_args: Sequence[str]) -> Settings:
     conf = nova_conf.CONF
     try:
         config.register(conf)
-        nova_config.parse_args([sys.argv[0], *config_args], init_rpc=False)
+        nova_config.parse_args([sys.argv[0], *config_args])
         settings = config.settings(conf)
     except cfg.ConfigFilesNotFoundError as error:
         raise UsageError(f"{error}. Name Nova's configuration with --config-file.") from error

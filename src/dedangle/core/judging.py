@@ -328,11 +328,13 @@ def _finding(
         return dataclasses.replace(finding, disposition=kept, reason=why_kept(finding, scene))
     disposition, why = _dispose(kind, draft, finding, scene, now, policy)
     ids = {"server": finding.server_id, "volume": finding.volume_id, "attachment": finding.attachment_id or "none"}
+    sentence = kind.sentence.format(**ids)
     return dataclasses.replace(
         finding,
         remedy=kind.remedy,
         disposition=disposition,
-        reason=f"{kind.sentence} {why or kind.advice}".format(**ids),
+        sentence=sentence,
+        reason=f"{sentence} {(why or kind.advice).format(**ids)}",
     )
 
 
@@ -369,9 +371,13 @@ def _dispose(
     if needs is Needs.GUEST_OFF and not policy.guest_off:
         return Disposition.REPORT, ""
     if needs is Needs.STOPPED and not (stopped and policy.no_host):
-        state = scene.server.vm_state if scene.server else None
-        obstacle = "its host cannot be asked from here: run again with --no-host" if stopped else f"it is {state}"
-        return Disposition.REPORT, f"It is kept, because the server must be stopped and {obstacle}. {kind.advice}"
+        if stopped:
+            return Disposition.REPORT, (
+                "It is kept, because the server's host cannot be asked from here. To act all the same, run: "
+                "dedangle cleanup {server} --no-host --execute"
+            )
+        state = scene.server.vm_state if scene.server else "unknown"
+        return Disposition.REPORT, f"It is kept, because the server is {state} and not stopped. {kind.advice}"
     return Disposition.REMOVE, "It can be removed: run again with --execute."
 
 

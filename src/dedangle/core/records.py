@@ -297,6 +297,9 @@ class Finding:
     server_id: str
     volume_id: str
     reason: str
+    """What is wrong and what comes next, the next command to type included."""
+    sentence: str = ""
+    """What is wrong alone: for the log and for what was removed."""
     attachment_id: str | None = None
     bdm_uuid: str | None = None
     cell: str | None = None

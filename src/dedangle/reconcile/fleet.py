@@ -74,7 +74,7 @@ def read_screen(
     if not unread and links.rows:
         doubt = reconciler.doubt()
         unread += [doubt] if doubt else []
-    account.miss(unread)
+    account.miss(f"every server: {why}" for why in unread)
     return None if unread else Screen(links.rows, attachments.rows)
 
 

@@ -171,7 +171,7 @@ class Reconciler:
                 finding.volume_id,
                 finding.server_id,
                 finding.bdm_uuid,
-                finding.reason,
+                finding.sentence,
                 extra={"instance_uuid": finding.server_id},
             )
             try:

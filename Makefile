@@ -1,0 +1,33 @@
+# A user needs two of these: make demo, make test.
+DB ?= sqlite
+LAB = .venv/bin/python -m dedangle.lab
+
+# Without compiled modules every service of the lab would compile every module at every start.
+unexport PYTHONDONTWRITEBYTECODE
+
+.PHONY: demo lab lab-down test lint clean
+
+demo: .venv/made-from ## a cloud comes up, is broken, and is cleaned through all doors
+	@.venv/bin/python -m dedangle.lab.demo
+
+lab: .venv/made-from ## the same cloud, left up; DB=mariadb for MariaDB, RabbitMQ and a process for each service
+	@$(LAB) up --database $(DB)
+
+lab-down: .venv/made-from
+	@$(LAB) down
+
+test: lint ## everything that CI runs
+	.venv/bin/pytest
+
+lint: .venv/made-from
+	.venv/bin/ruff check src tests
+	.venv/bin/ruff format --check src tests
+	.venv/bin/mypy
+	.venv/bin/lint-imports --no-logo
+
+clean:
+	rm -rf .venv .lab .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+
+.venv/made-from: pyproject.toml requirements/lab.txt
+	@echo "Making .venv with Nova, Cinder, Keystone and Placement (seconds when packages are cached)"
+	@tools/make-venv
