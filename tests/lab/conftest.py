@@ -11,12 +11,12 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore", DeprecationWarning)
     import keystoneauth1.session  # noqa: F401
 
+from labs import NOVA_MANAGER
+
 from dedangle.lab import rows
 from dedangle.lab.breakers import Breaker
 from dedangle.lab.builders import Builder
 from dedangle.lab.cloud import Cloud
-
-NOVA_MANAGER = "nova.compute.manager.ComputeManager"
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from dedangle.lab.cloud import Cloud
 from dedangle.lab.errors import AlreadyUpError, LabError
-from dedangle.lab.topology import STAGES
+from dedangle.lab.topology import TOPOLOGIES
 
 USE = """
 Use it:
@@ -24,14 +24,14 @@ def main() -> int:
     parser.add_argument("--home", type=Path, default=Path(".lab/cloud"), help="where the lab lives (%(default)s)")
     parser.add_argument(
         "--database",
-        choices=sorted(STAGES),
+        choices=sorted(TOPOLOGIES),
         default="sqlite",
         help="sqlite: three processes; mariadb: MariaDB, RabbitMQ and a process for every service (%(default)s)",
     )
     arguments = parser.parse_args()
     try:
         if arguments.verb == "down":
-            for database in STAGES:
+            for database in TOPOLOGIES:
                 Cloud(arguments.home, database=database).down()
         else:
             up(Cloud(arguments.home, database=arguments.database, keep=True, say=print))

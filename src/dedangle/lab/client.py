@@ -72,7 +72,7 @@ def wait_for(what: str, question: Callable[[], T | None], seconds: float = 60) -
             return answer
         if time.monotonic() > deadline:
             raise DeadlineError(f"{what}: not in {seconds:.0f} s")
-        time.sleep(0.1)
+        time.sleep(0.05)
 
 
 def _login(home: Home, user: str, password: str, project: str, with_service_token: bool) -> Any:

@@ -6,20 +6,20 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
 
 import sqlalchemy as sa
 
-from dedangle.lab import access, config, sqlite
+from dedangle.lab import access, config, packages, sqlite
 from dedangle.lab.client import Client
 from dedangle.lab.errors import AlreadyUpError, DeadlineError
 from dedangle.lab.faults import Faults
 from dedangle.lab.home import CELLS, DATABASES, Home
 from dedangle.lab.processes import Process
-from dedangle.lab.topology import STAGES
+from dedangle.lab.topology import TOPOLOGIES, Service
 
 MANAGER = "dedangle.compute.manager.ComputeManager"
 START_DEADLINE = 180.0
@@ -47,8 +47,8 @@ class Cloud:
         self.keep = keep
         self.faults = Faults(self.home.run)
         self._say = say
-        self._stages = STAGES[database]
-        self._services = {service.name: service for stage in self._stages for service in stage}
+        self._topology = TOPOLOGIES[database]
+        self._services = {service.name: service for service in self._topology.services}
         self._processes = {name: Process(name, self.home) for name in self._services}
         self._clients: dict[str, Client] = {}
 
@@ -72,15 +72,20 @@ class Cloud:
         self._clients.clear()
         self.home.keep_or_choose_ports()
         config.write(self.home, self.nova_overrides)
+        if self.home.database == "mariadb":
+            with self._step("packages are there"):
+                packages.ensure_installed()
         with ExitStack() as on_failure:
             on_failure.callback(self.down)
-            if self.home.built.exists():
-                self._readdress()
-                self._start_all()
-            else:
+            build = not self.home.built.exists()
+            if build:
                 self._make_state()
-                self._start_all("--build")
-                self.home.built.touch()
+            self._start_stage(self._topology.ground)
+            if not build:
+                self._readdress()
+            for stage in self._topology.stages:
+                self._start_stage(stage, *(["--build"] if build else []))
+            self.home.built.touch()
             on_failure.pop_all()
         self._say(f"The lab is up ({time.monotonic() - began:.1f} s).")
 
@@ -152,8 +157,9 @@ class Cloud:
         shutil.rmtree(self.home.state, ignore_errors=True)
         for name in ("db", "nova/lock", "cinder/lock", "cinder/coordination", "dedangle"):
             (self.home.state / name).mkdir(parents=True)
-        for name in DATABASES:
-            sqlite.create(self.home.database_file(name))
+        if self.home.database == "sqlite":
+            for name in DATABASES:
+                sqlite.create(self.home.database_file(name))
         for keys in ("fernet-keys", "credential-keys"):
             directory = self.home.state / "keystone" / keys
             directory.mkdir(parents=True, mode=0o700)
@@ -176,14 +182,17 @@ class Cloud:
                     sa.text("UPDATE cell_mappings SET database_connection = :url WHERE name = :cell"),
                     {"url": self.home.database_url(database), "cell": cell},
                 )
+            nova_api.execute(
+                sa.text("UPDATE cell_mappings SET transport_url = :url WHERE name = 'cell1'"),
+                {"url": self.home.transport_url},
+            )
 
-    def _start_all(self, *options: str) -> None:
-        for stage in self._stages:
-            for service in stage:
-                self._launch(service.name, *options)
-            for service in stage:
-                with self._step(f"{service.name} is up"):
-                    self._wait_ready(service.name)
+    def _start_stage(self, stage: Sequence[Service], *options: str) -> None:
+        for service in stage:
+            self._launch(service.name, *options)
+        for service in stage:
+            with self._step(f"{service.name} is up"):
+                self._wait_ready(service.name)
 
     def _launch(self, name: str, *options: str) -> None:
         service = self._services[name]

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The processes of a lab: started in sessions of their own, known by their pid and start time, stopped by it."""
 
+import contextlib
 import json
 import os
 import signal
@@ -50,16 +51,22 @@ class Process:
     def stop(self, sign: signal.Signals = signal.SIGTERM, patience: float = 10) -> None:
         """Stop it, if it runs, with SIGKILL when it has not ended after `patience` seconds."""
         deadline = time.monotonic() + patience
-        if (pid := self._pid()) is not None:
-            os.killpg(pid, sign)
-        while (pid := self._pid()) is not None:
+        self._signal(sign)
+        while self.is_running():
             if time.monotonic() > deadline:
-                os.killpg(pid, signal.SIGKILL)
+                self._signal(signal.SIGKILL)
             time.sleep(0.02)
         if self._child is not None:
             self._child.wait()
         self._pid_file.unlink(missing_ok=True)
         self._ready_file.unlink(missing_ok=True)
+
+    def _signal(self, sign: signal.Signals) -> None:
+        pid = self._pid()
+        if pid is not None:
+            # It may end between the question and the signal.
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(pid, sign)
 
     def _pid(self) -> int | None:
         if self._child is not None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Placement, nova-conductor, nova-scheduler, nova-compute and Nova's API or some of them."""
+"""Placement, nova-conductor, nova-scheduler, nova-compute and Nova's API, or some of them."""
 
 # Nova chooses its threading when it is first imported.
 from nova import monkey_patch  # isort: skip
@@ -17,11 +17,11 @@ from nova.api.openstack import wsgi_app
 from nova.compute import rpcapi as compute_rpc
 from nova.conductor import rpcapi as conductor_rpc
 from nova.db import migration
-from nova.objects import host_mapping
 from nova.scheduler import rpcapi as scheduler_rpc
 from oslo_privsep import priv_context
 from placement import wsgi as placement
 
+from dedangle.lab.config import COMPUTE_HOST
 from dedangle.lab.home import CELLS, Home
 from dedangle.lab.services.program import Program, run
 
@@ -30,7 +30,7 @@ FLAVORS = ("small", "large")
 
 
 def build(home: Home) -> None:
-    """Do what nova-manage api_db sync, map_cell0, create_cell and db sync do, and make two flavors."""
+    """Do what nova-manage api_db sync, map_cell0, create_cell, db sync and discover_hosts do, and make two flavors."""
     admin = context.get_admin_context()
     migration.db_sync(database="api")
     for name, cell, transport in (
@@ -40,6 +40,8 @@ def build(home: Home) -> None:
         mapping = {"uuid": cell, "name": name, "transport_url": transport, "disabled": False}
         row = objects.CellMapping(admin, database_connection=home.database_url(CELLS[name]), **mapping)
         row.create()
+        if name == "cell1":
+            objects.HostMapping(admin, host=COMPUTE_HOST, cell_mapping=row).create()
         with context.target_cell(admin, row) as in_cell:
             migration.db_sync(database="main", context=in_cell)
     for number, name in enumerate(FLAVORS, start=1):
@@ -66,8 +68,11 @@ def start(part: str) -> service.Service:
 def main() -> None:
     program = Program()
     if "placement" in program.parts:
-        # Concurrent PUT /allocations deadlock under BEGIN IMMEDIATE: one thread.
-        program.serve(placement.init_application(), "placement", threads=1)
+        # Concurrent PUT /allocations deadlock under BEGIN IMMEDIATE.
+        threads = 1 if program.home.database == "sqlite" else 5
+        program.serve(placement.init_application(), "placement", threads)
+    if program.parts == ["placement"]:
+        program.stay()
     # After Placement, which sets the logging of the whole process up for itself.
     wsgi_app.init_global_data(wsgi_app._get_config_files(), "osapi_compute", "nova-api-os-compute")
     if program.build and "nova-api" in program.parts:
@@ -80,8 +85,6 @@ def main() -> None:
         # nova-compute asks Placement, and that Keystone, before it is up.
         program.wait_for("keystone")
     running = [start(part) for part in program.parts if part in TOPICS]
-    if "nova-compute" in program.parts:
-        host_mapping.discover_hosts(context.get_admin_context(), by_service=True)
     if "nova-api" in program.parts:
         program.serve(wsgi_app.init_application("osapi_compute", "nova-api-os-compute"), "nova")
     program.stay(running)

@@ -60,10 +60,14 @@ class Program:
         while not ready_file(self.home, other).exists():
             time.sleep(0.05)
 
+    def ready(self) -> None:
+        """Tell the lab that this process is up."""
+        ready_file(self.home, self.name).touch()
+
     def stay(self, running: Sequence[object] = ()) -> NoReturn:
         """Say that everything is up, and keep what is `running` until SIGTERM."""
         signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
-        ready_file(self.home, self.name).touch()
+        self.ready()
         while running is not None:
             signal.pause()
 
@@ -81,8 +85,9 @@ def ready_file(home: Home, name: str) -> Path:
     return home.run / f"{name}.ready"
 
 
-def _end_with(parent: int) -> NoReturn:
+def _end_with(parent: int) -> None:
     # PR_SET_PDEATHSIG fires when the parent's *thread* ends, and a test may start a service from any thread.
     while os.getppid() == parent:
         time.sleep(0.5)
-    os._exit(1)
+    # The lab has made every program the leader of its process group.
+    os.killpg(0, signal.SIGKILL)
