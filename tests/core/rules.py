@@ -1,0 +1,185 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What may never happen, as predicates on the raw world; written from the design's text, not from the judgement."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from worlds import SERVER, World
+
+from dedangle.core.judging import Policy
+from dedangle.core.records import Attachment, Door, Finding, HostState, Mapping, Server
+
+Rule = Callable[[World, Policy, Finding], bool]
+"""Whether the removal breaks the rule."""
+
+STAGE = {
+    "mapping-of-deleted-server",
+    "mapping-never-attached",
+    "mapping-without-attachment",
+    "mapping-of-missing-volume",
+    "attachment-of-deleted-server",
+    "attachment-never-used",
+}
+WORKED_ON = {
+    *("attaching", "detaching", "creating", "downloading", "uploading", "extending", "backing-up", "restoring-backup"),
+    *("retyping", "maintenance", "awaiting-transfer", "deleting"),
+}
+
+
+def living(world: World) -> Server | None:
+    return next((each for each in world.servers if not each.deleted), None)
+
+
+def off(world: World) -> bool:
+    server = living(world)
+    return bool(server and server.vm_state == "stopped" and server.power_state == 4 and not server.task_state)
+
+
+def removed_mapping(finding: Finding) -> Mapping | None:
+    return finding.mapping if finding.remedy == "remove-mapping" else None
+
+
+def removed_attachment(finding: Finding) -> Attachment | None:
+    return finding.attachment if finding.remedy == "remove-attachment" else None
+
+
+def connected_mapping_of_the_living(world: World, finding: Finding) -> bool:
+    mapping = removed_mapping(finding)
+    return bool(mapping and living(world) and (mapping.attachment_id or mapping.has_connection_info))
+
+
+def is_not_of_this_stage(world: World, policy: Policy, finding: Finding) -> bool:
+    return finding.code not in STAGE
+
+
+def removes_neither_or_both(world: World, policy: Policy, finding: Finding) -> bool:
+    return (removed_mapping(finding) is None) == (removed_attachment(finding) is None)
+
+
+def rests_on_an_incomplete_reading(world: World, policy: Policy, finding: Finding) -> bool:
+    return bool(world.silent)
+
+
+def is_of_an_id_nova_never_knew(world: World, policy: Policy, finding: Finding) -> bool:
+    return all(each.hidden and each.deleted for each in world.servers)
+
+
+def is_of_another_server(world: World, policy: Policy, finding: Finding) -> bool:
+    row = removed_attachment(finding) or removed_mapping(finding)
+    return row is None or row.server_id != SERVER
+
+
+def takes_the_root_disk(world: World, policy: Policy, finding: Finding) -> bool:
+    mapping, server = removed_mapping(finding), living(world)
+    if not mapping or not server:
+        return False
+    only = len([each for each in world.mappings if each.server_id == SERVER]) == 1 and not server.image_ref
+    root = mapping.boot_index == 0 or mapping.device_name == server.root_device_name or only
+    return root and not (policy.allow_root and off(world))
+
+
+def touches_what_is_in_flight(world: World, policy: Policy, finding: Finding) -> bool:
+    server = living(world)
+    volume = next((each for each in world.volumes if each.id == finding.volume_id), None)
+    hidden = any(each.hidden and not each.deleted for each in world.servers)
+    markers = [each for each in world.markers if server or each.kind == "migration"]
+    worked_on = set(WORKED_ON)
+    if not server:
+        # A delete that crashed leaves these for ever.
+        worked_on -= {"attaching", "detaching"}
+    on_the_volume = volume is not None and (
+        volume.status in worked_on or volume.migration_status not in (None, "none", "success", "error")
+    )
+    on_the_server = server is not None and (bool(server.task_state) or server.vm_state == "building")
+    host = any(each.host for each in world.servers) and world.host_state is HostState.DOWN
+    host_waived = policy.no_host and off(world)
+    return bool(markers) or world.building or hidden or on_the_volume or on_the_server or (host and not host_waived)
+
+
+def removes_an_attachment_while_a_mapping_names_a_lost_one(world: World, policy: Policy, finding: Finding) -> bool:
+    has = {each.id for each in world.attachments}
+    lost = [each for each in world.mappings if each.attachment_id and each.attachment_id not in has]
+    return bool(removed_attachment(finding) and lost)
+
+
+def unmaps_what_cinder_has_attached(world: World, policy: Policy, finding: Finding) -> bool:
+    mapping = removed_mapping(finding)
+    return bool(mapping and living(world) and mapping.attachment_id in {each.id for each in world.attachments})
+
+
+def takes_an_attachment_that_nova_uses(world: World, policy: Policy, finding: Finding) -> bool:
+    attachment = removed_attachment(finding)
+    return bool(attachment and living(world) and attachment.id in {each.attachment_id for each in world.mappings})
+
+
+def takes_a_connected_attachment_of_the_living(world: World, policy: Policy, finding: Finding) -> bool:
+    attachment = removed_attachment(finding)
+    return bool(attachment and living(world) and attachment.status != "reserved")
+
+
+def touches_legacy(world: World, policy: Policy, finding: Finding) -> bool:
+    return any(
+        each.attachment_id is None and each.has_connection_info and each.volume_id == finding.volume_id
+        for each in world.mappings
+    )
+
+
+def unplugs_a_running_guest(world: World, policy: Policy, finding: Finding) -> bool:
+    if not connected_mapping_of_the_living(world, finding):
+        return False
+    if policy.door is Door.REBOOT:
+        return not policy.guest_off
+    return policy.door is Door.SWEEP or not (off(world) and policy.no_host)
+
+
+def takes_what_another_server_may_share(world: World, policy: Policy, finding: Finding) -> bool:
+    """Many backends keep one export per volume and host, so that deleting one attachment unplugs the other."""
+    attachment = removed_attachment(finding)
+    if not attachment or attachment.status == "reserved":
+        return False
+    for other in world.attachments:
+        if other.id == attachment.id or other.volume_id != attachment.volume_id or other.status == "reserved":
+            continue
+        hosts = [world.connected.get(each.id) if each.status == "attached" else None for each in (attachment, other)]
+        if None in hosts or hosts[0] == hosts[1]:
+            return True
+    return False
+
+
+def takes_the_disk_from_another_server(world: World, policy: Policy, finding: Finding) -> bool:
+    """A volume that two cannot share and another server holds: which of the two writes to it, nobody can tell."""
+    volume = next((each for each in world.volumes if each.id == finding.volume_id), None)
+    held = any(each.server_id != SERVER and each.volume_id == finding.volume_id for each in world.attachments)
+    return connected_mapping_of_the_living(world, finding) and held and not (volume and volume.multiattach)
+
+
+def overwrites_the_status_of_a_volume(world: World, policy: Policy, finding: Finding) -> bool:
+    """Cinder computes the status anew from what is left; error, maintenance and the like would be lost."""
+    settled = ("available", "in-use", "reserved", "attaching", "detaching")
+    volume = next((each for each in world.volumes if each.id == finding.volume_id), None)
+    return removed_attachment(finding) is not None and (volume is None or volume.status not in settled)
+
+
+RULES: tuple[Rule, ...] = (
+    is_not_of_this_stage,
+    removes_neither_or_both,
+    rests_on_an_incomplete_reading,
+    is_of_an_id_nova_never_knew,
+    is_of_another_server,
+    takes_the_root_disk,
+    touches_what_is_in_flight,
+    removes_an_attachment_while_a_mapping_names_a_lost_one,
+    unmaps_what_cinder_has_attached,
+    takes_an_attachment_that_nova_uses,
+    takes_a_connected_attachment_of_the_living,
+    touches_legacy,
+    unplugs_a_running_guest,
+    takes_what_another_server_may_share,
+    takes_the_disk_from_another_server,
+    overwrites_the_status_of_a_volume,
+)
+
+
+def broken(world: World, policy: Policy, finding: Finding) -> list[str]:
+    return [rule.__name__ for rule in RULES if rule(world, policy, finding)]

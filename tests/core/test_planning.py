@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The order of the writes, and the fuse."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+from worlds import (
+    SECOND_VOLUME,
+    World,
+    attachment,
+    deleted,
+    findings,
+    mapping,
+    never_attached,
+    removals,
+    server,
+    volume,
+)
+
+from dedangle.core import planning
+from dedangle.core.records import Disposition, Finding
+
+LIMITS = planning.Limits(max_removals=25, max_removals_percent=2)
+
+
+def one(**changes: object) -> Finding:
+    (finding,) = removals(World(servers=(server(),), mappings=(never_attached(),), volumes=(volume("available"),)))
+    return dataclasses.replace(finding, **changes)  # type: ignore[arg-type]
+
+
+def many(count: int, **changes: object) -> list[Finding]:
+    return [one(**{"cell": None, "project_id": None, **changes})] * count
+
+
+def test_mappings_are_removed_before_the_attachments_of_the_same_server() -> None:
+    world = World(
+        servers=(deleted(),),
+        mappings=(mapping("A", SECOND_VOLUME), mapping("B")),
+        attachments=(attachment("A", volume=SECOND_VOLUME), attachment("B")),
+        volumes=(volume(), volume(ident=SECOND_VOLUME)),
+    )
+    expected = ["remove-mapping", "remove-mapping", "remove-attachment", "remove-attachment"]
+    plan = removals(world)
+    assert expected == [each.remedy for each in plan]
+    assert plan == planning.removals(reversed(findings(world)))
+
+
+def test_one_server_is_finished_before_the_next_begins() -> None:
+    reserved = World(servers=(server(),), attachments=(attachment("B", "reserved"),), volumes=(volume("reserved"),))
+    (of_first,) = removals(reserved)
+    of_second = one(server_id="server-2")
+    expected = (of_first, of_second)
+    assert expected == planning.removals([of_second, of_first])
+
+
+@pytest.mark.parametrize("disposition", [each for each in Disposition if each is not Disposition.REMOVE])
+def test_what_is_not_to_be_removed_is_not_planned(disposition: Disposition) -> None:
+    assert not planning.removals([one(disposition=disposition)])
+
+
+def test_nothing_planned_is_never_refused() -> None:
+    none_at_all = planning.Limits(max_removals=0, max_removals_percent=0)
+    assert not planning.refusal([], none_at_all, {planning.RUN: 5000})
+
+
+@pytest.mark.parametrize(("count", "refused"), [(25, False), (26, True)])
+def test_the_run_is_refused_above_max_removals(count: int, refused: bool) -> None:
+    spread = [one(cell=f"cell{number}", project_id=f"project-{number}") for number in range(count)]
+    assert refused == ("in this run" in planning.refusal(spread, LIMITS, {}))
+
+
+@pytest.mark.parametrize("where", ["cell", "project_id"])
+def test_no_cell_and_no_project_holds_more_removals_than_the_run_may(where: str) -> None:
+    limits = planning.Limits(max_removals=3, max_removals_percent=100)
+    spread = [one(**{"cell": "c", "project_id": "p", where: f"x{number}"}) for number in range(4)]
+    assert "4 removals" in planning.refusal(spread, limits, {})
+    assert not planning.refusal(spread[:3], limits, {})
+
+
+@pytest.mark.parametrize(
+    ("count", "total", "refused"),
+    [(21, 999, False), (20, 1000, False), (21, 1000, True), (21, 1050, False), (25, 1249, True), (25, 1250, False)],
+)
+def test_the_percentage_counts_from_a_thousand_attachments(count: int, total: int, refused: bool) -> None:
+    assert refused == bool(planning.refusal(many(count), LIMITS, {planning.RUN: total}))
+
+
+@pytest.mark.parametrize(
+    ("scope", "changes"),
+    [(("cell", "cell1"), {"cell": "cell1"}), (("project", "project-1"), {"project_id": "project-1"})],
+)
+def test_the_percentage_holds_in_each_cell_and_project(scope: planning.Scope, changes: dict[str, str]) -> None:
+    totals = {planning.RUN: 100_000, scope: 1000}
+    assert not planning.refusal(many(20, **changes), LIMITS, totals)
+    refusal = planning.refusal(many(21, **changes), LIMITS, totals)
+    assert f"in {scope[0]} {scope[1]}" in refusal
+    assert "21 removals" in refusal
+
+
+def test_what_has_neither_cell_nor_project_counts_in_scopes_of_its_own() -> None:
+    expected = (planning.RUN, ("cell", "none"), ("project", "none"))
+    assert expected == planning.scopes(None, None)
+
+
+def test_a_percentage_of_nothing_refuses_every_removal_in_a_large_cloud() -> None:
+    strict = planning.Limits(max_removals=25, max_removals_percent=0)
+    assert planning.refusal(many(1), strict, {planning.RUN: 1000})
+    assert not planning.refusal(many(1), strict, {planning.RUN: 999})

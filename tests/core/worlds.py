@@ -1,0 +1,212 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Small worlds as plain values: what Nova and Cinder hold, and what dedangle would read, say and remove of it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterable
+from collections.abc import Mapping as MappingType
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+from dedangle.core import pairing, planning
+from dedangle.core.judging import Policy, judge
+from dedangle.core.records import (
+    Attachment,
+    CinderView,
+    Door,
+    Finding,
+    HostState,
+    Mapping,
+    Marker,
+    NovaView,
+    Observation,
+    Pair,
+    Reading,
+    Server,
+    Volume,
+)
+
+NOW = datetime(2026, 8, 1, 12, 0, tzinfo=timezone.utc)
+LONG_AGO = NOW - timedelta(days=30)
+JUST_NOW = NOW - timedelta(seconds=60)
+
+SERVER, OTHER_SERVER = "server-1", "server-2"
+VOLUME, SECOND_VOLUME = "volume-1", "volume-2"
+HOST, OTHER_HOST = "host-1", "host-2"
+
+RUNNING, SHUTDOWN, NO_STATE = 1, 4, 0
+"""Nova's power states."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class World:
+    """All that is true of one server, and of what stands around it."""
+
+    servers: tuple[Server, ...] = ()
+    mappings: tuple[Mapping, ...] = ()
+    tombstones: tuple[Mapping, ...] = ()
+    attachments: tuple[Attachment, ...] = ()
+    """Every live row of Cinder's, whoever holds it."""
+    volumes: tuple[Volume, ...] = ()
+    connected: MappingType[str, str] = dataclasses.field(default_factory=dict)
+    """Attachment id -> host through which it is connected, where Cinder would tell it."""
+    host_state: HostState = HostState.UP
+    building: bool = False
+    markers: tuple[Marker, ...] = ()
+    last_action_at: datetime | None = LONG_AGO
+    silent: frozenset[str] = frozenset()
+    """Who does not answer: nova, list, volume, of-volume, attachment."""
+
+    def but(self, **changes: Any) -> World:
+        return dataclasses.replace(self, **changes)
+
+
+def server(vm_state: str | None = "active", **fields: Any) -> Server:
+    given = {
+        "cell": "cell1",
+        "project_id": "project-1",
+        "host": HOST,
+        "power_state": RUNNING,
+        "image_ref": "image-1",
+        "root_device_name": "/dev/vda",
+        "launched_at": LONG_AGO,
+        **fields,
+    }
+    return Server(id=SERVER, vm_state=vm_state, **given)
+
+
+def stopped(**fields: Any) -> Server:
+    return server("stopped", power_state=SHUTDOWN, **fields)
+
+
+def offloaded(**fields: Any) -> Server:
+    return server("shelved_offloaded", **{"host": None, "power_state": SHUTDOWN, **fields})
+
+
+def never_launched(**fields: Any) -> Server:
+    """A server that no host took: ERROR, in cell0 or after its last try."""
+    return server("error", host=None, power_state=NO_STATE, launched_at=None, cell="cell0", **fields)
+
+
+def deleted(**fields: Any) -> Server:
+    return server("deleted", **{"power_state": NO_STATE, "deleted": True, "deleted_at": LONG_AGO, **fields})
+
+
+def mapping(attachment_id: str | None, volume: str = VOLUME, **fields: Any) -> Mapping:
+    """A mapping whose disk was connected once; never_attached and legacy are the others."""
+    number = fields.pop("number", 1 if volume == VOLUME else 2)
+    given = {
+        "cell": "cell1",
+        "has_connection_info": True,
+        "source_type": "volume",
+        "device_name": f"/dev/vd{'abcdefgh'[number % 8]}",
+        "created_at": LONG_AGO,
+        "version": "2026-07-01 00:00:00",
+        **fields,
+    }
+    return Mapping(
+        id=number, uuid=f"bdm-{number}", server_id=SERVER, volume_id=volume, attachment_id=attachment_id, **given
+    )
+
+
+def never_attached(volume: str = VOLUME, **fields: Any) -> Mapping:
+    return mapping(None, volume, **{"has_connection_info": False, "version": None, **fields})
+
+
+def legacy(volume: str = VOLUME, **fields: Any) -> Mapping:
+    return mapping(None, volume, **fields)
+
+
+def tombstone(attachment_id: str, volume: str = VOLUME, **fields: Any) -> Mapping:
+    return mapping(attachment_id, volume, **{"number": 7, "deleted": True, **fields})
+
+
+def attachment(ident: str, status: str = "attached", volume: str = VOLUME, holder: str | None = SERVER) -> Attachment:
+    return Attachment(id=ident, server_id=holder, volume_id=volume, status=status)
+
+
+def volume(status: str = "in-use", ident: str = VOLUME, **fields: Any) -> Volume:
+    return Volume(id=ident, status=status, project_id="project-1", **fields)
+
+
+def observation(world: World, server_id: str = SERVER) -> Observation:
+    """What the doors would read: of Cinder only what the pairing needs."""
+    nova = NovaView(
+        server_id=server_id,
+        servers=world.servers,
+        mappings=world.mappings,
+        tombstones=world.tombstones,
+        building=world.building,
+        markers=world.markers,
+        host_state=world.host_state if any(each.host for each in world.servers) else HostState.NONE,
+        last_action_at=world.last_action_at,
+        unread=("cell2 did not answer",) if "nova" in world.silent else (),
+    )
+    own = tuple(each for each in world.attachments if each.server_id == server_id)
+    if "list" in world.silent:
+        return Observation(
+            server_id=server_id, before=nova, cinder=CinderView(attachments=Reading.unread("no list")), after=nova
+        )
+    volume_ids, attachment_ids = pairing.needed_of_cinder(nova, own)
+
+    def read(kind: str, rows: tuple[Any, ...]) -> Reading[Any]:
+        return Reading.unread(f"{kind} did not answer") if kind in world.silent else Reading(rows)
+
+    cinder = CinderView(
+        attachments=Reading(own),
+        volumes={each: read("volume", _shown(world, each)) for each in volume_ids},
+        of_volumes={
+            ident: read("of-volume", tuple(each for each in world.attachments if each.volume_id == ident))
+            for ident in volume_ids
+        },
+        named={
+            ident: read("attachment", tuple(each for each in world.attachments if each.id == ident))
+            for ident in attachment_ids
+        },
+    )
+    return Observation(server_id=server_id, before=nova, cinder=cinder, after=nova)
+
+
+def _shown(world: World, volume_id: str) -> tuple[Volume, ...]:
+    # Cinder shows hosts in a volume's view only, and only of what is attached.
+    hosts = tuple(
+        (each.id, world.connected[each.id])
+        for each in world.attachments
+        if each.volume_id == volume_id and each.status == "attached" and each.id in world.connected
+    )
+    return tuple(dataclasses.replace(each, hosts=hosts) for each in world.volumes if each.id == volume_id)
+
+
+def policy(door: Door, **fields: Any) -> Policy:
+    """What each door brings: the reboot a guest it can power off, the sweep its grace period."""
+    given = {"grace": timedelta() if door is Door.REBOOT else timedelta(hours=1), "guest_off": door is Door.REBOOT}
+    return Policy(door=door, **{**given, **fields})
+
+
+def findings(
+    world: World,
+    *,
+    door: Door = Door.SWEEP,
+    now: datetime = NOW,
+    policy: Policy | None = None,
+    first_seen: Callable[[str], datetime | None] = lambda _: LONG_AGO,
+) -> tuple[Finding, ...]:
+    return judged(pairing.pairs(observation(world)), policy or _policy(door), now=now, first_seen=first_seen)
+
+
+def judged(
+    pairs: Iterable[Pair],
+    policy: Policy,
+    *,
+    now: datetime = NOW,
+    first_seen: Callable[[str], datetime | None] = lambda _: LONG_AGO,
+) -> tuple[Finding, ...]:
+    return tuple(finding for pair in pairs for finding in judge(pair, now=now, policy=policy, first_seen=first_seen))
+
+
+def removals(world: World, **how: Any) -> tuple[Finding, ...]:
+    return planning.removals(findings(world, **how))
+
+
+_policy = policy
