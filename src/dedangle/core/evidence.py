@@ -50,5 +50,7 @@ def facts(pair: Pair, mapping: Mapping | None, attachment: Attachment | None) ->
         yield f"Cinder: volume {volume.id} is {volume.status}" + (", multiattach" if volume.multiattach else "")
     if pair.volume.absent:
         yield f"Cinder: volume {pair.volume_id} is not found"
+    for rival in pair.rivals:
+        yield f"Nova {rival.cell}: server {rival.server_id} maps the volume and names attachment {rival.attachment_id}"
     for other in pair.others.rows:
         yield f"Cinder: server {other.server_id} holds attachment {other.id} of the volume ({other.status})"

@@ -250,6 +250,9 @@ def _beside(pair: Pair, volume: Volume | None, own: Attachment | None, attachmen
 
 def _unmapped(pair: Pair, volume: Volume | None, attachment: Attachment, hold: str = "") -> _Draft:
     hold = hold or _hold_attachment(pair, volume)
+    # A mapping of another volume or of another server names it: either side may be the one that is wrong.
+    if attachment.id not in pair.scene.unmapped or any(each.attachment_id == attachment.id for each in pair.rivals):
+        return _Draft(Verdict.MISMATCH, "link-mismatch", attachment=attachment)
     if attachment.is_reserved:
         return _Draft(Verdict.DANGLING, "attachment-never-used", attachment=attachment, hold=hold)
     if attachment.status.startswith("error"):

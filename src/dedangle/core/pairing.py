@@ -87,6 +87,7 @@ def pairs(observation: Observation) -> tuple[Pair, ...]:
                     of_volume.complete,
                     of_volume.why,
                 ),
+                rivals=tuple(each for each in observation.rivals.rows if each.volume_id == volume_id),
                 named=cinder.named,
             )
         )
@@ -102,7 +103,7 @@ def _scene(observation: Observation) -> Scene:
     life = _life(nova)
     listed = {each.id for each in cinder.attachments.rows}
     named = Counter(each.attachment_id for each in nova.mappings if each.attachment_id)
-    incomplete = [each.why for each in cinder.readings() if not each.complete]
+    incomplete = [each.why for each in (*cinder.readings(), observation.rivals) if not each.complete]
     return Scene(
         server_id=observation.server_id,
         server=_server(nova),

@@ -249,6 +249,8 @@ class Observation:
     before: NovaView
     cinder: CinderView
     after: NovaView
+    rivals: Reading[Mapping] = dataclasses.field(default_factory=Reading)
+    """Live mappings that other servers have of the volumes in question."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -283,6 +285,8 @@ class Pair:
     volume: Reading[Volume]
     others: Reading[Attachment]
     """Attachments of the volume that other servers hold."""
+    rivals: tuple[Mapping, ...] = ()
+    """Live mappings of the volume that other servers have."""
     named: MappingType[str, Reading[Attachment]] = dataclasses.field(default_factory=dict)
 
 

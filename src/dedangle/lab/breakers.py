@@ -52,8 +52,9 @@ class Breaker:
         return attachment
 
     def delete_server_while_cinder_fails(self, server: str) -> None:
-        """Delete a server while Cinder answers 500 to every removal of an attachment: Cinder keeps them all."""
-        with self._cloud.faults.inject("cinder", method="DELETE", path=r"/v3/.*attachments/.+", status=500):
+        """Delete a server while Cinder answers 500 to every removal of its attachments: Cinder keeps them all."""
+        ids = "|".join(str(row["id"]) for row in rows.snapshot(self._home).attachments_of(server))
+        with self._cloud.faults.inject("cinder", method="DELETE", path=rf"/v3/.*attachments/({ids})", status=500):
             self._builder.delete(server)
 
     def glance_like_attachment(self, volume: str) -> str:

@@ -46,7 +46,7 @@ class Judged:
 
     @property
     def unread(self) -> tuple[str, ...]:
-        readings = (each.why for each in self.seen.cinder.readings() if not each.complete)
+        readings = (each.why for each in (*self.seen.cinder.readings(), self.seen.rivals) if not each.complete)
         return tuple(dict.fromkeys((*self.seen.before.unread, *self.seen.after.unread, *readings)))
 
 
@@ -128,6 +128,7 @@ class Reconciler:
             before=before,
             cinder=cinder,
             after=before if settled else self.nova.observe(server_id),
+            rivals=self.nova.rivals(volume_ids, server_id) if volume_ids else Reading(),
         )
 
     def doubt(self, before: NovaView | None = None, listed: Collection[Attachment] = ()) -> str:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 from nova import exception, objects
@@ -30,6 +31,19 @@ class NovaCompute:
 
     def observe(self, server_id: str) -> NovaView:
         return self._view(server_id, deleted=True)
+
+    def rivals(self, volume_ids: Collection[str], besides: str) -> Reading[Mapping]:
+        """Mappings of the volumes that other servers of this cell have."""
+        found: list[Mapping] = []
+        for volume_id in sorted(volume_ids):
+            try:
+                bdms = objects.BlockDeviceMappingList.get_by_volume(self._context, volume_id)
+            except exception.VolumeBDMNotFound:
+                continue
+            except Exception as error:
+                return Reading.unread(f"Nova could not be read ({type(error).__name__})")
+            found += [_mapping(each) for each in bdms if each.instance_uuid != besides]
+        return Reading(tuple(found))
 
     def links(self, besides: str) -> Reading[Link]:
         """Mappings of other servers on this host."""

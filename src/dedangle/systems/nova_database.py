@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from datetime import datetime, timedelta, timezone
 from typing import Any, TypeVar
 
@@ -80,6 +80,16 @@ class NovaDatabase:
             unread=tuple(why for why in (building.why, *(answer.why for answer in answers)) if why),
         )
 
+    def rivals(self, volume_ids: Collection[str], besides: str) -> Reading[Mapping]:
+        """Mappings of the volumes that other servers have, from every cell."""
+        table = schema.block_device_mapping
+        statement = _mappings().where(
+            table.c.volume_id.in_(sorted(volume_ids)), table.c.instance_uuid != besides, table.c.deleted == 0
+        )
+        return self._from_every_cell(
+            lambda connection, cell: [_mapping(row, cell) for row in connection.execute(statement).mappings()]
+        )
+
     def links(self, besides: str) -> Reading[Link]:
         """The youngest mappings of active servers, at most two of a project, at most eight in all."""
         table, servers = schema.block_device_mapping, schema.instances
@@ -137,7 +147,8 @@ class NovaDatabase:
         for table in (schema.instances, schema.shadow_instances):
             rows = connection.execute(sa.select(table).where(table.c.uuid == server_id)).mappings()
             part.servers += [_server(row, cell) for row in rows]
-        part.mappings = [_mapping(row, cell) for row in connection.execute(_mappings_of(server_id)).mappings()]
+        of_server = _mappings().where(schema.block_device_mapping.c.instance_uuid == server_id)
+        part.mappings = [_mapping(row, cell) for row in connection.execute(of_server).mappings()]
         part.markers = [*_task_markers(part.servers), *self._activity(connection, server_id)]
         part.last_action_at = _last_action(connection, server_id)
         for host in {each.host for each in part.servers if each.host}:
@@ -191,7 +202,7 @@ class NovaDatabase:
 
         return [answer() for answer in [of(cell) for cell in self._cells.values()]]
 
-    def _from_every_cell(self, read: Callable[[sa.Connection, str], list[Link]]) -> Reading[Link]:
+    def _from_every_cell(self, read: Callable[[sa.Connection, str], list[T]]) -> Reading[T]:
         answers = self._ask_every_cell(read)
         return Reading(
             tuple(row for answer in answers for rows in answer.rows for row in rows),
@@ -234,14 +245,14 @@ def _is_building(connection: sa.Connection, server_id: str) -> bool:
     return any(connection.execute(each).first() is not None for each in (without_cell, requested))
 
 
-def _mappings_of(server_id: str) -> sa.Select[Any]:
+def _mappings() -> sa.Select[Any]:
     table = schema.block_device_mapping
     names = ("id", "uuid", "instance_uuid", "volume_id", "attachment_id", "source_type", "boot_index", "device_name")
     return sa.select(
         *(table.c[name] for name in (*names, "created_at", "deleted")),
         table.c.connection_info.is_not(None).label("has_connection_info"),
         _version().label("version"),
-    ).where(table.c.instance_uuid == server_id, table.c.destination_type == "volume", table.c.volume_id.is_not(None))
+    ).where(table.c.destination_type == "volume", table.c.volume_id.is_not(None))
 
 
 def _server(row: sa.RowMapping, cell: str) -> Server:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Protocol
 
 from dedangle.core.records import Attachment, Link, Mapping, NovaView, Outcome, Reading, Server, Volume
@@ -14,6 +15,9 @@ class Nova(Protocol):
 
     def observe(self, server_id: str) -> NovaView:
         """Read all that Nova knows of the server id; what did not answer is named in `unread`."""
+
+    def rivals(self, volume_ids: Collection[str], besides: str) -> Reading[Mapping]:
+        """Live mappings of the volumes that other servers than `besides` have, in every cell."""
 
     def links(self, besides: str) -> Reading[Link]:
         """A few mappings of other servers whose attachments Cinder must have, from as many projects as can be."""

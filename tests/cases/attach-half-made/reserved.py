@@ -1,0 +1,13 @@
+# SPDX-License-Identifier: Apache-2.0
+"""DN-4b: an attach ended after Cinder had reserved its attachment"""
+
+from cases.stage import Planted, Stage
+
+DISPOSITIONS = ("report",)
+
+
+def build(stage: Stage) -> Planted:
+    server, volume = stage.server(), stage.user.volume()
+    stage.breaks.mapping_never_attached(server.id, volume)
+    stage.breaks.reserve_attachment(server.id, volume)
+    return Planted((server.id,), frozenset({("attach-half-made", volume)}))

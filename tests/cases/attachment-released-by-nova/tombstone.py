@@ -1,0 +1,13 @@
+# SPDX-License-Identifier: Apache-2.0
+"""DC-5: Nova deleted its mapping, Cinder kept the attachment"""
+
+from cases.stage import Planted, Stage
+
+DISPOSITIONS = ("report",)
+
+
+def build(stage: Stage) -> Planted:
+    server = stage.server()
+    (key,) = stage.mapping_keys(server.id, server.volumes[1:])
+    stage.edit_mapping(server, server.volumes[1], deleted=int(key.split("/")[1]))
+    return Planted((server.id,), frozenset({("attachment-released-by-nova", server.volumes[1])}))

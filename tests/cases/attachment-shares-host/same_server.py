@@ -1,0 +1,14 @@
+# SPDX-License-Identifier: Apache-2.0
+"""DC-2b: two attachments of one volume through one host: deleting either can unplug the other"""
+
+from cases.stage import Planted, Stage
+from dedangle.lab.config import COMPUTE_HOST
+
+DISPOSITIONS = ("report",)
+
+
+def build(stage: Stage) -> Planted:
+    server = stage.server()
+    twin = stage.breaks.reserve_attachment(server.id, server.volumes[1])
+    stage.edit_attachment(twin, attach_status="attached", attached_host=COMPUTE_HOST, connector='{"host": "x"}')
+    return Planted((server.id,), frozenset({("attachment-shares-host", server.volumes[1])}))

@@ -1,0 +1,14 @@
+# SPDX-License-Identifier: Apache-2.0
+"""F: an attachment was reserved, but nova-manage volume_attachment refresh has locked the server"""
+
+from cases.stage import Planted, Stage
+
+DISPOSITIONS = ("wait",)
+DOORS = ("sweep", "command")
+
+
+def build(stage: Stage) -> Planted:
+    server, volume = stage.server(), stage.user.volume()
+    stage.breaks.reserve_attachment(server.id, volume)
+    stage.lock_for_refresh(server)
+    return Planted((server.id,), frozenset(("in-flight", each) for each in (*server.volumes, volume)))

@@ -1,0 +1,14 @@
+# SPDX-License-Identifier: Apache-2.0
+"""F: an attachment was reserved, but one of the server's volumes is being migrated"""
+
+from cases.stage import Planted, Stage
+
+DISPOSITIONS = ("wait",)
+DOORS = ("sweep", "command")
+
+
+def build(stage: Stage) -> Planted:
+    server, volume = stage.server(), stage.user.volume()
+    stage.breaks.reserve_attachment(server.id, volume)
+    stage.edit_volume(server.volumes[1], migration_status="migrating")
+    return Planted((server.id,), frozenset(("in-flight", each) for each in (*server.volumes, volume)))

@@ -1,0 +1,13 @@
+# SPDX-License-Identifier: Apache-2.0
+"""DN-2: a server that never found a host lost the attachment of its data volume"""
+
+from cases.stage import Planted, Stage
+
+DISPOSITIONS = ("report",)
+DOORS = ("sweep", "command")
+
+
+def build(stage: Stage) -> Planted:
+    server = stage.server_without_host()
+    stage.breaks.lose_attachment(server.id, server.volumes[1])
+    return Planted((server.id,), frozenset({("mapping-never-launched", server.volumes[1])}))

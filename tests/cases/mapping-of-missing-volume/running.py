@@ -1,0 +1,17 @@
+# SPDX-License-Identifier: Apache-2.0
+"""DN-5: a volume was reset and deleted behind Nova's back; the server is running"""
+
+from cases.stage import Planted, Stage
+
+DISPOSITIONS = ("report",)
+REMOVED_BY = ("reboot",)
+
+
+def build(stage: Stage) -> Planted:
+    server = stage.server(2)
+    stage.breaks.delete_volume_behind(server.volumes[1])
+    return Planted(
+        (server.id,),
+        frozenset({("mapping-of-missing-volume", server.volumes[1])}),
+        mappings=stage.mapping_keys(server.id, server.volumes[1:2]),
+    )

@@ -1,0 +1,18 @@
+# SPDX-License-Identifier: Apache-2.0
+"""DN-3b: the same for a stopped server"""
+
+from cases.stage import Planted, Stage
+
+DISPOSITIONS = ("report",)
+REMOVED_BY = ("command", "reboot")
+
+
+def build(stage: Stage) -> Planted:
+    server = stage.server(2)
+    stage.breaks.lose_attachment(server.id, server.volumes[1])
+    stage.user.stop(server.id)
+    return Planted(
+        (server.id,),
+        frozenset({("mapping-without-attachment", server.volumes[1])}),
+        mappings=stage.mapping_keys(server.id, server.volumes[1:2]),
+    )

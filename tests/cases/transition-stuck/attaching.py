@@ -1,0 +1,13 @@
+# SPDX-License-Identifier: Apache-2.0
+"""M-5: an attach stopped between Cinder's connection and its completion"""
+
+from cases.stage import Planted, Stage
+
+DISPOSITIONS = ("report", "wait")
+
+
+def build(stage: Stage) -> Planted:
+    server = stage.server()
+    stage.edit_attachment(stage.attachment(server, server.volumes[1]), attach_status="attaching")
+    stage.edit_volume(server.volumes[1], status="attaching", attach_status="attaching")
+    return Planted((server.id,), frozenset({("transition-stuck", server.volumes[1]), ("in-flight", server.volumes[0])}))

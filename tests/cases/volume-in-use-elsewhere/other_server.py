@@ -1,0 +1,13 @@
+# SPDX-License-Identifier: Apache-2.0
+"""DN-3d: the volume of a lost attachment is in use by another server"""
+
+from cases.stage import Planted, Stage
+
+DISPOSITIONS = ("report",)
+
+
+def build(stage: Stage) -> Planted:
+    server, other = stage.server(2), stage.server(0)
+    stage.breaks.lose_attachment(server.id, server.volumes[1])
+    stage.breaks.attach_unknown(other.id, server.volumes[1], "elsewhere")
+    return Planted((server.id,), frozenset({("volume-in-use-elsewhere", server.volumes[1])}))
