@@ -154,6 +154,13 @@ def takes_the_disk_from_another_server(world: World, policy: Policy, finding: Fi
     return connected_mapping_of_the_living(world, finding) and held and not (volume and volume.multiattach)
 
 
+def takes_a_mapping_whose_new_attachment_may_be_there(world: World, policy: Policy, finding: Finding) -> bool:
+    """A migration, a shelving or a swap that crashed: the live disk is behind an attachment that no mapping names."""
+    named = {each.attachment_id for each in world.mappings}
+    spare = any(each.server_id == SERVER and each.id not in named for each in world.attachments)
+    return connected_mapping_of_the_living(world, finding) and bool(finding.attachment_id) and spare
+
+
 def overwrites_the_status_of_a_volume(world: World, policy: Policy, finding: Finding) -> bool:
     """Cinder computes the status anew from what is left; error, maintenance and the like would be lost."""
     settled = ("available", "in-use", "reserved", "attaching", "detaching")
@@ -177,6 +184,7 @@ RULES: tuple[Rule, ...] = (
     unplugs_a_running_guest,
     takes_what_another_server_may_share,
     takes_the_disk_from_another_server,
+    takes_a_mapping_whose_new_attachment_may_be_there,
     overwrites_the_status_of_a_volume,
 )
 
