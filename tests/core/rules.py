@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from worlds import SERVER, World
 
-from dedangle.core.judging import Policy
+from dedangle.core.doors import Policy
 from dedangle.core.records import Attachment, Door, Finding, HostState, Mapping, Server
 
 Rule = Callable[[World, Policy, Finding], bool]
@@ -34,6 +34,12 @@ def living(world: World) -> Server | None:
 def off(world: World) -> bool:
     server = living(world)
     return bool(server and server.vm_state == "stopped" and server.power_state == 4 and not server.task_state)
+
+
+def has_no_guest(world: World) -> bool:
+    """Shelved-offloaded, or in error without a host: no hypervisor knows the server."""
+    server = living(world)
+    return bool(server and not server.host and server.vm_state in ("shelved_offloaded", "error"))
 
 
 def removed_mapping(finding: Finding) -> Mapping | None:
@@ -86,14 +92,18 @@ def touches_what_is_in_flight(world: World, policy: Policy, finding: Finding) ->
     markers = [each for each in world.markers if server or each.kind == "migration"]
     worked_on = set(WORKED_ON)
     if not server:
-        # A delete that crashed leaves these for ever.
-        worked_on -= {"attaching", "detaching"}
+        others = [each for each in world.attachments if each.volume_id == finding.volume_id]
+        if all(each.server_id == SERVER for each in others):
+            # A delete that crashed leaves these for ever.
+            worked_on -= {"attaching", "detaching"}
     on_the_volume = volume is not None and (
         volume.status in worked_on or volume.migration_status not in (None, "none", "success", "error")
     )
     on_the_server = server is not None and (bool(server.task_state) or server.vm_state == "building")
     host = any(each.host for each in world.servers) and world.host_state is HostState.DOWN
-    host_waived = policy.no_host and off(world)
+    attachment = removed_attachment(finding)
+    by_databases_alone = not server and (attachment is None or attachment.status == "reserved")
+    host_waived = (policy.no_host and off(world)) or by_databases_alone
     return bool(markers) or world.building or hidden or on_the_volume or on_the_server or (host and not host_waived)
 
 
@@ -130,7 +140,7 @@ def unplugs_a_running_guest(world: World, policy: Policy, finding: Finding) -> b
         return False
     if policy.door is Door.REBOOT:
         return not policy.guest_off
-    return policy.door is Door.SWEEP or not (off(world) and policy.no_host)
+    return policy.door is Door.SWEEP or not ((off(world) and policy.no_host) or has_no_guest(world))
 
 
 def takes_what_another_server_may_share(world: World, policy: Policy, finding: Finding) -> bool:

@@ -10,7 +10,8 @@ from datetime import datetime, timedelta, timezone
 from typing import Any
 
 from dedangle.core import pairing, planning
-from dedangle.core.judging import Policy, judge
+from dedangle.core.doors import Policy
+from dedangle.core.judging import judge
 from dedangle.core.records import (
     Attachment,
     CinderView,
@@ -55,6 +56,8 @@ class World:
     building: bool = False
     markers: tuple[Marker, ...] = ()
     last_action_at: datetime | None = LONG_AGO
+    rivals: tuple[Mapping, ...] = ()
+    """Live mappings that other servers have."""
     silent: frozenset[str] = frozenset()
     """Who does not answer: nova, list, volume, of-volume, attachment."""
 
@@ -165,7 +168,8 @@ def observation(world: World, server_id: str = SERVER) -> Observation:
             for ident in attachment_ids
         },
     )
-    return Observation(server_id=server_id, before=nova, cinder=cinder, after=nova)
+    rivals = Reading(tuple(each for each in world.rivals if each.volume_id in volume_ids))
+    return Observation(server_id=server_id, before=nova, cinder=cinder, after=nova, rivals=rivals)
 
 
 def _shown(world: World, volume_id: str) -> tuple[Volume, ...]:

@@ -42,7 +42,7 @@ class Wiring:
     run_id: str
 
     def reconciler(self, door: Door, *, no_host: bool = False, allow_root: bool = False) -> Reconciler:
-        from dedangle.core.judging import Policy
+        from dedangle.core.doors import Policy
         from dedangle.reconcile.server import Reconciler
 
         policy = Policy(

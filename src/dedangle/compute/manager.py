@@ -17,9 +17,9 @@ from oslo_serialization import jsonutils
 
 from dedangle import config
 from dedangle.core import planning
-from dedangle.core.judging import Policy
+from dedangle.core.doors import Policy
 from dedangle.core.records import Door, Finding, Remedy
-from dedangle.reconcile.server import Judged, Reconciler, UnpreparedError
+from dedangle.reconcile.server import Reconciler, UnpreparedError
 from dedangle.state.journal import Journal
 from dedangle.systems import keystone
 from dedangle.systems.cinder_api import CinderApi
@@ -84,33 +84,34 @@ class ComputeManager(manager.ComputeManager):
         if connected and reboot_type == "SOFT" and settings.soft_reboot == "defer":
             LOG.warning("%d stale volume attachments are left for a hard reboot", len(plan), instance=instance)
             return reboot_type
+        run_id = f"{self.host}-{uuid4().hex[:12]}"
+        journal = Journal(settings.state_dir, run_id=run_id, door=Door.REBOOT, clock=_clock)
+        journal.begin(instance.uuid)
         with compute_utils.EventReporter(context, "compute_remove_dangling", self.host, instance.uuid):
             if connected:
                 reboot_type = self._power_off(instance, reboot_type)
                 # Shutting a guest down takes its own time, which is not Cinder's.
                 deadline = time.monotonic() + settings.reboot_budget
-            self._execute(context, instance, reconciler, judged, system)
+            try:
+                for _ in reconciler.execute(
+                    judged, journal, prepare=lambda finding: self._disconnect(context, instance, system, finding)
+                ):
+                    pass
+            except Exception:
+                # The guest may be off by now: whatever came of the rest, the reboot must switch it on again.
+                LOG.warning("Not all stale volume attachments were removed", instance=instance, exc_info=True)
         return reboot_type
 
-    def _execute(
-        self, context: Any, instance: Any, reconciler: Reconciler, judged: Judged, system: NovaCompute
-    ) -> None:
-        def disconnect(finding: Finding) -> None:
-            mapping = finding.mapping
-            if finding.remedy is not Remedy.REMOVE_MAPPING or not mapping or not mapping.has_connection_info:
-                return
-            # The mapping is the only record of the host's connection: it goes when the connection has gone.
-            try:
-                connection_info = jsonutils.loads(system.connection_info(mapping) or "{}")
-                self.driver.detach_volume(context, connection_info, instance, mapping.device_name)
-            except Exception as error:
-                raise UnpreparedError(f"its connection was not torn down ({type(error).__name__})") from error
-
-        journal = Journal(
-            config.settings(CONF).state_dir, run_id=f"{self.host}-{uuid4().hex[:12]}", door=Door.REBOOT, clock=_clock
-        )
-        for _ in reconciler.execute(judged, journal, prepare=disconnect):
-            pass
+    def _disconnect(self, context: Any, instance: Any, system: NovaCompute, finding: Finding) -> None:
+        """Tear down the host's connection of a doomed mapping, which is the only record of it."""
+        mapping = finding.mapping
+        if finding.remedy is not Remedy.REMOVE_MAPPING or not mapping or not mapping.has_connection_info:
+            return
+        try:
+            connection_info = jsonutils.loads(system.connection_info(mapping) or "{}")
+            self.driver.detach_volume(context, connection_info, instance, mapping.device_name)
+        except Exception as error:
+            raise UnpreparedError(f"its connection was not torn down ({type(error).__name__})") from error
 
     def _power_off(self, instance: Any, reboot_type: str) -> str:
         """Power the guest off, as gently as the reboot was meant, so that no disk is in use while it goes."""

@@ -5,14 +5,14 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterator
-from datetime import datetime, timedelta
+from datetime import datetime
 
+from dedangle.core.doors import Policy, dispose, older_than
 from dedangle.core.evidence import facts, why_kept
-from dedangle.core.findings import KINDS, Kind, Needs
+from dedangle.core.findings import KINDS
 from dedangle.core.records import (
     Attachment,
     Disposition,
-    Door,
     Finding,
     Life,
     Mapping,
@@ -28,20 +28,6 @@ from dedangle.core.records import (
 _SETTLED = ("available", "in-use", "reserved", "attaching", "detaching")
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Policy:
-    """What the configuration and the operator allow; all spans are timedeltas."""
-
-    door: Door
-    grace: timedelta
-    attach_timeout: timedelta = timedelta(seconds=1800)
-    """How long an attach may take between its first write and its second: Nova's long_rpc_timeout."""
-    allow_root: bool = False
-    no_host: bool = False
-    guest_off: bool = False
-    """Whether the door can power the guest off and tear its connections down."""
-
-
 @dataclasses.dataclass(frozen=True)
 class _Draft:
     """A finding before the door has its say."""
@@ -54,6 +40,8 @@ class _Draft:
     """Why the remedy must not be carried out whatever the door."""
     ripe_at: datetime | None = None
     """Not before this time."""
+    reap: bool = False
+    """Whether Nova must first have had the time to end a guest that may still run."""
 
 
 def judge(
@@ -122,6 +110,8 @@ def _all(pair: Pair, verdict: Verdict) -> Iterator[_Draft]:
 def _obstructing(scene: Scene, policy: Policy) -> bool:
     server = scene.server
     waived = policy.no_host and server is not None and server.is_stopped
+    # What a deleted server left in the databases alone can go whatever its host; see _of_deleted for the rest.
+    waived = waived or scene.life is Life.DELETED
     return any(not (waived and marker.kind == "host") for marker in scene.markers)
 
 
@@ -142,17 +132,32 @@ def _of_deleted(pair: Pair, volume: Volume | None) -> Iterator[_Draft]:
             yield _Draft(Verdict.DANGLING, "mapping-of-deleted-server", mapping=mapping)
     legacy = any(each.is_legacy for each in pair.mappings)
     for attachment in pair.attachments:
-        if legacy:
-            yield _Draft(Verdict.LEGACY, attachment=attachment)
-        elif _may_share_host(pair, volume, attachment):
-            yield _Draft(Verdict.MISMATCH, "attachment-shares-host", attachment=attachment)
-        else:
-            yield _Draft(
-                Verdict.DANGLING,
-                "attachment-of-deleted-server",
-                attachment=attachment,
-                hold=_hold_attachment(pair, volume),
-            )
+        yield _Draft(Verdict.LEGACY, attachment=attachment) if legacy else _left_by_deleted(pair, volume, attachment)
+
+
+def _left_by_deleted(pair: Pair, volume: Volume | None, attachment: Attachment) -> _Draft:
+    server = pair.scene.server
+    if any(each.attachment_id == attachment.id for each in pair.rivals):
+        return _Draft(Verdict.MISMATCH, "link-mismatch", attachment=attachment)
+    if attachment.is_reserved:
+        hold = _hold_attachment(pair, volume)
+        return _Draft(Verdict.DANGLING, "attachment-of-deleted-server", attachment=attachment, hold=hold)
+    if any(marker.kind == "host" for marker in pair.scene.markers):
+        return _Draft(Verdict.IN_FLIGHT, attachment=attachment)
+    host = volume.host_of(attachment.id) if volume else None
+    if _may_share_host(pair, volume, host, attachment):
+        return _Draft(Verdict.MISMATCH, "attachment-shares-host", attachment=attachment)
+    hold = _hold_attachment(pair, volume)
+    if host and server and server.host and host != server.host:
+        # Evacuation and live migration leave a host behind whose state nobody has asked for.
+        hold = hold or f"it is connected through host {host}, and the server was last on {server.host}"
+    return _Draft(
+        Verdict.DANGLING,
+        "attachment-of-deleted-server",
+        attachment=attachment,
+        hold=hold,
+        reap=server is not None and server.may_still_run,
+    )
 
 
 def _of_living(pair: Pair, volume: Volume | None, policy: Policy) -> Iterator[_Draft]:
@@ -218,7 +223,7 @@ def _lost(pair: Pair, volume: Volume | None, mapping: Mapping) -> _Draft:
     # volume swap does so on another volume. A crash leaves a live disk behind an attachment that no mapping names.
     if pair.attachments or scene.unmapped:
         return _Draft(Verdict.MISMATCH, "mapping-names-lost-attachment", mapping=mapping)
-    if pair.others.rows and not (volume and volume.multiattach):
+    if (pair.others.rows or pair.rivals) and not (volume and volume.multiattach):
         return _Draft(Verdict.MISMATCH, "volume-in-use-elsewhere", mapping=mapping)
     if server and server.vm_state == "error" and not server.host and server.launched_at is None:
         code = "mapping-never-launched"
@@ -226,7 +231,15 @@ def _lost(pair: Pair, volume: Volume | None, mapping: Mapping) -> _Draft:
         code = "mapping-of-missing-volume"
     else:
         code = "mapping-without-attachment"
-    return _Draft(Verdict.PROTECTED if _is_root(pair, mapping) else Verdict.DANGLING, code, mapping=mapping)
+    hold = ""
+    if _may_share_host(pair, volume, server.host if server else None, None):
+        # os-brick and Nova count a host's users of a multi-attach volume by Cinder's attachments alone
+        # (nova/virt/libvirt/driver.py:_should_disconnect_target): tearing this one's connection down can take theirs.
+        hold = "another server may use the volume on the same host, and disconnecting it could unplug that server"
+    elif volume and volume.status == "in-use" and not pair.others.rows:
+        hold = "the volume is in-use although it has no attachment, so one of the two is wrong"
+    verdict = Verdict.PROTECTED if _is_root(pair, mapping) else Verdict.DANGLING
+    return _Draft(verdict, code, mapping=mapping, hold=hold)
 
 
 def _beside(pair: Pair, volume: Volume | None, own: Attachment | None, attachment: Attachment) -> _Draft:
@@ -263,10 +276,10 @@ def _unmapped(pair: Pair, volume: Volume | None, attachment: Attachment, hold: s
 
 
 def _hold_attachment(pair: Pair, volume: Volume | None) -> str:
-    if pair.scene.lost:
+    if pair.scene.unproved:
         return (
-            f"the server's mapping names attachment {min(pair.scene.lost)}, which Cinder lacks, so any other "
-            "attachment of the server may be the one in use"
+            f"a mapping of the server names attachment {min(pair.scene.unproved)}, which Cinder does not have for it, "
+            "so any other attachment of the server may be the one in use"
         )
     if volume is None:
         return "Cinder has the attachment but not its volume"
@@ -275,17 +288,17 @@ def _hold_attachment(pair: Pair, volume: Volume | None) -> str:
     return ""
 
 
-def _may_share_host(pair: Pair, volume: Volume | None, attachment: Attachment) -> bool:
-    """Whether deleting the attachment may unplug another one: many backends keep one export per (volume, host)."""
-    if attachment.is_reserved:
-        return False
-    connected = [each for each in (*pair.others.rows, *pair.attachments) if each.id != attachment.id]
-    host = volume.host_of(attachment.id) if volume else None
-    for other in connected:
-        other_host = volume.host_of(other.id) if volume else None
-        if not other.is_reserved and (not host or not other_host or host == other_host):
-            return True
-    return False
+def _may_share_host(pair: Pair, volume: Volume | None, host: str | None, besides: Attachment | None) -> bool:
+    """Whether somebody else may use the volume through the host.
+
+    Many backends keep one export per (volume, host): undoing one connection can unplug the other. A host that Cinder
+    does not tell may be the same.
+    """
+    connected = [each for each in (*pair.others.rows, *pair.attachments) if each != besides and not each.is_reserved]
+    hosts = [volume.host_of(each.id) if volume else None for each in connected]
+    listed = {each.id for each in connected}
+    hosts += [None for each in pair.rivals if each.is_connected and each.attachment_id not in listed]
+    return any(not host or not other or host == other for other in hosts)
 
 
 def _is_root(pair: Pair, mapping: Mapping) -> bool:
@@ -294,9 +307,13 @@ def _is_root(pair: Pair, mapping: Mapping) -> bool:
         return True
     if server is None:
         return False
-    if mapping.device_name and mapping.device_name == server.root_device_name:
+    if _device(mapping.device_name) and _device(mapping.device_name) == _device(server.root_device_name):
         return True
-    return pair.scene.volume_mappings == 1 and not server.image_ref
+    return pair.scene.only_volume == mapping.volume_id and not server.image_ref
+
+
+def _device(name: str | None) -> str:
+    return (name or "").removeprefix("/dev/")
 
 
 def _finding(
@@ -322,72 +339,28 @@ def _finding(
         reason="",
     )
     finding = dataclasses.replace(finding, first_seen=first_seen(finding.key) or now)
-    if finding.code == "transition-stuck" and not _older_than(finding.first_seen, policy.grace, now):
+    if finding.code == "transition-stuck" and not older_than(finding.first_seen, policy.grace, now):
         # Attach and detach have no task_state: only time tells one on its way from one that stopped half-way.
-        finding = dataclasses.replace(finding, code=Verdict.IN_FLIGHT.value, verdict=Verdict.IN_FLIGHT)
+        finding = dataclasses.replace(
+            finding, code=Verdict.IN_FLIGHT.value, verdict=Verdict.IN_FLIGHT, sighted_as=finding.key
+        )
     kind = KINDS.get(finding.code)
     if kind is None:
         kept = Disposition.WAIT if finding.verdict is Verdict.IN_FLIGHT else Disposition.PROTECT
         return dataclasses.replace(finding, disposition=kept, reason=why_kept(finding, scene))
-    disposition, why = _dispose(kind, draft, finding, scene, now, policy)
     ids = {"server": finding.server_id, "volume": finding.volume_id, "attachment": finding.attachment_id or "none"}
-    sentence = kind.sentence.format(**ids)
-    return dataclasses.replace(
+    advice, sentence = kind.advice.format(**ids), kind.sentence.format(**ids)
+    disposition, why = dispose(
+        kind.needs(policy.door),
         finding,
-        remedy=kind.remedy,
-        disposition=disposition,
-        sentence=sentence,
-        reason=f"{sentence} {(why or kind.advice).format(**ids)}",
+        scene,
+        policy,
+        now=now,
+        advice=advice,
+        hold=draft.hold,
+        ripe_at=draft.ripe_at,
+        reap=draft.reap,
     )
-
-
-def _dispose(
-    kind: Kind, draft: _Draft, finding: Finding, scene: Scene, now: datetime, policy: Policy
-) -> tuple[Disposition, str]:
-    """What the door may do, and the sentence that says so; an empty one leaves the kind's own advice."""
-    needs = kind.needs(policy.door)
-    stopped = scene.server is not None and scene.server.is_stopped
-    if draft.hold:
-        return Disposition.REPORT, f"It is kept: {draft.hold}."
-    if draft.verdict is Verdict.PROTECTED:
-        if not (policy.allow_root and policy.door is Door.COMMAND and stopped):
-            return (
-                Disposition.PROTECT,
-                "It is the root disk: stop the server and run: "
-                "dedangle cleanup {server} --allow-root --no-host --execute",
-            )
-        needs = Needs.STOPPED
-    if draft.verdict is Verdict.MISMATCH or draft.verdict is Verdict.FOREIGN or needs is Needs.NEVER:
-        return Disposition.REPORT, ""
-    if draft.ripe_at and now < draft.ripe_at:
-        return Disposition.WAIT, f"It waits until {draft.ripe_at:%Y-%m-%d %H:%M:%S} UTC, in case it is on its way."
-    if needs is Needs.GRACE:
-        moments = {
-            "it was first seen": finding.first_seen,
-            "the server's last action was": scene.last_action_at,
-            "the server was deleted": scene.server.deleted_at if scene.server else None,
-        }
-        for what, moment in moments.items():
-            if not _older_than(moment, policy.grace, now):
-                return Disposition.WAIT, _waits(what, moment, policy)
-        return Disposition.REMOVE, "Run: dedangle sweep --execute, or: dedangle cleanup {server} --execute"
-    if needs is Needs.GUEST_OFF and not policy.guest_off:
-        return Disposition.REPORT, ""
-    if needs is Needs.STOPPED and not (stopped and policy.no_host):
-        if stopped:
-            return Disposition.REPORT, (
-                "It is kept, because the server's host cannot be asked from here. To act all the same, run: "
-                "dedangle cleanup {server} --no-host --execute"
-            )
-        state = scene.server.vm_state if scene.server else "unknown"
-        return Disposition.REPORT, f"It is kept, because the server is {state} and not stopped. {kind.advice}"
-    return Disposition.REMOVE, "It can be removed: run again with --execute."
-
-
-def _older_than(moment: datetime | None, span: timedelta, now: datetime) -> bool:
-    return not span or moment is None or now - moment >= span
-
-
-def _waits(what: str, moment: datetime | None, policy: Policy) -> str:
-    grace = policy.grace.total_seconds()
-    return f"It waits: {what} {moment:%Y-%m-%d %H:%M:%S} UTC, and the grace period is {grace:.0f} s."
+    return dataclasses.replace(
+        finding, remedy=kind.remedy, disposition=disposition, sentence=sentence, reason=f"{sentence} {why}"
+    )

@@ -26,6 +26,10 @@ _TRANSITIONAL = (
     *("attaching", "detaching", "creating", "downloading", "uploading", "extending", "backing-up"),
     *("restoring-backup", "retyping", "maintenance", "awaiting-transfer", "deleting", "managing"),
 )
+# nova/db/main/api.py:migration_get_in_progress_by_host_and_node; `finished` is not among them, it waits for the user.
+MIGRATION_OVER = ("confirmed", "reverted", "error", "failed", "completed", "cancelled", "done")
+# How nova-manage volume_attachment refresh begins the reason of its lock: it works without task_state or event.
+REFRESH_LOCK = "Refreshing connection_info"
 _QUIET_MIGRATION = (None, "", "none", "success", "error")
 # What these say of a live server means nothing once it is deleted: a delete that crashed keeps its event open for ever.
 _OF_THE_LIVING = ("task_state", "event", "action", "lock")
@@ -101,7 +105,8 @@ def _by_id(mappings: Iterable[Mapping]) -> tuple[Mapping, ...]:
 def _scene(observation: Observation) -> Scene:
     nova, cinder = observation.after, observation.cinder
     life = _life(nova)
-    listed = {each.id for each in cinder.attachments.rows}
+    listed = {each.id: each.volume_id for each in cinder.attachments.rows}
+    legacy = {each.volume_id for each in nova.mappings if each.is_legacy}
     named = Counter(each.attachment_id for each in nova.mappings if each.attachment_id)
     incomplete = [each.why for each in (*cinder.readings(), observation.rivals) if not each.complete]
     return Scene(
@@ -115,10 +120,20 @@ def _scene(observation: Observation) -> Scene:
         lost=frozenset(
             each for each in named if each not in listed and cinder.named.get(each, Reading.unread("")).absent
         ),
-        unmapped=frozenset(listed - set(named)),
-        volume_mappings=len(nova.mappings),
+        unproved=frozenset(
+            each.attachment_id
+            for each in nova.mappings
+            if each.attachment_id and listed.get(each.attachment_id) != each.volume_id
+        ),
+        unmapped=frozenset(each for each, volume in listed.items() if each not in named and volume not in legacy),
+        only_volume=_only_volume(nova.mappings),
         twice_named=frozenset(each for each, times in named.items() if times > 1),
     )
+
+
+def _only_volume(mappings: tuple[Mapping, ...]) -> str | None:
+    candidates = [each for each in mappings if each.is_connected] or mappings
+    return candidates[0].volume_id if len(candidates) == 1 else None
 
 
 def _life(nova: NovaView) -> Life:
@@ -141,6 +156,11 @@ def _markers(observation: Observation, life: Life) -> tuple[Marker, ...]:
     if life is Life.DELETED:
         markers = [each for each in markers if each.kind not in _OF_THE_LIVING]
     living = [each for each in after.servers if not each.deleted]
+    for server in living:
+        if server.task_state:
+            markers.append(Marker(kind="task_state", detail=server.task_state))
+        elif server.vm_state == "building":
+            markers.append(Marker(kind="task_state", detail="none yet, the server is building"))
     if after.building:
         markers.append(Marker(kind="build", detail="request that has not reached its cell"))
     if len(living) > 1 or any(each.hidden for each in living):
@@ -151,9 +171,17 @@ def _markers(observation: Observation, life: Life) -> tuple[Marker, ...]:
         markers.append(Marker(kind="change", detail="of Nova's rows while they were read"))
     for reading in observation.cinder.volumes.values():
         for volume in reading.rows:
-            if is_busy(volume) and not (life is Life.DELETED and volume.status in ("attaching", "detaching")):
+            if is_busy(volume) and not (life is Life.DELETED and _is_left_half_way(volume, observation)):
                 state = f"{volume.id} is {volume.status}"
                 if volume.migration_status not in _QUIET_MIGRATION:
                     state += f", migration_status {volume.migration_status}"
                 markers.append(Marker(kind="volume", detail=state))
     return tuple(dict.fromkeys(markers))
+
+
+def _is_left_half_way(volume: Volume, observation: Observation) -> bool:
+    """Whether an attach or detach of a server that is gone will never go on, and is nobody else's."""
+    rows = observation.cinder.of_volumes.get(volume.id, Reading[Attachment]()).rows
+    others = [each for each in rows if each.server_id != observation.server_id]
+    rivals = [each for each in observation.rivals.rows if each.volume_id == volume.id]
+    return volume.status in ("attaching", "detaching") and not others and not rivals

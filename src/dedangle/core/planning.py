@@ -41,18 +41,37 @@ def scopes(cell: str | None, project_id: str | None) -> tuple[Scope, ...]:
     return (RUN, ("cell", cell or "none"), ("project", project_id or "none"))
 
 
+def _counts(planned: Iterable[Finding]) -> Counter[Scope]:
+    return Counter(scope for each in planned for scope in scopes(each.cell, each.project_id))
+
+
+def _limit(limits: Limits, total: int) -> int:
+    if total < _PERCENT_FROM:
+        return limits.max_removals
+    return min(limits.max_removals, int(total * limits.max_removals_percent / 100))
+
+
+def spare(planned: Iterable[Finding], limits: Limits, totals: Mapping[Scope, int]) -> int:
+    """How many more removals than planned the fuse would bear, wherever they fall."""
+    return min(
+        (_limit(limits, totals.get(scope, 0)) - count for scope, count in _counts(planned).items()),
+        default=limits.max_removals,
+    )
+
+
 def refusal(planned: Iterable[Finding], limits: Limits, totals: Mapping[Scope, int]) -> str:
     """Why the fuse trips, or an empty string; totals are the live attachments in each scope."""
-    counts = Counter(scope for each in planned for scope in scopes(each.cell, each.project_id))
-    for (kind, name), count in sorted(counts.items()):
+    counts = _counts(planned)
+    for scope in sorted(counts, key=lambda each: (each != RUN, each)):
+        kind, name = scope
+        count, total = counts[scope], totals.get(scope, 0)
         where = f"in {kind} {name}" if name else "in this run"
         if count > limits.max_removals:
             return (
                 f"{count} removals {where} are more than max_removals ({limits.max_removals}). "
                 "Look at the findings first; raise --max-removals if they are what you expect."
             )
-        total = totals.get((kind, name), 0)
-        if total >= _PERCENT_FROM and count * 100 > total * limits.max_removals_percent:
+        if count > _limit(limits, total):
             return (
                 f"{count} removals {where} are more than max_removals_percent ({limits.max_removals_percent:g}) of "
                 f"{total} attachments. Look at the findings first: an outage or a restored database looks like this."

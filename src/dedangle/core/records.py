@@ -113,6 +113,13 @@ class Server:
         return self.vm_state == "stopped" and self.power_state == 4 and self.task_state is None
 
     @property
+    def may_still_run(self) -> bool:
+        """Whether a deleted server's guest may be alive."""
+        # nova-compute deletes with power_state NOSTATE (0); nova-api, which deletes alone where a host is down, leaves
+        # what it was (compute/api.py:_local_delete_cleanup).
+        return self.deleted and self.host is not None and self.power_state not in (None, 0, 4)
+
+    @property
     def is_without_host(self) -> bool:
         """Whether `reserved` attachments are the healthy, permanent state of the server."""
         return not self.host and self.vm_state in ("shelved_offloaded", "error")
@@ -136,6 +143,11 @@ class Mapping:
     version: str | None = None
     """When the row was last updated, as its database writes it: another value is another version of the row."""
     deleted: bool = False
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether Nova ever named an attachment for it or connected it."""
+        return self.attachment_id is not None or self.has_connection_info
 
     @property
     def is_legacy(self) -> bool:
@@ -266,9 +278,12 @@ class Scene:
     last_action_at: datetime | None
     lost: frozenset[str]
     """Attachment ids that live mappings name and Cinder answered not to have."""
+    unproved: frozenset[str]
+    """Attachment ids that live mappings name and that are not, in Cinder, of the server and the mapping's volume."""
     unmapped: frozenset[str]
-    """Ids of the server's attachments that no live mapping names."""
-    volume_mappings: int
+    """Ids of the server's attachments that no live mapping names, those of legacy mappings left out."""
+    only_volume: str | None
+    """The volume of the only live mapping, or of the only one that was ever connected."""
     twice_named: frozenset[str]
     """Attachment ids that more than one live mapping names."""
 
@@ -313,10 +328,14 @@ class Finding:
     evidence: tuple[str, ...] = ()
     mapping: Mapping | None = None
     attachment: Attachment | None = None
+    sighted_as: str = ""
+    """The key under which it was first seen, where it has taken another code since."""
 
     @property
     def key(self) -> str:
         """The same for the same finding in every run, and another one as soon as a row of it has changed."""
+        if self.sighted_as:
+            return self.sighted_as
         version = self.mapping.version if self.mapping else self.attachment.status if self.attachment else ""
         return " ".join(
             str(part or "-")

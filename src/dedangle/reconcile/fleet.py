@@ -113,7 +113,7 @@ def execute(
     if account.refusal:
         return
     doomed = [(each, plan) for each, plan in doomed if plan]
-    spare = limits.max_removals - sum(len(plan) for _, plan in doomed)
+    spare = planning.spare((finding for _, plan in doomed for finding in plan), limits, totals)
     for done, (one, plan) in enumerate(doomed, 1):
         say("Cleaning servers", done, len(doomed))
         known = {each.key for each in plan}

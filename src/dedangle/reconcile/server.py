@@ -10,7 +10,8 @@ from collections.abc import Callable, Collection, Iterator
 from datetime import datetime
 
 from dedangle.core import pairing, planning
-from dedangle.core.judging import Policy, judge
+from dedangle.core.doors import Policy
+from dedangle.core.judging import judge
 from dedangle.core.records import (
     Attachment,
     CinderView,

@@ -29,6 +29,10 @@ class Journal:
         self._clock = clock
         self._entries = 0
 
+    def begin(self, server_id: str) -> None:
+        """Write down that a server is about to be changed: the proof, before its guest is touched, that we can."""
+        self._append({"phase": "begin", "server_id": server_id})
+
     def intend(self, finding: Finding) -> str:
         """Write down what is about to be done, with the full non-secret image of the row, and return the entry's id.
 

@@ -37,7 +37,11 @@ class CinderApi:
         return project_id
 
     def attachments_of_server(self, server_id: str) -> Reading[Attachment]:
-        return self._attachments(instance_id=server_id)
+        reading = self._attachments(instance_id=server_id)
+        if any(each.server_id != server_id for each in reading.rows):
+            # A filter that Cinder does not know it may ignore or take for one that nothing matches.
+            return Reading.unread("Cinder listed attachments of other servers than it was asked for")
+        return reading
 
     def attachments_of_volume(self, volume_id: str) -> Reading[Attachment]:
         return self._attachments(volume_id=volume_id)

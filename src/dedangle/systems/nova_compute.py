@@ -8,11 +8,11 @@ from typing import Any
 
 from nova import exception, objects
 
+from dedangle.core.pairing import MIGRATION_OVER, REFRESH_LOCK
 from dedangle.core.records import HostState, Link, Mapping, Marker, NovaView, Outcome, Reading, Result, Server
 
 _CELL = "this cell"
 _LINKS_FROM = 20
-_REFRESH_LOCK = "Refreshing connection_info"
 
 
 class NovaCompute:
@@ -110,11 +110,16 @@ class NovaCompute:
         )
 
     def _markers(self) -> list[Marker]:
-        moving = objects.MigrationList.get_in_progress_by_instance(self._context, self._instance.uuid)
+        uuid = self._instance.uuid
+        migrations = objects.MigrationList.get_by_filters(self._context, {"instance_uuid": uuid})
         markers = [
-            Marker(kind="migration", detail=f"{each.id} ({each.migration_type}) is {each.status}") for each in moving
+            Marker(kind="migration", detail=f"{each.id} ({each.migration_type}) is {each.status}")
+            for each in migrations
+            if each.status not in MIGRATION_OVER
         ]
-        if self._instance.system_metadata.get("locked_reason", "").startswith(_REFRESH_LOCK):
+        # Read anew: the lock may be younger than the message that brought our instance.
+        instance = objects.Instance.get_by_uuid(self._context, uuid, expected_attrs=["system_metadata"])
+        if instance.system_metadata.get("locked_reason", "").startswith(REFRESH_LOCK):
             markers.append(Marker(kind="lock", detail="of nova-manage volume_attachment refresh"))
         return markers
 

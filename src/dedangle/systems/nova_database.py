@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 import sqlalchemy as sa
 
+from dedangle.core.pairing import MIGRATION_OVER, REFRESH_LOCK
 from dedangle.core.records import HostState, Link, Mapping, Marker, NovaView, Outcome, Reading, Result, Server
 from dedangle.systems import nova_schema as schema
 from dedangle.systems.nova_cells import Cell
@@ -19,12 +20,11 @@ T = TypeVar("T")
 
 _PAGE = 5000
 _LINKS_READ, _LINKS_KEPT, _LINKS_PER_PROJECT = 200, 8, 2
-# nova/db/main/api.py:migration_get_in_progress_by_host_and_node; `finished` is not among them, it waits for the user.
-_MIGRATION_OVER = ("confirmed", "reverted", "error", "failed", "completed", "cancelled", "done")
 # Actions that are recorded before a message is cast, on servers whose task_state says nothing.
 _WITHOUT_TASK_STATE = ("attach_volume", "detach_volume", "swap_volume", "refresh_volume_attachment")
 _UNSTARTED_FOR = timedelta(hours=1)
-_REFRESH_LOCK = "Refreshing connection_info"
+
+_WORST_FIRST = (HostState.DOWN, HostState.UP, HostState.GONE)
 
 
 @dataclasses.dataclass
@@ -75,7 +75,7 @@ class NovaDatabase:
             tombstones=tuple(each for each in mappings if each.deleted),
             building=any(building.rows),
             markers=tuple(each for part in parts for each in part.markers),
-            host_state=next((each for each in HostState if each in states), HostState.NONE),
+            host_state=next((each for each in _WORST_FIRST if each in states), HostState.NONE),
             last_action_at=max((part.last_action_at for part in parts if part.last_action_at), default=None),
             unread=tuple(why for why in (building.why, *(answer.why for answer in answers)) if why),
         )
@@ -149,7 +149,7 @@ class NovaDatabase:
             part.servers += [_server(row, cell) for row in rows]
         of_server = _mappings().where(schema.block_device_mapping.c.instance_uuid == server_id)
         part.mappings = [_mapping(row, cell) for row in connection.execute(of_server).mappings()]
-        part.markers = [*_task_markers(part.servers), *self._activity(connection, server_id)]
+        part.markers = list(self._activity(connection, server_id))
         part.last_action_at = _last_action(connection, server_id)
         for host in {each.host for each in part.servers if each.host}:
             part.host_states.append(self._host_state(connection, host))
@@ -172,7 +172,7 @@ class NovaDatabase:
         for row in connection.execute(unstarted):
             yield Marker(kind="action", detail=f"{row.action} ({row.request_id}) has not reached its host")
         moving = sa.select(moves.c.id, moves.c.migration_type, moves.c.status).where(
-            moves.c.instance_uuid == server_id, moves.c.deleted == 0, moves.c.status.not_in(_MIGRATION_OVER)
+            moves.c.instance_uuid == server_id, moves.c.deleted == 0, moves.c.status.not_in(MIGRATION_OVER)
         )
         for row in connection.execute(moving):
             yield Marker(kind="migration", detail=f"{row.id} ({row.migration_type}) is {row.status}")
@@ -181,7 +181,7 @@ class NovaDatabase:
             metadata.c.instance_uuid == server_id, metadata.c.key == "locked_reason", metadata.c.deleted == 0
         )
         for reason in connection.execute(locked).scalars():
-            if reason and reason.startswith(_REFRESH_LOCK):
+            if reason and reason.startswith(REFRESH_LOCK):
                 yield Marker(kind="lock", detail="of nova-manage volume_attachment refresh")
 
     def _host_state(self, connection: sa.Connection, host: str) -> HostState:
@@ -290,14 +290,6 @@ def _mapping(row: sa.RowMapping, cell: str) -> Mapping:
         version=row["version"],
         deleted=row["deleted"] != 0,
     )
-
-
-def _task_markers(servers: list[Server]) -> Iterator[Marker]:
-    for server in servers:
-        if server.task_state:
-            yield Marker(kind="task_state", detail=server.task_state)
-        if server.vm_state == "building":
-            yield Marker(kind="task_state", detail="none yet, the server is building")
 
 
 def _last_action(connection: sa.Connection, server_id: str) -> datetime | None:

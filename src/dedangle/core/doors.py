@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a door may do about a finding, and what it says of it."""
+
+from __future__ import annotations
+
+import dataclasses
+from datetime import datetime, timedelta
+
+from dedangle.core.findings import Needs
+from dedangle.core.records import Disposition, Door, Finding, Scene, Verdict
+
+# Nova ends the guest of a server that was deleted while its host was down when the host is back, every
+# running_deleted_instance_poll_interval (1800 s); twice that is long enough.
+_REAPED_IN = timedelta(hours=1)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Policy:
+    """What the configuration and the operator allow; all spans are timedeltas."""
+
+    door: Door
+    grace: timedelta
+    attach_timeout: timedelta = timedelta(seconds=1800)
+    """How long an attach may take between its first write and its second: Nova's long_rpc_timeout."""
+    allow_root: bool = False
+    no_host: bool = False
+    guest_off: bool = False
+    """Whether the door can power the guest off and tear its connections down."""
+
+
+def dispose(
+    needs: Needs,
+    finding: Finding,
+    scene: Scene,
+    policy: Policy,
+    *,
+    now: datetime,
+    advice: str,
+    hold: str,
+    ripe_at: datetime | None,
+    reap: bool,
+) -> tuple[Disposition, str]:
+    """Return what the door may do, and the sentence that says so, with the next command to type.
+
+    hold says why it must be kept whatever the door; before ripe_at it may still be on its way; reap: a guest may run on
+    until Nova has ended it.
+    """
+    server = scene.server
+    stopped = server is not None and server.is_stopped
+    if hold:
+        return Disposition.REPORT, f"It is kept: {hold}."
+    if finding.verdict is Verdict.PROTECTED:
+        if not (policy.allow_root and policy.door is Door.COMMAND and stopped):
+            command = f"dedangle cleanup {finding.server_id} --allow-root --no-host --execute"
+            return Disposition.PROTECT, f"It is the root disk: stop the server and run: {command}"
+        needs = Needs.STOPPED
+    if finding.verdict in (Verdict.MISMATCH, Verdict.FOREIGN) or needs is Needs.NEVER:
+        return Disposition.REPORT, advice
+    if ripe_at and now < ripe_at:
+        return Disposition.WAIT, f"It waits until {_utc(ripe_at)}, in case it is on its way."
+    if needs is Needs.GRACE or reap:
+        grace = max(policy.grace, _REAPED_IN) if reap else policy.grace
+        moments = {
+            "it was first seen": finding.first_seen,
+            "the server's last action was": scene.last_action_at,
+            "the server was deleted": server.deleted_at if server else None,
+        }
+        for what, moment in moments.items():
+            if moment and not older_than(moment, grace, now):
+                return (
+                    Disposition.WAIT,
+                    f"It waits: {what} {_utc(moment)}, less than {grace.total_seconds():.0f} s ago.",
+                )
+    if needs is Needs.GUEST_OFF and not policy.guest_off:
+        return Disposition.REPORT, advice
+    if needs is Needs.STOPPED and server and not server.is_without_host:
+        if not stopped:
+            return Disposition.REPORT, f"It is kept: the server is {server.vm_state} and not stopped. {advice}"
+        if not policy.no_host:
+            command = f"dedangle cleanup {finding.server_id} --no-host --execute"
+            return Disposition.REPORT, f"It is kept: the host cannot be asked from here. To do without, run: {command}"
+    if policy.door is Door.SWEEP:
+        return Disposition.REMOVE, f"Run: dedangle sweep --execute, or: dedangle cleanup {finding.server_id} --execute"
+    return Disposition.REMOVE, "It can be removed: run again with --execute."
+
+
+def older_than(moment: datetime | None, span: timedelta, now: datetime) -> bool:
+    """Whether the moment is at least the span ago; an unknown moment is, and nothing is younger than no span at all."""
+    return not span or moment is None or now - moment >= span
+
+
+def _utc(moment: datetime) -> str:
+    return f"{moment:%Y-%m-%d %H:%M:%S} UTC"

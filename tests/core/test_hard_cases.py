@@ -1,0 +1,205 @@
+# SPDX-License-Identifier: Apache-2.0
+"""States in which an obvious verdict would unplug somebody, or keep something for ever."""
+
+import dataclasses
+
+import pytest
+from worlds import (
+    HOST,
+    JUST_NOW,
+    LONG_AGO,
+    OTHER_HOST,
+    OTHER_SERVER,
+    RUNNING,
+    World,
+    attachment,
+    deleted,
+    findings,
+    legacy,
+    mapping,
+    never_attached,
+    offloaded,
+    removals,
+    server,
+    stopped,
+    volume,
+)
+
+from dedangle.core.records import Door, HostState, Mapping
+
+DOORS = [Door.REBOOT, Door.COMMAND, Door.SWEEP]
+
+
+def of_another(attachment_id: str) -> Mapping:
+    return dataclasses.replace(mapping(attachment_id), server_id=OTHER_SERVER)
+
+
+@pytest.mark.parametrize("door", DOORS)
+def test_a_multiattach_volume_that_another_server_has_on_the_host_stays_connected(door: Door) -> None:
+    shared = World(
+        servers=(server(),),
+        mappings=(mapping("A"),),
+        attachments=(attachment("C", holder=OTHER_SERVER),),
+        volumes=(volume(multiattach=True),),
+        connected={"C": HOST},
+    )
+    assert not removals(shared, door=door)
+
+
+@pytest.mark.parametrize("door", DOORS)
+def test_a_reset_multiattach_volume_that_another_server_maps_stays_connected(door: Door) -> None:
+    reset = World(
+        servers=(server(),),
+        mappings=(mapping("A"),),
+        volumes=(volume("available", multiattach=True),),
+        rivals=(of_another("C"),),
+    )
+    assert not removals(reset, door=door)
+
+
+def test_a_multiattach_volume_that_another_host_has_goes() -> None:
+    elsewhere = World(
+        servers=(server(),),
+        mappings=(mapping("A"),),
+        attachments=(attachment("C", holder=OTHER_SERVER),),
+        volumes=(volume(multiattach=True),),
+        connected={"C": OTHER_HOST},
+    )
+    assert removals(elsewhere, door=Door.REBOOT)
+
+
+def test_the_guest_of_a_server_that_was_deleted_behind_its_host_is_given_time_to_end() -> None:
+    gone = World(
+        servers=(deleted(power_state=RUNNING, deleted_at=JUST_NOW),),
+        attachments=(attachment("A"),),
+        volumes=(volume(),),
+        connected={"A": HOST},
+    )
+    assert not removals(gone, door=Door.COMMAND)
+    long_gone = gone.but(servers=(deleted(power_state=RUNNING, deleted_at=LONG_AGO),))
+    assert removals(long_gone, door=Door.COMMAND, first_seen=lambda _: LONG_AGO)
+
+
+def test_an_attachment_of_a_deleted_server_that_another_mapping_names_is_kept() -> None:
+    named = World(servers=(deleted(),), attachments=(attachment("A"),), volumes=(volume(),), rivals=(of_another("A"),))
+    assert [each.code for each in findings(named)] == ["link-mismatch"]
+
+
+def test_an_attachment_of_a_deleted_server_whose_volume_another_server_maps_is_kept() -> None:
+    mapped = World(
+        servers=(deleted(),),
+        attachments=(attachment("A"),),
+        volumes=(volume(),),
+        connected={"A": HOST},
+        rivals=(of_another("C"),),
+    )
+    assert [each.code for each in findings(mapped)] == ["attachment-shares-host"]
+
+
+def test_a_reserved_attachment_beside_a_mapping_that_names_a_foreign_one_is_kept() -> None:
+    mislinked = World(
+        servers=(offloaded(),),
+        mappings=(mapping("C"),),
+        attachments=(attachment("C", holder=OTHER_SERVER), attachment("B", "reserved")),
+        volumes=(volume("reserved"),),
+    )
+    assert not removals(mislinked)
+
+
+def test_a_volume_that_another_server_detaches_right_now_is_left_alone() -> None:
+    detaching = World(
+        servers=(deleted(),),
+        attachments=(attachment("A"), attachment("C", holder=OTHER_SERVER)),
+        volumes=(volume("detaching", multiattach=True),),
+        connected={"A": HOST, "C": OTHER_HOST},
+    )
+    assert not removals(detaching)
+
+
+def test_an_attachment_through_a_host_that_nobody_asked_is_kept() -> None:
+    evacuated = World(
+        servers=(deleted(),), attachments=(attachment("A"),), volumes=(volume(),), connected={"A": OTHER_HOST}
+    )
+    (finding,) = findings(evacuated)
+    assert (finding.code, finding.disposition) == ("attachment-of-deleted-server", "report")
+
+
+def test_a_transition_that_stays_is_reported_in_the_end() -> None:
+    attaching = World(
+        servers=(server(),),
+        mappings=(mapping("A"),),
+        attachments=(attachment("A", "attaching"),),
+        volumes=(volume("attaching"),),
+    )
+    (first,) = findings(attaching, first_seen=lambda _: None)
+    assert first.code == "in-flight"
+    (later,) = findings(attaching, first_seen={first.key: LONG_AGO}.get)
+    assert later.code == "transition-stuck"
+
+
+def test_a_lost_mapping_of_a_server_without_a_guest_can_go() -> None:
+    lost = World(servers=(offloaded(),), mappings=(mapping("A"),), volumes=(volume("available"),))
+    assert removals(lost, door=Door.COMMAND)
+
+
+def test_what_a_deleted_server_left_in_the_databases_alone_goes_though_its_host_is_down() -> None:
+    down = World(
+        servers=(deleted(),),
+        mappings=(mapping("A"),),
+        attachments=(attachment("A"), attachment("B", "reserved", volume="volume-2")),
+        volumes=(volume(), volume("reserved", ident="volume-2")),
+        connected={"A": HOST},
+        host_state=HostState.DOWN,
+    )
+    removed = removals(down, first_seen=lambda _: LONG_AGO)
+    assert {"remove-mapping", "remove-attachment"} == {str(each.remedy) for each in removed}
+    assert "B" in {each.attachment_id for each in removed}
+    assert "remove-attachment A" not in {f"{each.remedy} {each.attachment_id}" for each in removed}
+
+
+def test_the_root_disk_is_known_by_its_name_without_dev() -> None:
+    named = World(
+        servers=(stopped(root_device_name="vda"),),
+        mappings=(mapping("A", device_name="/dev/vda"),),
+        volumes=(volume("available"),),
+    )
+    assert [each.disposition for each in findings(named, door=Door.COMMAND)] == ["protect"]
+
+
+def test_the_only_connected_volume_is_the_root_beside_one_that_never_was() -> None:
+    second = World(
+        servers=(stopped(image_ref=None, root_device_name=None),),
+        mappings=(mapping("A"), never_attached("volume-2")),
+        volumes=(volume("available"), volume("available", ident="volume-2")),
+    )
+    roots = [each.volume_id for each in findings(second, door=Door.COMMAND) if each.disposition == "protect"]
+    assert [volume().id] == roots
+
+
+def test_a_lost_mapping_is_told_from_a_migration_on_a_server_with_legacy_mappings() -> None:
+    mixed = World(
+        servers=(server(),),
+        mappings=(mapping("A"), legacy("volume-2")),
+        attachments=(attachment("L", volume="volume-2"),),
+        volumes=(volume("available"), volume(ident="volume-2")),
+    )
+    assert {"mapping-without-attachment", "legacy"} == {each.code for each in findings(mixed)}
+
+
+def test_a_volume_that_is_in_use_without_an_attachment_contradicts_itself() -> None:
+    contradiction = World(servers=(server(),), mappings=(mapping("A"),), volumes=(volume("in-use"),))
+    assert not removals(contradiction, door=Door.REBOOT)
+
+
+@pytest.mark.parametrize("status", ["er{ror}", "{", "%s"])
+def test_a_status_with_braces_is_only_text(status: str) -> None:
+    odd = World(servers=(server(),), attachments=(attachment("B", "reserved"),), volumes=(volume(status),))
+    (finding,) = findings(odd)
+    assert status in finding.reason
+
+
+def test_a_task_state_is_a_sign_whoever_read_it() -> None:
+    rebooting = World(
+        servers=(server(task_state="rebooting"),), attachments=(attachment("B", "reserved"),), volumes=(volume(),)
+    )
+    assert {"in-flight"} == {each.code for each in findings(rebooting)}

@@ -1,0 +1,194 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whatever does not answer, nothing is removed, and the exit code and one line say what was not read."""
+
+import shutil
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dedangle.lab import rows
+from dedangle.lab.breakers import Breaker
+from dedangle.lab.builders import Builder, Server
+from dedangle.lab.client import wait_for
+from dedangle.lab.cloud import Cloud
+from shell import Dedangle, Done
+
+LIST = r"/v3/.*attachments"
+SHOW = r"/v3/.*attachments/.+"
+
+
+@pytest.fixture(scope="module")
+def broken(cloud: Cloud) -> Server:
+    """A stopped server with a lost attachment; the sweep finds another's reserved one beside it."""
+    builder = Builder(cloud, "p1")
+    breaker = Breaker(builder)
+    server = builder.server("broken", 2)
+    breaker.lose_attachment(server.id, server.volumes[1])
+    builder.stop(server.id)
+    breaker.reserve_attachment(builder.server("reserved", 0).id, builder.volume())
+    # A server of another project, which a credential must see.
+    Builder(cloud, "p2").server("control", 1)
+    return server
+
+
+@pytest.fixture(autouse=True)
+def nothing_changes(broken: Server, cloud: Cloud) -> Iterator[None]:
+    before = rows.snapshot(cloud.home)
+    yield
+    cloud.faults.clear()
+    assert rows.diff(before, rows.snapshot(cloud.home)) == []
+
+
+def sweep(dedangle: Dedangle, **environment: str) -> Done:
+    return dedangle("sweep", "--execute", "--yes", "-f", "json", "--max-removals", "1000", **environment)
+
+
+def cleanup(dedangle: Dedangle, server: Server) -> Done:
+    return dedangle("cleanup", server.id, "--no-host", "--execute", "--yes", "-f", "json")
+
+
+def assert_incomplete(done: Done, names: str) -> None:
+    assert done.code == 5, done.err
+    assert names in done.err
+    assert "Traceback" not in done.err
+
+
+FAULTS: list[tuple[str, dict[str, Any]]] = [
+    ("500", {"status": 500}),
+    ("503", {"status": 503}),
+    ("403", {"status": 403}),
+    ("a proxy's 404", {"proxy_404": True}),
+    ("a reset", {"drop": "request"}),
+]
+
+
+@pytest.mark.parametrize("fault", [fault for _, fault in FAULTS], ids=[name for name, _ in FAULTS])
+def test_list_of_attachments_fails(cloud: Cloud, dedangle: Dedangle, broken: Server, fault: dict[str, Any]) -> None:
+    with cloud.faults.inject("cinder", method="GET", path=LIST, **fault):
+        assert_incomplete(sweep(dedangle), "Not checked: every server: Cinder")
+        assert_incomplete(cleanup(dedangle, broken), f"Not checked: server {broken.id}: Cinder")
+
+
+@pytest.mark.parametrize("fault", [fault for _, fault in FAULTS], ids=[name for name, _ in FAULTS])
+def test_one_attachment_cannot_be_read(cloud: Cloud, dedangle: Dedangle, broken: Server, fault: dict[str, Any]) -> None:
+    with cloud.faults.inject("cinder", method="GET", path=SHOW, **fault):
+        assert_incomplete(cleanup(dedangle, broken), f"Not checked: server {broken.id}: Cinder")
+
+
+def test_cinder_is_stopped(cloud: Cloud, dedangle: Dedangle, broken: Server) -> None:
+    cloud.stop("cinder")
+    try:
+        assert_incomplete(sweep(dedangle), "Cinder did not answer")
+        assert_incomplete(cleanup(dedangle, broken), "Cinder did not answer")
+    finally:
+        cloud.start("cinder")
+
+
+def test_keystone_is_stopped(cloud: Cloud, dedangle: Dedangle) -> None:
+    cloud.stop("keystone")
+    try:
+        assert_incomplete(sweep(dedangle), "Keystone could not be asked")
+    finally:
+        cloud.start("keystone")
+
+
+@pytest.mark.parametrize("database", ["nova_cell0", "nova_cell1", "nova_api"])
+def test_database_of_nova_is_moved_away(cloud: Cloud, dedangle: Dedangle, broken: Server, database: str) -> None:
+    names = {"nova_cell0": "Nova's cell0", "nova_cell1": "Nova's cell1", "nova_api": "Nova's API database"}
+    with moved_away(cloud.home.database_file(database)):
+        assert_incomplete(sweep(dedangle), names[database])
+        assert_incomplete(cleanup(dedangle, broken), names[database])
+
+
+def test_token_sees_one_project_only(cloud: Cloud, dedangle: Dedangle, broken: Server) -> None:
+    member = {"OS_CLIENT_CONFIG_FILE": str(cloud.clouds_yaml), "OS_CLOUD": "dedangle-p1"}
+    assert_incomplete(sweep(dedangle, **member), "may not see every project")
+    done = dedangle("cleanup", broken.id, "--no-host", "--execute", "--yes", **member)
+    assert_incomplete(done, "may not see every project")
+
+
+@pytest.mark.parametrize("status", [409, 403, 500, 503])
+def test_cinder_refuses_the_delete(cloud: Cloud, dedangle: Dedangle, status: int) -> None:
+    with cloud.faults.inject("cinder", method="DELETE", path=SHOW, status=status):
+        done = sweep(dedangle)
+    assert done.code == 5
+    outcomes = {each["outcome"] for each in done.findings if each["disposition"] == "remove"}
+    assert outcomes == {"refused" if status in (403, 409) else "failed"}
+
+
+def test_audit_names_what_was_planted_and_removes_nothing(dedangle: Dedangle, broken: Server) -> None:
+    done = dedangle("audit", "--server", broken.id, "-f", "json", "--detailed-exit-code")
+    assert done.code == 3
+    assert [("mapping-without-attachment", broken.volumes[1])] == [
+        (each["code"], each["volume_id"]) for each in done.findings
+    ]
+
+
+def test_fuse_trips(dedangle: Dedangle) -> None:
+    done = dedangle("sweep", "--execute", "--yes", "--max-removals", "0")
+    assert done.code == 6
+    assert "more than max_removals (0)" in done.err
+
+
+def test_another_run_holds_the_lock(cloud: Cloud, dedangle: Dedangle) -> None:
+    with (
+        cloud.faults.inject("cinder", method="DELETE", path=SHOW, status=500, delay=8),
+        dedangle.start("sweep", "--execute", "--yes", "--max-removals", "1000") as first,
+    ):
+        wait_for("the delete", lambda: _cleaning(first))
+        second = dedangle("sweep", "--execute", "--yes", "--max-removals", "1000")
+        first.communicate(timeout=120)
+    assert second.code == 7
+    assert "Another run of dedangle holds" in second.err
+
+
+@pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_signal_ends_the_run_at_a_safe_boundary(
+    cloud: Cloud, dedangle: Dedangle, signum: signal.Signals, code: int
+) -> None:
+    with (
+        cloud.faults.inject("cinder", method="DELETE", path=SHOW, status=500, delay=2),
+        dedangle.start("sweep", "--execute", "--yes", "--max-removals", "1000") as process,
+    ):
+        wait_for("the delete", lambda: _cleaning(process))
+        process.send_signal(signum)
+        _, err = process.communicate(timeout=60)
+    assert code == process.returncode
+    assert "Stopped by a signal at a safe boundary" in err
+    journal = (cloud.home.state / "dedangle" / "journal.jsonl").read_text().splitlines()
+    assert '"phase": "outcome"' in journal[-1]
+
+
+def test_journal_cannot_be_written(cloud: Cloud, dedangle: Dedangle) -> None:
+    journal = cloud.home.state / "dedangle" / "journal.jsonl"
+    kept = journal.with_suffix(".kept")
+    journal.rename(kept)
+    journal.mkdir()
+    try:
+        done = sweep(dedangle)
+    finally:
+        journal.rmdir()
+        kept.rename(journal)
+    assert done.code == 2
+    assert f"The journal {journal} cannot be written" in done.err
+
+
+def _cleaning(process: Any) -> bool:
+    """Read the command's progress until it has begun to clean."""
+    line = process.stderr.readline()
+    assert line, "the command ended before it cleaned"
+    return "Cleaning servers" in line
+
+
+@contextmanager
+def moved_away(path: Path) -> Iterator[None]:
+    away = path.with_suffix(".away")
+    shutil.move(path, away)
+    try:
+        yield
+    finally:
+        shutil.move(away, path)
