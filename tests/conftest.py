@@ -1,15 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """One cloud for all tests that need one, with dedangle's own compute manager."""
 
-import warnings
 from collections.abc import Iterator
 
 import pytest
-
-with warnings.catch_warnings():
-    # osprofiler brings webob, and that the deprecated cgi, wherever keystoneauth1 is imported.
-    warnings.simplefilter("ignore", DeprecationWarning)
-    import keystoneauth1.session  # noqa: F401
 
 from dedangle.lab.cloud import Cloud
 from shell import Dedangle

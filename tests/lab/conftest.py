@@ -1,16 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """One lab for all of these tests, with Nova's own compute manager: they are about the lab."""
 
-import warnings
 from collections.abc import Callable, Iterator
 
 import pytest
-
-with warnings.catch_warnings():
-    # osprofiler brings webob, and that the deprecated cgi, wherever keystoneauth1 is imported.
-    warnings.simplefilter("ignore", DeprecationWarning)
-    import keystoneauth1.session  # noqa: F401
-
 from labs import NOVA_MANAGER
 
 from dedangle.lab import rows
