@@ -45,6 +45,15 @@ _OPTIONS = [
         help="Seconds that a cell's database has for one answer before the cell counts as not read.",
     ),
     cfg.StrOpt(
+        "available_with_attachment",
+        default="report",
+        choices=[
+            ("report", "say that the status is wrong"),
+            ("remove", "remove the mapping, as the letter of Nova's blueprint has it"),
+        ],
+        help="What to do about a mapping whose volume is `available` although its attachment is there.",
+    ),
+    cfg.StrOpt(
         "soft_reboot",
         default="graceful",
         choices=[
@@ -71,6 +80,7 @@ class Settings:
     max_removals_percent: float
     state_dir: Path
     cell_timeout: float
+    available_means_gone: bool
     soft_reboot: str
     reboot_budget: float
     attach_timeout: timedelta
@@ -93,6 +103,7 @@ def settings(conf: Any) -> Settings:
         max_removals_percent=own.max_removals_percent,
         state_dir=Path(own.state_dir),
         cell_timeout=own.cell_timeout,
+        available_means_gone=own.available_with_attachment == "remove",
         soft_reboot=own.soft_reboot,
         reboot_budget=own.reboot_budget,
         attach_timeout=timedelta(seconds=conf.long_rpc_timeout),

@@ -13,13 +13,16 @@ from dedangle.core.records import Attachment, Door, Finding, HostState, Mapping,
 Rule = Callable[[World, Policy, Finding], bool]
 """Whether the removal breaks the rule."""
 
-STAGE = {
+MAY_GO = {
     "mapping-of-deleted-server",
     "mapping-never-attached",
     "mapping-without-attachment",
     "mapping-of-missing-volume",
     "attachment-of-deleted-server",
     "attachment-never-used",
+    "attachment-released-by-nova",
+    "attachment-failed",
+    "mapping-never-launched",
 }
 WORKED_ON = {
     *("attaching", "detaching", "creating", "downloading", "uploading", "extending", "backing-up", "restoring-backup"),
@@ -55,8 +58,8 @@ def connected_mapping_of_the_living(world: World, finding: Finding) -> bool:
     return bool(mapping and living(world) and (mapping.attachment_id or mapping.has_connection_info))
 
 
-def is_not_of_this_stage(world: World, policy: Policy, finding: Finding) -> bool:
-    return finding.code not in STAGE
+def is_of_a_code_that_no_door_removes(world: World, policy: Policy, finding: Finding) -> bool:
+    return finding.code not in MAY_GO
 
 
 def removes_neither_or_both(world: World, policy: Policy, finding: Finding) -> bool:
@@ -124,8 +127,10 @@ def takes_an_attachment_that_nova_uses(world: World, policy: Policy, finding: Fi
 
 
 def takes_a_connected_attachment_of_the_living(world: World, policy: Policy, finding: Finding) -> bool:
+    """What Nova let go or failed to attach may still be in the guest: only a guest that is off cannot use it."""
     attachment = removed_attachment(finding)
-    return bool(attachment and living(world) and attachment.status != "reserved")
+    without_guest = off(world) or has_no_guest(world)
+    return bool(attachment and living(world) and attachment.status != "reserved" and not without_guest)
 
 
 def touches_legacy(world: World, policy: Policy, finding: Finding) -> bool:
@@ -179,7 +184,7 @@ def overwrites_the_status_of_a_volume(world: World, policy: Policy, finding: Fin
 
 
 RULES: tuple[Rule, ...] = (
-    is_not_of_this_stage,
+    is_of_a_code_that_no_door_removes,
     removes_neither_or_both,
     rests_on_an_incomplete_reading,
     is_of_an_id_nova_never_knew,

@@ -48,7 +48,7 @@ MAPPINGS = (
     Row(
         "DN-2",
         world(servers=(never_launched(),), mappings=(mapping("A"),), status="available"),
-        reported("bdm-1", "mapping-never-launched", "dangling"),
+        {"bdm-1": ("mapping-never-launched", "dangling", "report remove report")},
     ),
     Row(
         "DN-3a, DN-3c",

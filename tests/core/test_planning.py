@@ -44,7 +44,7 @@ def test_mappings_are_removed_before_the_attachments_of_the_same_server() -> Non
     expected = ["remove-mapping", "remove-mapping", "remove-attachment", "remove-attachment"]
     plan = removals(world)
     assert expected == [each.remedy for each in plan]
-    assert plan == planning.removals(reversed(findings(world)))
+    assert plan == planning.changes(reversed(findings(world)))
 
 
 def test_one_server_is_finished_before_the_next_begins() -> None:
@@ -52,12 +52,12 @@ def test_one_server_is_finished_before_the_next_begins() -> None:
     (of_first,) = removals(reserved)
     of_second = one(server_id="server-2")
     expected = (of_first, of_second)
-    assert expected == planning.removals([of_second, of_first])
+    assert expected == planning.changes([of_second, of_first])
 
 
-@pytest.mark.parametrize("disposition", [each for each in Disposition if each is not Disposition.REMOVE])
-def test_what_is_not_to_be_removed_is_not_planned(disposition: Disposition) -> None:
-    assert not planning.removals([one(disposition=disposition)])
+@pytest.mark.parametrize("disposition", [Disposition.REPORT, Disposition.WAIT, Disposition.PROTECT])
+def test_what_is_to_be_kept_is_not_planned(disposition: Disposition) -> None:
+    assert not planning.changes([one(disposition=disposition)])
 
 
 def test_nothing_planned_is_never_refused() -> None:

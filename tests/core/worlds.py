@@ -210,7 +210,7 @@ def judged(
 
 
 def removals(world: World, **how: Any) -> tuple[Finding, ...]:
-    return planning.removals(findings(world, **how))
+    return planning.changes(findings(world, **how))
 
 
 _policy = policy

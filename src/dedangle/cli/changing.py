@@ -47,18 +47,18 @@ class ChangingVerb(Verb):
         from dedangle.state.journal import JournalUnwritableError
         from dedangle.state.lock import exclusive
 
-        doomed = planning.removals(finding for each in judged for finding in each.findings)
+        doomed = planning.changes(finding for each in judged for finding in each.findings)
         if not doomed:
-            console.complain("There is nothing to remove. Nothing was changed.")
+            console.complain("There is nothing to do. Nothing was changed.")
             return
         if not args.execute:
-            console.complain(f"{len(doomed)} to be removed. Nothing was changed. Run again with --execute.")
+            console.complain(f"{len(doomed)} to be changed. Nothing was changed. Run again with --execute.")
             return
         limits = planning.Limits(
             max_removals=wiring.settings.max_removals if args.max_removals is None else args.max_removals,
             max_removals_percent=wiring.settings.max_removals_percent,
         )
-        question = [f"{each.remedy}: {each.sentence}" for each in doomed] + [f"Remove these {len(doomed)}?"]
+        question = [f"{each.remedy}: {each.sentence}" for each in doomed] + [f"Do these {len(doomed)}?"]
         if not args.yes and not console.confirm("\n".join(question)):
             console.complain("Nothing was changed.")
             return

@@ -31,12 +31,19 @@ class Cleanup(ChangingVerb):
             action="store_true",
             help="remove the root disk's mapping of a stopped server too; the server will not boot without it",
         )
+        parser.add_argument(
+            "--relink",
+            action="store_true",
+            help="where a stopped or offloaded server's mapping names a lost attachment and Cinder holds exactly one "
+            "other, reserved for the two, let the mapping name that one; if it was not the right one, the volume is "
+            "missing at the next start",
+        )
         return parser
 
     def work(self, args: argparse.Namespace, wiring: Wiring, account: Account) -> None:
         from dedangle.reconcile import fleet
 
-        reconciler = wiring.reconciler(self.door, no_host=args.no_host, allow_root=args.allow_root)
+        reconciler = wiring.reconciler(self.door, no_host=args.no_host, allow_root=args.allow_root, relink=args.relink)
         judged = fleet.audit(list(dict.fromkeys(args.server)), reconciler, account, self.say)
         servers.require_known(judged)
         servers.remember(wiring.sightings, judged)

@@ -41,7 +41,9 @@ class Wiring:
     signals: Signals
     run_id: str
 
-    def reconciler(self, door: Door, *, no_host: bool = False, allow_root: bool = False) -> Reconciler:
+    def reconciler(
+        self, door: Door, *, no_host: bool = False, allow_root: bool = False, relink: bool = False
+    ) -> Reconciler:
         from dedangle.core.doors import Policy
         from dedangle.reconcile.server import Reconciler
 
@@ -51,6 +53,8 @@ class Wiring:
             attach_timeout=self.settings.attach_timeout,
             no_host=no_host,
             allow_root=allow_root,
+            relink=relink,
+            available_means_gone=self.settings.available_means_gone,
         )
         return Reconciler(
             nova=self.nova,
@@ -58,6 +62,7 @@ class Wiring:
             policy=policy,
             clock=clock,
             first_seen=self.sightings.first_seen,
+            thorough=True,
             shield=self.signals.shield,
         )
 

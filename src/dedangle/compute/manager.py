@@ -61,10 +61,12 @@ class ComputeManager(manager.ComputeManager):
                 door=Door.REBOOT,
                 grace=timedelta(),
                 attach_timeout=settings.attach_timeout,
+                available_means_gone=settings.available_means_gone,
                 guest_off=CONF.compute_driver.startswith(_REBUILDING_DRIVERS),
             ),
             clock=_clock,
             first_seen=lambda _: None,
+            thorough=settings.available_means_gone,
         )
         judged = reconciler.audit(instance.uuid)
         if judged.unread:
@@ -72,7 +74,7 @@ class ComputeManager(manager.ComputeManager):
                 "Dangling volume attachments were not looked for: %s", "; ".join(judged.unread), instance=instance
             )
             return reboot_type
-        plan = planning.removals(judged.findings)
+        plan = planning.changes(judged.findings)
         if not plan:
             return reboot_type
         limits = planning.Limits(max_removals=settings.max_removals, max_removals_percent=settings.max_removals_percent)

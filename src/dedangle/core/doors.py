@@ -7,7 +7,7 @@ import dataclasses
 from datetime import datetime, timedelta
 
 from dedangle.core.findings import Needs
-from dedangle.core.records import Disposition, Door, Finding, Scene, Verdict
+from dedangle.core.records import Disposition, Door, Finding, Remedy, Scene, Verdict
 
 # Nova ends the guest of a server that was deleted while its host was down when the host is back, every
 # running_deleted_instance_poll_interval (1800 s); twice that is long enough.
@@ -24,6 +24,9 @@ class Policy:
     """How long an attach may take between its first write and its second: Nova's long_rpc_timeout."""
     allow_root: bool = False
     no_host: bool = False
+    relink: bool = False
+    available_means_gone: bool = False
+    """Whether a volume that is `available` is taken for detached although it has an attachment."""
     guest_off: bool = False
     """Whether the door can power the guest off and tear its connections down."""
 
@@ -54,11 +57,13 @@ def dispose(
             command = f"dedangle cleanup {finding.server_id} --allow-root --no-host --execute"
             return Disposition.PROTECT, f"It is the root disk: stop the server and run: {command}"
         needs = Needs.STOPPED
-    if finding.verdict in (Verdict.MISMATCH, Verdict.FOREIGN) or needs is Needs.NEVER:
+    relinkable = finding.remedy is Remedy.RELINK_MAPPING and finding.attachment is not None
+    kept = finding.verdict is Verdict.MISMATCH and not relinkable
+    if kept or finding.verdict is Verdict.FOREIGN or needs is Needs.NEVER:
         return Disposition.REPORT, advice
     if ripe_at and now < ripe_at:
         return Disposition.WAIT, f"It waits until {_utc(ripe_at)}, in case it is on its way."
-    if needs is Needs.GRACE or reap:
+    if needs is Needs.GRACE or reap or (needs is Needs.NO_GUEST and policy.door is Door.SWEEP):
         grace = max(policy.grace, _REAPED_IN) if reap else policy.grace
         moments = {
             "it was first seen": finding.first_seen,
@@ -73,6 +78,13 @@ def dispose(
                 )
     if needs is Needs.GUEST_OFF and not policy.guest_off:
         return Disposition.REPORT, advice
+    without_guest = stopped or (server is not None and server.is_without_host)
+    if needs is Needs.NO_GUEST and not without_guest:
+        return Disposition.REPORT, advice
+    if finding.remedy is Remedy.RELINK_MAPPING:
+        if not policy.relink:
+            return Disposition.REPORT, advice
+        return Disposition.RELINK, "It can be relinked: run again with --execute."
     if needs is Needs.STOPPED and server and not server.is_without_host:
         if not stopped:
             return Disposition.REPORT, f"It is kept: the server is {server.vm_state} and not stopped. {advice}"

@@ -18,6 +18,8 @@ class Needs(Word):
     """The same finding, seen for longer than the grace period."""
     STOPPED = "stopped"
     """The server is stopped, and its host is asked or left out on the operator's word (--no-host)."""
+    NO_GUEST = "no-guest"
+    """The server is stopped or has no host, so that no guest uses the disk; the sweep waits its grace period too."""
     GUEST_OFF = "guest-off"
     """The door powers the guest off and disconnects the volume from the host first."""
 
@@ -46,6 +48,7 @@ _HARD_REBOOT = (
     "Hard-reboot the server where nova-compute runs dedangle (openstack server reboot --hard {server}), or stop it and "
     "run: dedangle cleanup {server} --execute --no-host"
 )
+_STOP = "Stop the server and run: dedangle cleanup {server} --execute"
 _LOOK = "Nothing is removed: look at both sides with: dedangle audit --server {server} --all"
 
 TABLE = (
@@ -74,8 +77,10 @@ TABLE = (
         states="DN-2",
         sentence="Nova maps volume {volume} to server {server}, which failed before its guest ever existed, through "
         "attachment {attachment}, which Cinder does not have.",
-        advice="The server can only be deleted: openstack server delete {server}",
+        advice="The server can only be deleted (openstack server delete {server}); to free the volume before, run: "
+        "dedangle cleanup {server} --execute",
         remedy=Remedy.REMOVE_MAPPING,
+        command=Needs.NO_GUEST,
     ),
     Kind(
         code="mapping-without-attachment",
@@ -128,8 +133,10 @@ TABLE = (
         code="attachment-released-by-nova",
         states="DC-5",
         sentence="Cinder keeps attachment {attachment} of volume {volume} for server {server}, and Nova has let it go.",
-        advice=_LOOK,
+        advice=_STOP,
         remedy=Remedy.REMOVE_ATTACHMENT,
+        command=Needs.NO_GUEST,
+        sweep=Needs.NO_GUEST,
     ),
     Kind(
         code="attachment-unknown-to-nova",
@@ -144,8 +151,9 @@ TABLE = (
         states="DC-7",
         sentence="Cinder keeps attachment {attachment} of volume {volume} for server {server}, whose attach or detach "
         "failed.",
-        advice=_LOOK,
+        advice=_STOP,
         remedy=Remedy.REMOVE_ATTACHMENT,
+        command=Needs.NO_GUEST,
     ),
     Kind(
         code="attachment-shares-host",
@@ -166,7 +174,10 @@ TABLE = (
         states="M-1",
         sentence="Nova maps volume {volume} to server {server} through attachment {attachment}, which Cinder does not "
         "have, while Cinder holds another attachment that may be the one in use.",
-        advice=_LOOK,
+        advice="Stop the server, look at both sides, and where the other attachment is reserved and alone, run: "
+        "dedangle cleanup {server} --relink --execute",
+        remedy=Remedy.RELINK_MAPPING,
+        command=Needs.NO_GUEST,
     ),
     Kind(
         code="attach-half-made",
@@ -202,6 +213,7 @@ TABLE = (
         sentence="Volume {volume} is attached to server {server} through attachment {attachment} on both sides, but "
         "its status says otherwise.",
         advice="Set the status right: openstack volume set --state in-use --attached {volume}",
+        # [dedangle] available_with_attachment = remove gives it the remedy of mapping-without-attachment.
     ),
     Kind(
         code="volume-in-use-elsewhere",

@@ -40,6 +40,8 @@ class _Draft:
     """Why the remedy must not be carried out whatever the door."""
     ripe_at: datetime | None = None
     """Not before this time."""
+    acts_as: str = ""
+    """The code whose remedy and needs it takes, where the configuration says so."""
     reap: bool = False
     """Whether Nova must first have had the time to end a guest that may still run."""
 
@@ -176,7 +178,7 @@ def _of_living(pair: Pair, volume: Volume | None, policy: Policy) -> Iterator[_D
         yield _without_id(pair, mapping, policy)
     else:
         own = next((each for each in pair.attachments if each.id == mapping.attachment_id), None)
-        yield _named(pair, volume, mapping, own)
+        yield _named(pair, volume, mapping, own, policy)
         for attachment in pair.attachments:
             if attachment is not own:
                 yield _beside(pair, volume, own, attachment)
@@ -197,7 +199,7 @@ def _without_id(pair: Pair, mapping: Mapping, policy: Policy) -> _Draft:
     return _Draft(verdict, "mapping-never-attached", mapping=mapping, hold=hold, ripe_at=ripe_at)
 
 
-def _named(pair: Pair, volume: Volume | None, mapping: Mapping, own: Attachment | None) -> _Draft:
+def _named(pair: Pair, volume: Volume | None, mapping: Mapping, own: Attachment | None, policy: Policy) -> _Draft:
     """Judge a mapping that names an attachment, which is in the server's list (own) or not."""
     scene = pair.scene
     if own is None:
@@ -210,6 +212,11 @@ def _named(pair: Pair, volume: Volume | None, mapping: Mapping, own: Attachment 
         return _Draft(Verdict.MISMATCH, "transition-stuck", mapping=mapping, attachment=own)
     if host and server_host and host != server_host:
         return _Draft(Verdict.MISMATCH, "migration-half-done", mapping=mapping, attachment=own)
+    if volume and volume.status == "available" and policy.available_means_gone:
+        verdict = Verdict.PROTECTED if _is_root(pair, mapping) else Verdict.DANGLING
+        shared = _may_share_host(pair, volume, server_host, own)
+        hold = "another server may use the volume on the same host" if shared else ""
+        return _Draft(verdict, "volume-status-wrong", mapping, hold=hold, acts_as="mapping-without-attachment")
     if volume and volume.status != "in-use":
         return _Draft(Verdict.MISMATCH, "volume-status-wrong", mapping=mapping, attachment=own)
     return _Draft(Verdict.CONSISTENT, mapping=mapping)
@@ -222,7 +229,10 @@ def _lost(pair: Pair, volume: Volume | None, mapping: Mapping) -> _Draft:
     # Cold migration, resize, shelving and rebuild make an attachment, delete the old one and change the mapping last; a
     # volume swap does so on another volume. A crash leaves a live disk behind an attachment that no mapping names.
     if pair.attachments or scene.unmapped:
-        return _Draft(Verdict.MISMATCH, "mapping-names-lost-attachment", mapping=mapping)
+        # One attachment, of the same volume, that nothing was ever connected through, is the one that was made last.
+        alone = pair.attachments[0] if len(pair.attachments) == len(scene.unmapped) == 1 else None
+        heir = alone if alone and alone.is_reserved and not pair.rivals and len(scene.lost) == 1 else None
+        return _Draft(Verdict.MISMATCH, "mapping-names-lost-attachment", mapping=mapping, attachment=heir)
     if (pair.others.rows or pair.rivals) and not (volume and volume.multiattach):
         return _Draft(Verdict.MISMATCH, "volume-in-use-elsewhere", mapping=mapping)
     if server and server.vm_state == "error" and not server.host and server.launched_at is None:
@@ -268,6 +278,9 @@ def _unmapped(pair: Pair, volume: Volume | None, attachment: Attachment, hold: s
         return _Draft(Verdict.MISMATCH, "link-mismatch", attachment=attachment)
     if attachment.is_reserved:
         return _Draft(Verdict.DANGLING, "attachment-never-used", attachment=attachment, hold=hold)
+    host = volume.host_of(attachment.id) if volume else None
+    if _may_share_host(pair, volume, host, attachment):
+        hold = hold or "another attachment of the volume may be connected through the same host"
     if attachment.status.startswith("error"):
         return _Draft(Verdict.DANGLING, "attachment-failed", attachment=attachment, hold=hold)
     if any(each.attachment_id == attachment.id for each in pair.tombstones):
@@ -328,7 +341,7 @@ def _finding(
         disposition=Disposition.REPORT,
         server_id=scene.server_id,
         volume_id=pair.volume_id,
-        attachment_id=attachment.id if attachment else mapping.attachment_id if mapping else None,
+        attachment_id=(mapping and mapping.attachment_id) or (attachment.id if attachment else None),
         bdm_uuid=mapping.uuid if mapping else None,
         cell=mapping.cell if mapping else server.cell if server else None,
         host=server.host if server else None,
@@ -348,10 +361,12 @@ def _finding(
     if kind is None:
         kept = Disposition.WAIT if finding.verdict is Verdict.IN_FLIGHT else Disposition.PROTECT
         return dataclasses.replace(finding, disposition=kept, reason=why_kept(finding, scene))
+    acting = KINDS[draft.acts_as or kind.code]
+    finding = dataclasses.replace(finding, remedy=acting.remedy)
     ids = {"server": finding.server_id, "volume": finding.volume_id, "attachment": finding.attachment_id or "none"}
     advice, sentence = kind.advice.format(**ids), kind.sentence.format(**ids)
     disposition, why = dispose(
-        kind.needs(policy.door),
+        acting.needs(policy.door),
         finding,
         scene,
         policy,
@@ -361,6 +376,4 @@ def _finding(
         ripe_at=draft.ripe_at,
         reap=draft.reap,
     )
-    return dataclasses.replace(
-        finding, remedy=kind.remedy, disposition=disposition, sentence=sentence, reason=f"{sentence} {why}"
-    )
+    return dataclasses.replace(finding, disposition=disposition, sentence=sentence, reason=f"{sentence} {why}")

@@ -40,10 +40,13 @@ def is_busy(volume: Volume) -> bool:
     return volume.status in _TRANSITIONAL or volume.migration_status not in _QUIET_MIGRATION
 
 
-def needed_of_cinder(nova: NovaView, attachments: Iterable[Attachment]) -> tuple[frozenset[str], frozenset[str]]:
+def needed_of_cinder(
+    nova: NovaView, attachments: Iterable[Attachment], *, thorough: bool = False
+) -> tuple[frozenset[str], frozenset[str]]:
     """Which volumes and which attachments Cinder must be asked for, because mappings and attachments do not pair.
 
     Returns (volume ids, attachment ids); both empty where all that Nova names is there, attached, and nothing else is.
+    A thorough look asks for every volume: that of a whole pair can still have a wrong status.
     """
     found = {each.id: each for each in attachments}
     named = {each.attachment_id for each in nova.mappings}
@@ -55,7 +58,7 @@ def needed_of_cinder(nova: NovaView, attachments: Iterable[Attachment]) -> tuple
             volumes.add(mapping.volume_id)
             if mapping.attachment_id:
                 lost.add(mapping.attachment_id)
-    if _life(nova) is not Life.LIVE:
+    if thorough or _life(nova) is not Life.LIVE:
         volumes.update(each.volume_id for each in found.values())
     elif set(found) - named:
         # A swap makes the attachment of the new volume before its instance action is recorded: until then only the

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Findings and limits become removals in order, or a refusal with its reason."""
+"""Findings and limits become changes in order, or a refusal with its reason."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ class Limits:
     max_removals_percent: float
 
 
-def removals(findings: Iterable[Finding]) -> tuple[Finding, ...]:
-    """What the door would remove, in the order of the writes.
+def changes(findings: Iterable[Finding]) -> tuple[Finding, ...]:
+    """What the door would remove or relink, in the order of the writes.
 
     Mappings come first: outside nova-compute Cinder's record is the stronger lock and goes last, and a crash between
     the two leaves a tombstone in Nova that tells what happened.
     """
-    doomed = [each for each in findings if each.disposition is Disposition.REMOVE]
+    doomed = [each for each in findings if each.disposition in (Disposition.REMOVE, Disposition.RELINK)]
     return tuple(sorted(doomed, key=lambda each: (each.server_id, each.remedy is Remedy.REMOVE_ATTACHMENT, each.key)))
 
 

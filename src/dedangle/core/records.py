@@ -348,6 +348,7 @@ class Result(Word):
 
     PLANNED = "planned"
     REMOVED = "removed"
+    RELINKED = "relinked"
     CHANGED_MEANWHILE = "changed-meanwhile"
     REFUSED = "refused"
     FAILED = "failed"

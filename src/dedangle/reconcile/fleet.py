@@ -10,8 +10,9 @@ from typing import Protocol
 
 from dedangle.core import planning
 from dedangle.core.judging import ownerless
+from dedangle.core.pairing import is_busy
 from dedangle.core.planning import Limits, Scope
-from dedangle.core.records import Attachment, Finding, Link, Verdict
+from dedangle.core.records import Attachment, Finding, Link, Verdict, Volume
 from dedangle.reconcile.server import Judged, Reconciler
 from dedangle.report.account import Account
 from dedangle.state.journal import Journal
@@ -28,8 +29,8 @@ class Progress(Protocol):
 class Screen:
     """What the bulk read tells: whom to suspect, and how many attachments there are for the fuse."""
 
-    def __init__(self, links: Sequence[Link], attachments: Sequence[Attachment]) -> None:
-        self.suspects, self.paired = _suspects(links, attachments)
+    def __init__(self, links: Sequence[Link], attachments: Sequence[Attachment], volumes: Sequence[Volume]) -> None:
+        self.suspects, self.paired = _suspects(links, attachments, volumes)
         self.ownerless = [ownerless(each) for each in attachments if each.server_id is None]
         self.totals: Counter[Scope] = Counter()
         for link in links:
@@ -37,9 +38,12 @@ class Screen:
         self.totals[planning.RUN] = len(attachments)
 
 
-def _suspects(links: Iterable[Link], attachments: Iterable[Attachment]) -> tuple[list[str], int]:
+def _suspects(
+    links: Iterable[Link], attachments: Iterable[Attachment], volumes: Iterable[Volume]
+) -> tuple[list[str], int]:
     """Servers that may hold a finding; nothing else is decided here. Also the number of pairs beyond suspicion."""
     attached = {each.id: each for each in attachments if each.server_id}
+    quiet = {each.id for each in volumes if each.status == "in-use" and not is_busy(each)}
     suspects: set[str] = set()
     paired = Counter[str]()
     for link in links:
@@ -48,6 +52,7 @@ def _suspects(links: Iterable[Link], attachments: Iterable[Attachment]) -> tuple
             attachment is not None
             and link.project_id is not None
             and attachment.status == "attached"
+            and attachment.volume_id in quiet
             and (attachment.server_id, attachment.volume_id) == (link.server_id, link.volume_id)
         )
         if whole:
@@ -70,12 +75,14 @@ def read_screen(
     links = nova.all_links()
     say("Reading Cinder's attachments")
     attachments = cinder.all_attachments()
-    unread = [reading.why for reading in (links, attachments) if not reading.complete]
+    say("Reading Cinder's volumes")
+    volumes = cinder.all_volumes()
+    unread = list(dict.fromkeys(each.why for each in (links, attachments, volumes) if not each.complete))
     if not unread and links.rows:
         doubt = reconciler.doubt()
         unread += [doubt] if doubt else []
     account.miss(f"every server: {why}" for why in unread)
-    return None if unread else Screen(links.rows, attachments.rows)
+    return None if unread else Screen(links.rows, attachments.rows, volumes.rows)
 
 
 def audit(
@@ -108,7 +115,7 @@ def execute(
     say: Progress,
 ) -> None:
     """Remove what was found unless the fuse trips; each server is judged anew right before its writes."""
-    doomed = [(each, planning.removals(each.findings)) for each in judged]
+    doomed = [(each, planning.changes(each.findings)) for each in judged]
     account.refusal = planning.refusal((finding for _, plan in doomed for finding in plan), limits, totals)
     if account.refusal:
         return

@@ -22,6 +22,7 @@ from dedangle.core.records import (
     Reading,
     Remedy,
     Result,
+    Server,
 )
 from dedangle.state.journal import Journal
 from dedangle.systems import ports
@@ -60,6 +61,8 @@ class Reconciler:
     policy: Policy
     clock: Callable[[], datetime]
     first_seen: Callable[[str], datetime | None]
+    thorough: bool = False
+    """Whether every volume is asked for, also where everything pairs."""
     shield: Callable[[], contextlib.AbstractContextManager[object]] = contextlib.nullcontext
     """Wraps intent, write and outcome, so that no signal comes between them."""
 
@@ -89,12 +92,12 @@ class Reconciler:
         UnpreparedError. Raises journal.JournalUnwritableError before anything is changed.
         """
         tried: set[str] = set()
-        plan = planning.removals(judged.findings)
+        plan = planning.changes(judged.findings)
         for _ in range(_ROUNDS):
             if not plan:
                 return
             judged = self.audit(judged.seen.server_id)
-            still = {each.key for each in planning.removals(judged.findings)}
+            still = {each.key for each in planning.changes(judged.findings)}
             for finding in plan:
                 tried.add(finding.key)
                 if finding.key in still:
@@ -104,7 +107,7 @@ class Reconciler:
                 else:
                     yield finding, Outcome(result=Result.CHANGED_MEANWHILE, detail="judged anew, it is to be kept")
             judged = self.audit(judged.seen.server_id)
-            plan = tuple(each for each in planning.removals(judged.findings) if each.key not in tried)[:spare]
+            plan = tuple(each for each in planning.changes(judged.findings) if each.key not in tried)[:spare]
             spare -= len(plan)
 
     def _observe(self, server_id: str) -> Observation:
@@ -114,7 +117,7 @@ class Reconciler:
             return Observation(
                 server_id=server_id, before=before, cinder=CinderView(attachments=attachments), after=before
             )
-        volume_ids, attachment_ids = pairing.needed_of_cinder(before, attachments.rows)
+        volume_ids, attachment_ids = pairing.needed_of_cinder(before, attachments.rows, thorough=self.thorough)
         doubt = self.doubt(before, attachments.rows) if volume_ids else ""
         cinder = CinderView(
             attachments=Reading(attachments.rows, not doubt, doubt),
@@ -168,7 +171,8 @@ class Reconciler:
         with self.shield():
             entry = journal.intend(finding)
             LOG.info(
-                "Removing stale volume attachment %s of volume %s from instance %s (block device mapping %s): %s",
+                "%s stale volume attachment %s of volume %s from instance %s (block device mapping %s): %s",
+                "Relinking" if finding.remedy is Remedy.RELINK_MAPPING else "Removing",
                 finding.attachment_id,
                 finding.volume_id,
                 finding.server_id,
@@ -182,7 +186,7 @@ class Reconciler:
             except UnpreparedError as error:
                 outcome = Outcome(result=Result.FAILED, detail=str(error))
             journal.conclude(entry, outcome)
-        if outcome.result is not Result.REMOVED:
+        if outcome.result not in (Result.REMOVED, Result.RELINKED):
             LOG.warning(
                 "Kept volume attachment %s of volume %s: %s, %s",
                 finding.attachment_id,
@@ -195,12 +199,16 @@ class Reconciler:
 
     def _write(self, finding: Finding, judged: Judged) -> Outcome:
         if finding.remedy is Remedy.REMOVE_MAPPING and finding.mapping:
-            servers = judged.seen.after.servers
-            server = next((each for each in servers if not each.deleted), None)
-            return self.nova.soft_delete_mapping(finding.mapping, server)
+            return self.nova.soft_delete_mapping(finding.mapping, _living(judged))
+        if finding.remedy is Remedy.RELINK_MAPPING and finding.mapping and finding.attachment:
+            return self.nova.relink_mapping(finding.mapping, _living(judged), finding.attachment.id)
         if finding.remedy is Remedy.REMOVE_ATTACHMENT and finding.attachment:
             return self.cinder.delete_attachment(finding.attachment)
         return Outcome(result=Result.FAILED, detail=f"no door carries out {finding.remedy}")
+
+
+def _living(judged: Judged) -> Server | None:
+    return next((each for each in judged.seen.after.servers if not each.deleted), None)
 
 
 class UnpreparedError(Exception):

@@ -4,12 +4,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, TypeVar
 
 from keystoneauth1 import adapter
 from keystoneauth1 import exceptions as ks_exceptions
 
 from dedangle.core.records import Attachment, Outcome, Reading, Result, Volume
+
+T = TypeVar("T")
 
 # 3.44 is what Nova itself needs, in every release since Queens.
 MICROVERSION = "3.44"
@@ -37,17 +39,20 @@ class CinderApi:
         return project_id
 
     def attachments_of_server(self, server_id: str) -> Reading[Attachment]:
-        reading = self._attachments(instance_id=server_id)
+        reading = self._attachments({"instance_id": server_id})
         if any(each.server_id != server_id for each in reading.rows):
             # A filter that Cinder does not know it may ignore or take for one that nothing matches.
             return Reading.unread("Cinder listed attachments of other servers than it was asked for")
         return reading
 
     def attachments_of_volume(self, volume_id: str) -> Reading[Attachment]:
-        return self._attachments(volume_id=volume_id)
+        return self._attachments({"volume_id": volume_id})
 
     def all_attachments(self) -> Reading[Attachment]:
-        return self._attachments()
+        return self._attachments({})
+
+    def all_volumes(self) -> Reading[Volume]:
+        return self._list("volume", "/volumes/detail", {}, _volume)
 
     def attachment(self, attachment_id: str) -> Reading[Attachment]:
         return self._one("attachment", attachment_id, _attachment)
@@ -85,40 +90,40 @@ class CinderApi:
         detail = f"Cinder answered {answer.status_code}: {_message(answer)}"
         return Outcome(result=Result.REFUSED if answer.status_code in (403, 409) else Result.FAILED, detail=detail)
 
-    def _attachments(self, **filters: str) -> Reading[Attachment]:
-        """List attachments of all projects to the last, empty page.
+    def _attachments(self, filters: dict[str, str]) -> Reading[Attachment]:
+        return self._list("attachment", "/attachments", filters, _attachment)
 
-        Cinder gives no next link. Sorted by age, rows that come while paging come last; a marker that was deleted
-        meanwhile is answered with 404, and then the list starts anew.
+    def _list(self, what: str, path: str, filters: dict[str, str], make: Callable[[dict[str, Any]], T]) -> Reading[T]:
+        """List what there is in all projects, to the last, empty page.
+
+        Cinder gives attachments no next link. Sorted by age, rows that come while paging come last; a marker that was
+        deleted meanwhile is answered with 404, and then the list starts anew.
         """
         for _ in range(_RESTARTS):
-            rows: list[Attachment] = []
+            rows: list[T] = []
             try:
-                for page in self._pages(filters):
-                    rows += page
+                for page in self._pages(what, path, filters):
+                    rows += map(make, page)
             except _MarkerGoneError:
                 continue
             except _UnreadError as error:
                 return Reading.unread(str(error))
             return Reading(tuple(rows))
-        return Reading.unread("Cinder's list of attachments changed faster than it could be read")
+        return Reading.unread(f"Cinder's list of {what}s changed faster than it could be read")
 
-    def _pages(self, filters: dict[str, str]) -> Iterator[list[Attachment]]:
+    def _pages(self, what: str, path: str, filters: dict[str, str]) -> Iterator[list[dict[str, Any]]]:
         params = {"all_tenants": "1", "limit": str(_PAGE), "sort": "created_at:asc", **filters}
         while True:
-            answer = self._ask("GET", "/attachments", params=params)
+            answer = self._ask("GET", path, params=params)
             if answer.status_code == 404 and "marker" in params and params["marker"] in _message(answer):
                 raise _MarkerGoneError
-            body = _body(answer)
-            if answer.status_code != 200 or not isinstance(body.get("attachments"), list):
-                raise _UnreadError(
-                    f"Cinder answered {answer.status_code} to the list of attachments: {_message(answer)}"
-                )
-            page = [_attachment(each) for each in body["attachments"]]
+            page = _body(answer).get(f"{what}s")
+            if answer.status_code != 200 or not isinstance(page, list):
+                raise _UnreadError(f"Cinder answered {answer.status_code} to a list of {what}s: {_message(answer)}")
             yield page
             if not page:
                 return
-            params["marker"] = page[-1].id
+            params["marker"] = page[-1]["id"]
 
     def _one(self, what: str, ident: str, make: Callable[[dict[str, Any]], Any]) -> Reading[Any]:
         try:

@@ -82,6 +82,9 @@ class NovaCompute:
             return Outcome(result=Result.FAILED, detail=f"Nova did not answer ({type(error).__name__})")
         return Outcome(result=Result.CHANGED_MEANWHILE, detail="the mapping is not as it was")
 
+    def relink_mapping(self, expected: Mapping, server: Server | None, attachment_id: str) -> Outcome:  # noqa: ARG002
+        return Outcome(result=Result.FAILED, detail="only the command relinks")
+
     def connection_info(self, mapping: Mapping) -> str | None:
         """The mapping's connection_info, a secret: for the virt driver alone."""
         for bdm in self._bdms(self._context):

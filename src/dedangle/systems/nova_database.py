@@ -119,17 +119,27 @@ class NovaDatabase:
         One statement compares and swaps: an attach, a start or a migration that came first leaves no row to match.
         """
         table = schema.block_device_mapping
+        gone = {"deleted": table.c.id, "deleted_at": self._clock().replace(tzinfo=None)}
+        return self._swap(expected, server, {**gone, "updated_at": table.c.updated_at}, Result.REMOVED)
+
+    def relink_mapping(self, expected: Mapping, server: Server | None, attachment_id: str) -> Outcome:
+        """Name another attachment and forget the connection, which was the lost one's, by the same compare-and-swap."""
+        values = {
+            "attachment_id": attachment_id,
+            "connection_info": None,
+            "updated_at": self._clock().replace(tzinfo=None),
+        }
+        return self._swap(expected, server, values, Result.RELINKED)
+
+    def _swap(self, expected: Mapping, server: Server | None, values: dict[str, Any], done: Result) -> Outcome:
+        table = schema.block_device_mapping
         statement = (
             sa.update(table)
             .where(table.c.id == expected.id, table.c.deleted == 0, table.c.instance_uuid == expected.server_id)
             .where(table.c.volume_id == expected.volume_id, _same(table.c.attachment_id, expected.attachment_id))
             .where(_same(_version(), expected.version))
             .where(_server_condition(expected.server_id, server))
-            .values(
-                deleted=table.c.id,
-                deleted_at=self._clock().replace(tzinfo=None),
-                updated_at=table.c.updated_at,
-            )
+            .values(values)
         )
 
         def write(connection: sa.Connection) -> int:
@@ -139,7 +149,7 @@ class NovaDatabase:
         if not answer.complete:
             return Outcome(result=Result.FAILED, detail=answer.why)
         if answer.rows == (1,):
-            return Outcome(result=Result.REMOVED)
+            return Outcome(result=done)
         return Outcome(result=Result.CHANGED_MEANWHILE, detail="the mapping or its server is not as it was")
 
     def _part(self, connection: sa.Connection, cell: str, server_id: str) -> _Part:

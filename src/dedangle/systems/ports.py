@@ -25,6 +25,9 @@ class Nova(Protocol):
     def soft_delete_mapping(self, expected: Mapping, server: Server | None) -> Outcome:
         """Soft-delete the row if it and its server are still as expected; else CHANGED_MEANWHILE."""
 
+    def relink_mapping(self, expected: Mapping, server: Server | None, attachment_id: str) -> Outcome:
+        """Let the mapping name another attachment, not connected yet, if it and its server are still as expected."""
+
 
 class Fleet(Nova, Protocol):
     def all_links(self) -> Reading[Link]:
@@ -41,6 +44,8 @@ class Cinder(Protocol):
     def attachments_of_volume(self, volume_id: str) -> Reading[Attachment]: ...
 
     def all_attachments(self) -> Reading[Attachment]: ...
+
+    def all_volumes(self) -> Reading[Volume]: ...
 
     def attachment(self, attachment_id: str) -> Reading[Attachment]:
         """No rows in a complete reading: Cinder itself said that it has no such attachment."""

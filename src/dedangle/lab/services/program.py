@@ -52,6 +52,8 @@ class Program:
         server = wsgi.Server(
             (ADDRESS, self.home.ports[api]), log, numthreads=threads, server_name=ADDRESS, request_queue_size=128
         )
+        # Cheroot keeps ten idle connections and closes the rest, each under the hands of a client that reuses it.
+        server.keep_alive_conn_limit, server.timeout = 1000, 600
         server.prepare()
         threading.Thread(target=server.serve, name=f"{api}-api", daemon=True).start()
 

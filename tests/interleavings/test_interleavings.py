@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whatever users do while the sweep removes without a grace period, they succeed, and every disk stays where it was."""
+
+import json
+import os
+import time
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from dedangle.lab import rows
+from dedangle.lab.cloud import Cloud
+from interleavings.storm import Storm, wrong
+
+OPERATIONS = 300
+PLANT_EVERY = 20
+USERS = 3
+SEED = int(os.environ.get("DEDANGLE_STORM_SEED", "1"))
+
+
+@pytest.fixture(scope="module")
+def stormy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
+    overrides = {"dedangle": {"grace_period": "0", "max_removals": "1000"}}
+    with Cloud(tmp_path_factory.mktemp("stormy"), nova_overrides=overrides) as cloud:
+        yield cloud
+
+
+def test_nothing_that_is_used_is_removed_while_users_work(stormy: Cloud) -> None:
+    storm = Storm(stormy, SEED, USERS)
+    try:
+        storm.rage(OPERATIONS, PLANT_EVERY)
+    finally:
+        tell(storm, stormy)
+
+    now = rows.snapshot(stormy.home)
+    assert [wrong(now, machine) for user in storm.users for machine in user.machines if wrong(now, machine)] == []
+    assert lost_and_left(now) == (set(), set())
+    assert {now.volumes[each]["status"] for user in storm.users for each in user.free} <= {"available"}
+    assert failed_events(stormy) == []
+
+    removals = entries(stormy)
+    planted = storm.planted.attachments
+    assert [each for each in removals if each["attachment_id"] not in planted] == []
+    assert {each for each in planted if not now.attachments[each]["deleted"]} == set()
+    assert {now.volumes[each]["status"] for each in planted.values()} == {"available"}
+    # What was planted early went while users were working, not in the calm at the end.
+    in_the_storm = [each for each in storm.sweeper.runs if each.ended < storm.ended]
+    assert len(in_the_storm) >= 5
+    assert any(outcome["outcome"] == "removed" for run in in_the_storm for outcome in run.outcomes)
+    assert [unexplained(run, set(planted)) for run in storm.sweeper.runs if unexplained(run, set(planted))] == []
+
+
+def entries(cloud: Cloud) -> list[dict[str, Any]]:
+    """Every removal that was ever meant, with its outcome."""
+    journal = cloud.home.state / "dedangle" / "journal.jsonl"
+    lines = [json.loads(line) for line in journal.read_text().splitlines()] if journal.exists() else []
+    outcomes = {each["entry"]: each for each in lines if each["phase"] == "outcome"}
+    return [{**each, **outcomes.get(each["entry"], {})} for each in lines if each["phase"] == "intent"]
+
+
+def lost_and_left(now: rows.Snapshot) -> tuple[set[object], set[object]]:
+    """The attachments that only Nova, and that only Cinder has, in the whole lab."""
+    mapped = {
+        each["attachment_id"]
+        for each in now.mappings.values()
+        if not each["deleted"] and each["destination_type"] == "volume"
+    }
+    held = {each["id"] for each in now.attachments.values() if not each["deleted"]}
+    return mapped - held, held - mapped
+
+
+def failed_events(cloud: Cloud) -> list[tuple[Any, ...]]:
+    """What went wrong on a host without a user being told."""
+    query = (
+        "SELECT a.instance_uuid, a.action, e.event, e.details FROM instance_actions_events e "
+        "JOIN instance_actions a ON a.id = e.action_id WHERE e.result IS NULL OR e.result != 'Success'"
+    )
+    with cloud.home.connect("nova_cell1") as nova:
+        return [tuple(row) for row in nova.execute(sa.text(query))]
+
+
+def unexplained(run: Any, planted: set[str]) -> str:
+    """Why a sweep ended as it did, unless that is as it should: a list that changes, or the failure of a planting."""
+    if run.code == 0:
+        return ""
+    missed = [each for each in run.err.splitlines() if each.startswith("Not checked: ")]
+    strange = [each for each in missed if "changed faster than it could be read" not in each]
+    tried = [each for each in run.outcomes if each["outcome"] in ("failed", "refused")]
+    strange += [str(each) for each in tried if each["attachment_id"] not in planted or each["outcome"] == "refused"]
+    if run.code == 5 and not strange and (missed or tried):
+        return ""
+    return f"{time.strftime('%H:%M:%S', time.localtime(run.began))} exit {run.code}: {strange} {run.err}"
+
+
+def tell(storm: Storm, cloud: Cloud) -> None:
+    print(f"\nseed {SEED}: {storm.done.total()} operations of {USERS} users in {storm.seconds:.0f} s")
+    for kind, count in storm.done.most_common():
+        print(f"  {count:4} {kind} ({storm.spent[kind] / count:.1f} s each)")
+    runs = storm.sweeper.runs
+    print(f"{len(runs)} sweeps, {sum(each.ended < storm.ended for each in runs)} of them in the storm")
+    print(f"exit codes {dict(Counter(each.code for each in runs))}, delays drawn {storm.weather.delays}")
+    for run in (each for each in runs if each.code):
+        print(f"  exit {run.code}: " + " | ".join(line for line in run.err.splitlines() if line[:1].isupper()))
+    counts = Counter((each["code"], each.get("door"), each.get("outcome")) for each in entries(cloud))
+    print(f"planted {dict(storm.planted.kinds)}, {len(storm.planted.attachments)} attachments; journal:")
+    for (code, door, outcome), count in counts.items():
+        print(f"  {count:4} {code} by {door}: {outcome}")
