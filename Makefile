@@ -20,10 +20,11 @@ test: lint ## everything that CI runs
 	.venv/bin/pytest
 
 lint: .venv/made-from
-	.venv/bin/ruff check src tests
-	.venv/bin/ruff format --check src tests
+	.venv/bin/ruff check src tests tools
+	.venv/bin/ruff format --check src tests tools
 	.venv/bin/mypy
 	.venv/bin/lint-imports --no-logo
+	.venv/bin/python tools/make_docs.py --check
 
 clean:
 	rm -rf .venv .lab .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -92,6 +92,10 @@ class Stage:
         with self.cloud.home.connect(database) as connection:
             assert connection.execute(statement).rowcount >= 1
 
+    def insert(self, database: str, table: str, **values: object) -> None:
+        with self.cloud.home.connect(database) as connection:
+            connection.execute(sa.insert(sa.table(table, *map(sa.column, values))).values(values))
+
     def edit_mapping(self, server: Server, volume: str, **values: object) -> None:
         where = {"instance_uuid": server.id, "volume_id": volume, "deleted": 0}
         self.edit("nova_cell1", "block_device_mapping", where, **values)
@@ -115,6 +119,12 @@ class Stage:
         wanted = set(volumes)
         found = rows.snapshot(self.cloud.home).mappings_of(server)
         return frozenset(f"{each['cell']}/{each['id']}" for each in found if each["volume_id"] in wanted)
+
+    def multiattach_volume(self) -> str:
+        """A volume that several servers may have at once; the lab's backend does not offer them, so the row says so."""
+        volume = self.user.volume()
+        self.edit_volume(volume, multiattach=True)
+        return volume
 
     def server_without_host(self) -> Server:
         """A server with two volumes that no host could ever take: it ends in cell0."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""DC-4: the same, but the volume is in error, which removing the attachment would hide"""
+"""DC-4: an attachment was reserved, and Nova never learnt of it, but the volume is in error, which removing the attachment would hide"""
 
 from cases.stage import Planted, Stage
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""DC-5: Nova deleted its mapping, Cinder kept the attachment"""
+"""DC-5: Nova deleted its mapping, Cinder kept the attachment; the server runs"""
 
 from cases.stage import Planted, Stage
 

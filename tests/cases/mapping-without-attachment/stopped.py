@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""DN-3b: the same for a stopped server"""
+"""DN-3b: an attachment was deleted behind Nova's back; the server is stopped"""
 
 from cases.stage import Planted, Stage
 

@@ -1,0 +1,20 @@
+# SPDX-License-Identifier: Apache-2.0
+"""DC-5: Nova deleted its mapping, Cinder kept the attachment; the server is stopped and cannot use it"""
+
+from cases.stage import Planted, Stage
+
+DISPOSITIONS = ("remove",)
+REMOVED_BY = ("sweep", "command")
+
+
+def build(stage: Stage) -> Planted:
+    server = stage.server()
+    left = stage.attachment(server, server.volumes[1])
+    (key,) = stage.mapping_keys(server.id, server.volumes[1:])
+    stage.user.stop(server.id)
+    stage.edit_mapping(server, server.volumes[1], deleted=int(key.split("/")[1]))
+    return Planted(
+        (server.id,),
+        frozenset({("attachment-released-by-nova", server.volumes[1])}),
+        attachments=frozenset({left}),
+    )

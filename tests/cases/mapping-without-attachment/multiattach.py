@@ -1,0 +1,15 @@
+# SPDX-License-Identifier: Apache-2.0
+"""DN-3c: the lost attachment is of a volume that another server uses through the same host: it would be unplugged too"""
+
+from cases.stage import Planted, Stage
+
+DISPOSITIONS = ("report",)
+
+
+def build(stage: Stage) -> Planted:
+    one, two, volume = stage.server(0), stage.server(0), stage.multiattach_volume()
+    stage.user.attach(one.id, volume)
+    stage.user.attach(two.id, volume)
+    stage.breaks.lose_attachment(one.id, volume)
+    stage.user.stop(one.id)
+    return Planted((one.id, two.id), frozenset({("mapping-without-attachment", volume)}))

@@ -1,0 +1,15 @@
+# SPDX-License-Identifier: Apache-2.0
+"""M-5: a detach stopped before anything was let go"""
+
+from cases.stage import Planted, Stage
+
+DISPOSITIONS = (
+    "report",
+    "wait",
+)
+
+
+def build(stage: Stage) -> Planted:
+    server = stage.server()
+    stage.edit_volume(server.volumes[1], status="detaching")
+    return Planted((server.id,), frozenset({("transition-stuck", server.volumes[1]), ("in-flight", server.volumes[0])}))

@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Writes docs/findings.md from the table of findings and docs/states.md from the cases; --check only compares."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+sys.path.insert(0, str(ROOT / "tests"))
+
+from cases.stage import DOORS, Case, cases  # noqa: E402
+from dedangle.core.findings import TABLE, Needs  # noqa: E402
+
+_NEEDS = {
+    Needs.NEVER: "reports it",
+    Needs.NOTHING: "acts",
+    Needs.GRACE: "acts after the grace period",
+    Needs.STOPPED: "acts on a stopped server, with `--no-host`",
+    Needs.NO_GUEST: "acts where the server is stopped or has no host",
+    Needs.GUEST_OFF: "powers the guest off, disconnects the volume, acts",
+}
+_IDS = {"server": "SERVER", "volume": "VOLUME", "attachment": "ATTACHMENT"}
+
+
+def findings() -> str:
+    """The manual's page of findings."""
+    lines = [
+        "# Findings",
+        "",
+        "Generated from `src/dedangle/core/findings.py` by `tools/make_docs.py`.",
+        "",
+    ]
+    for kind in TABLE:
+        lines += [
+            f"## {kind.code}",
+            "",
+            kind.sentence.format(**_IDS),
+            "",
+            f"- States: {kind.states}",
+            f"- Remedy: {kind.remedy}",
+            f"- A reboot {_NEEDS[kind.reboot]}; the command {_NEEDS[kind.command]}; the sweep {_NEEDS[kind.sweep]}"
+            + (", after the grace period." if kind.sweep is Needs.NO_GUEST else "."),
+            f"- What to type: {kind.advice.format(**_IDS)}",
+            "",
+        ]
+    return "\n".join(lines)
+
+
+def states() -> str:
+    """Every state that a case builds on the lab, and what each door does about it."""
+    lines = [
+        "# States",
+        "",
+        "Generated from `tests/cases` by `tools/make_docs.py`. Every row is built on a real cloud, taken to every door that",
+        "can be opened on such a server, and compared in both databases after two runs; what is kept has not changed.",
+        "",
+        "| state | code | what it is | audit says | sweep | command | reboot |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for case in cases():
+        code = case.name.split("/")[0]
+        doors = " | ".join(_fate(case, door) for door in DOORS)
+        says = ", ".join(sorted(case.dispositions)) or "nothing"
+        lines.append(f"| {case.row} | {code} | {case.title.rstrip('.')} | {says} | {doors} |")
+    return "\n".join([*lines, ""])
+
+
+def _fate(case: Case, door: str) -> str:
+    if door not in case.doors:
+        return "cannot be opened"
+    return "**removed**" if door in case.removed_by else "kept"
+
+
+def main() -> int:
+    pages = {ROOT / "docs" / "findings.md": findings(), ROOT / "docs" / "states.md": states()}
+    stale = [path for path, text in pages.items() if not path.exists() or path.read_text() != text]
+    if "--check" in sys.argv:
+        for path in stale:
+            print(f"{path.relative_to(ROOT)} is not what tools/make_docs.py writes; run it.", file=sys.stderr)
+        return 1 if stale else 0
+    for path in stale:
+        path.write_text(pages[path])
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
