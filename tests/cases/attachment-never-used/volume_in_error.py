@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""DC-4: an attachment was reserved, and Nova never learnt of it, but the volume is in error, which removing the attachment would hide"""
+"""DC-4: a reserved attachment that Nova never learnt of, of a volume in error: removing it would hide the error"""
 
 from cases.stage import Planted, Stage
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""DN-3c: the lost attachment is of a volume that another server uses through the same host: it would be unplugged too"""
+"""DN-3c: the lost attachment is of a volume that another server uses through the same host and would lose"""
 
 from cases.stage import Planted, Stage
 
