@@ -53,7 +53,7 @@ def states() -> str:
         "# States",
         "",
         "Generated from `tests/cases` by `tools/make_docs.py`. Every row is built on a real cloud, taken to every door",
-        "that can be opened on such a server, and compared in both databases after two runs; what is kept is unchanged.",
+        "that can be opened on it, and compared in both databases after two runs; what is kept has not changed.",
         "",
         "| state | code | what it is | audit says | sweep | command | reboot |",
         "|---|---|---|---|---|---|---|",

@@ -12,10 +12,10 @@ from dedangle.lab.topology import TOPOLOGIES
 USE = """
 Use it:
   export OS_CLIENT_CONFIG_FILE={clouds_yaml}
-  openstack --os-cloud dedangle-admin server list --all-projects     (also dedangle-p1, dedangle-p2)
-  dedangle --config-file {nova_conf} audit
+  {bin}/openstack --os-cloud dedangle-admin server list --all-projects     (also dedangle-p1, dedangle-p2)
+  {bin}/dedangle --config-file {nova_conf} audit
 Stop it:
-  python -m dedangle.lab down --home {home}"""
+  {bin}/python -m dedangle.lab down --home {home}"""
 
 
 def main() -> int:
@@ -48,7 +48,14 @@ def up(cloud: Cloud) -> None:
         cloud.up()
     except AlreadyUpError as already:
         print(already)
-    print(USE.format(clouds_yaml=cloud.clouds_yaml, nova_conf=cloud.nova_conf, home=cloud.home.path))
+    print(
+        USE.format(
+            bin=Path(sys.executable).parent,
+            clouds_yaml=cloud.clouds_yaml,
+            nova_conf=cloud.nova_conf,
+            home=cloud.home.path,
+        )
+    )
 
 
 if __name__ == "__main__":

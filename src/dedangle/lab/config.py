@@ -154,7 +154,7 @@ def _nova(home: Home) -> Sections:
             # It keeps its node uuid in state_path, which FakeDriver does not: that one cannot start twice.
             "compute_driver": "fake.FakeDriverWithoutFakeNodes",
             "report_interval": 3,
-            "service_down_time": 15,
+            "service_down_time": 60,
             # The fake driver forgets its guests at a restart; Nova must not stop them for that.
             "sync_power_state_interval": -1,
             "heal_instance_info_cache_interval": -1,
