@@ -120,6 +120,17 @@ class Stage:
         found = rows.snapshot(self.cloud.home).mappings_of(server)
         return frozenset(f"{each['cell']}/{each['id']}" for each in found if each["volume_id"] in wanted)
 
+    def dead_host(self) -> str:
+        """A host whose nova-compute was seen last long ago: the lab's own service, copied whole, under another name."""
+        host = f"dead-{uuid.uuid4().hex[:8]}"
+        with self.cloud.home.connect("nova_cell1") as nova:
+            own = nova.execute(sa.text("SELECT * FROM services WHERE \"binary\" = 'nova-compute'")).mappings().first()
+            assert own is not None
+            changed = {"host": host, "uuid": str(uuid.uuid4()), "last_seen_up": "2026-01-01 00:00:00.000000"}
+            row = {**{name: value for name, value in own.items() if name != "id"}, **changed}
+            nova.execute(sa.insert(sa.table("services", *map(sa.column, row))).values(row))
+        return host
+
     def multiattach_volume(self) -> str:
         """A volume that several servers may have at once; the lab's backend does not offer them, so the row says so."""
         volume = self.user.volume()
