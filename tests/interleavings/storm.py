@@ -6,6 +6,7 @@ from __future__ import annotations
 import itertools
 import json
 import random
+import re
 import threading
 import time
 from collections import Counter
@@ -26,9 +27,11 @@ from shell import Dedangle
 ATTACHMENTS, ATTACHMENT = r"/v3/.*attachments", r"/v3/.*attachments/[^/]+"
 DISKS = r"/v2.1/servers/[^/]+/os-volume_attachments"
 
-# (api, method, path) of each request that may be late, the services' own and dedangle's alike.
+# Between these two of Nova's requests, in a resize and in shelving, a reserved attachment exists that no mapping names
+# yet: what a sweep must tell from one that was never used. They are always late, so that sweeps fall in between.
+NOVAS = (("POST", ATTACHMENTS), ("DELETE", ATTACHMENT))
+# (api, method, path) of each request that may be late besides, the services' own and dedangle's alike.
 LATE = (
-    ("cinder", "POST", ATTACHMENTS),
     ("cinder", "PUT", ATTACHMENT),
     ("cinder", "POST", rf"{ATTACHMENT}/action"),
     ("cinder", "DELETE", ATTACHMENT),
@@ -60,7 +63,7 @@ class Weather(threading.Thread):
     def run(self) -> None:
         with self._lock:
             for api, path in POLLED:
-                self._faults.inject(api, method="GET", path=path, after=0.25)
+                self._faults.inject(api, method="GET", path=path, after=0.3)
         while not self._over.wait(self._random.uniform(0.5, 2)):
             with self._lock:
                 self._change()
@@ -79,15 +82,18 @@ class Weather(threading.Thread):
 
     def _change(self) -> None:
         self._drop()
-        for api, method, path in self._random.sample(LATE, 6):
-            # Most are short; the long ones hit few requests, so that no operation comes near a timeout.
-            seconds = self._random.choice((0.1, 0.2, 0.4, 0.8, self._random.uniform(0.8, 2)))
-            when = self._random.choice(("delay", "after"))
-            times = 1 if seconds > 0.5 else self._random.randint(1, 4)
-            self._held.append(
-                self._faults.inject(api, method=method, path=path, times=times, **{when: round(seconds, 2)})
-            )
-            self.delays += 1
+        for method, path in NOVAS:
+            when, seconds = self._random.choice(("delay", "after")), self._random.uniform(0.3, 2)
+            self._add("cinder", method, path, when, seconds, user_agent="python-cinderclient")
+        for api, method, path in self._random.sample(LATE, 3):
+            # Most are short; the long ones hit one request, so that no operation comes near a timeout.
+            seconds = self._random.choice((0.1, 0.2, 0.4, self._random.uniform(0.8, 2)))
+            times = 1 if seconds > 0.5 else self._random.randint(1, 3)
+            self._add(api, method, path, self._random.choice(("delay", "after")), seconds, times=times)
+
+    def _add(self, api: str, method: str, path: str, when: str, seconds: float, **more: Any) -> None:
+        self._held.append(self._faults.inject(api, method=method, path=path, **{when: round(seconds, 2)}, **more))
+        self.delays += 1
 
     def _drop(self) -> None:
         for each in self._held:
@@ -104,6 +110,12 @@ class Run:
     code: int
     out: str
     err: str
+
+    @property
+    def suspects(self) -> int:
+        """How many servers it did not take for healthy at first sight, and so judged."""
+        told = re.search(r"Judging servers \((\d+)\)", self.err)
+        return int(told[1]) if told else 0
 
     @property
     def outcomes(self) -> list[dict[str, Any]]:
@@ -174,14 +186,13 @@ class User:
         self._weather = weather
         self._planted = planted
         self._names = (f"user-{number}-{each}" for each in itertools.count())
-        self._plantings = itertools.cycle((self.plant_quiet, self.plant_beside, self.plant_deleted))
         self._quiet = ""
         self.machines: list[Machine] = []
         self.free: list[str] = []
         self.deleted: set[str] = set()
         self.doing = ""
 
-    def settle(self, machines: int = 2, spare: int = 3) -> None:
+    def settle(self, machines: int = 1, spare: int = 3) -> None:
         self._quiet = self._new(1).id
         self.machines = [self._new(1) for _ in range(machines)]
         self.free = [self._builder.volume() for _ in range(spare)]
@@ -196,8 +207,10 @@ class User:
         self.check(self.machines[number])
         return kind
 
-    def plant(self) -> None:
-        next(self._plantings)()
+    def plant(self, number: int) -> None:
+        """Break something, in turn one of the ways."""
+        self.doing = f"planting number {number}"
+        (self.plant_quiet, self.plant_beside, self.plant_deleted)[number % 3]()
 
     def plant_quiet(self) -> None:
         """A reserved attachment of a server that nobody works on."""
@@ -345,20 +358,20 @@ class User:
 # Weight, what is done, how many free volumes and how many attached ones it needs.
 OPERATIONS: dict[str, tuple[int, Callable[[User, Machine], None], int, int]] = {
     "attach": (24, User.attach, 1, 0),
-    "attach two at once": (8, User.attach_two, 2, 0),
+    "attach two at once": (10, User.attach_two, 2, 0),
     "detach": (24, User.detach, 0, 1),
     "attach while stopped": (3, User.attach_stopped, 1, 0),
     "detach while stopped": (3, User.detach_stopped, 0, 1),
-    "attach while shelved": (4, User.attach_shelved, 1, 0),
-    "detach while shelved": (3, User.detach_shelved, 0, 1),
-    "shelve, unshelve": (3, User.shelve, 0, 0),
+    "attach while shelved": (3, User.attach_shelved, 1, 0),
+    "detach while shelved": (2, User.detach_shelved, 0, 1),
+    "shelve, unshelve": (4, User.shelve, 0, 0),
     "resize, confirm": (5, User.resize_confirm, 0, 0),
-    "resize, revert": (5, User.resize_revert, 0, 0),
+    "resize, revert": (4, User.resize_revert, 0, 0),
     "hard reboot": (7, User.reboot_hard, 0, 0),
     "soft reboot": (7, User.reboot_soft, 0, 0),
     "stop, start": (4, User.stop_start, 0, 0),
-    "delete, create": (5, User.replace, 0, 0),
-    "delete shelved, create": (3, User.replace_shelved, 0, 0),
+    "delete, create": (3, User.replace, 0, 0),
+    "delete shelved, create": (2, User.replace_shelved, 0, 0),
 }
 
 
@@ -400,9 +413,9 @@ class Storm:
             self.sweeper.start()
             try:
                 list(pool.map(lambda user: self._work(user, tickets, plant_every), self.users))
+            finally:
                 self.ended = time.time()
                 self.seconds = self.ended - began
-            finally:
                 self.weather.clear()
                 if not self._failed.is_set():
                     self.sweeper.wait_for_a_whole_one()
@@ -416,7 +429,7 @@ class Storm:
                 if ticket is None:
                     return
                 if ticket % plant_every == 0:
-                    user.plant()
+                    user.plant(ticket // plant_every)
                 began = time.time()
                 kind = user.operate()
                 with self._lock:
