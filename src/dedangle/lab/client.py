@@ -52,6 +52,8 @@ class Client:
             json=body,
             headers={"OpenStack-API-Version": microversion, "Accept": "application/json"},
             raise_exc=False,
+            # A server may close an idle connection just when it is used again; what only reads is asked once more.
+            connect_retries=3 if method == "GET" else 0,
         )
         try:
             decoded = response.json()
