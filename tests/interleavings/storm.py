@@ -28,8 +28,10 @@ ATTACHMENTS, ATTACHMENT = r"/v3/.*attachments", r"/v3/.*attachments/[^/]+"
 DISKS = r"/v2.1/servers/[^/]+/os-volume_attachments"
 
 # Between these two of Nova's requests, in a resize and in shelving, a reserved attachment exists that no mapping names
-# yet: what a sweep must tell from one that was never used. They are always late, so that sweeps fall in between.
-NOVAS = (("POST", ATTACHMENTS), ("DELETE", ATTACHMENT))
+# yet: what a sweep must tell from one that was never used. Nova is kept there for longer than a sweep takes from its
+# first read to its last write.
+NOVAS_NEW, NOVAS_OLD = ("POST", ATTACHMENTS), ("DELETE", ATTACHMENT)
+NOVA = "python-cinderclient"
 # (api, method, path) of each request that may be late besides, the services' own and dedangle's alike.
 LATE = (
     ("cinder", "PUT", ATTACHMENT),
@@ -82,9 +84,10 @@ class Weather(threading.Thread):
 
     def _change(self) -> None:
         self._drop()
-        for method, path in NOVAS:
-            when, seconds = self._random.choice(("delay", "after")), self._random.uniform(0.3, 2)
-            self._add("cinder", method, path, when, seconds, user_agent="python-cinderclient")
+        if self._random.random() < 0.3:
+            self._add("cinder", *NOVAS_NEW, "after", self._random.uniform(4, 7), times=1, user_agent=NOVA)
+        self._add("cinder", *NOVAS_NEW, "after", self._random.uniform(0.1, 2), user_agent=NOVA)
+        self._add("cinder", *NOVAS_OLD, "delay", self._random.uniform(0.1, 2), user_agent=NOVA)
         for api, method, path in self._random.sample(LATE, 3):
             # Most are short; the long ones hit one request, so that no operation comes near a timeout.
             seconds = self._random.choice((0.1, 0.2, 0.4, self._random.uniform(0.8, 2)))
