@@ -5,7 +5,7 @@ LAB = .venv/bin/python -m dedangle.lab
 # Without compiled modules every service of the lab would compile every module at every start.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo lab lab-down test lint clean
+.PHONY: demo lab lab-down test test-interleavings lint clean
 
 demo: .venv/made-from ## a cloud comes up, is broken, and is cleaned through all doors
 	@.venv/bin/python -m dedangle.lab.demo
@@ -17,7 +17,10 @@ lab-down: .venv/made-from
 	@$(LAB) down
 
 test: lint ## everything that CI runs
-	.venv/bin/pytest
+	.venv/bin/pytest --ignore tests/interleavings
+
+test-interleavings: .venv/made-from ## 300 real operations while the sweep removes without a grace period; some minutes
+	.venv/bin/pytest -s tests/interleavings
 
 lint: .venv/made-from
 	.venv/bin/ruff check src tests tools
