@@ -346,7 +346,6 @@ class Finding:
 class Result(Word):
     """What came of an action."""
 
-    PLANNED = "planned"
     REMOVED = "removed"
     RELINKED = "relinked"
     CHANGED_MEANWHILE = "changed-meanwhile"

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
@@ -12,13 +11,11 @@ from dedangle.core import planning
 from dedangle.core.judging import ownerless
 from dedangle.core.pairing import is_busy
 from dedangle.core.planning import Limits, Scope
-from dedangle.core.records import Attachment, Finding, Link, Verdict, Volume
+from dedangle.core.records import Attachment, Finding, Link, Volume
 from dedangle.reconcile.server import Judged, Reconciler
 from dedangle.report.account import Account
 from dedangle.state.journal import Journal
 from dedangle.systems import ports
-
-LOG = logging.getLogger(__name__)
 
 
 class Progress(Protocol):
@@ -99,8 +96,7 @@ def audit(
         say("Judging servers", done, len(server_ids))
         one = reconciler.audit(server_id)
         account.add(each for each in one.findings if wanted(each))
-        if any(each.verdict is Verdict.CANNOT_TELL for each in one.findings) or one.unread:
-            account.miss(f"server {server_id}: {why}" for why in one.unread)
+        account.miss(f"server {server_id}: {why}" for why in one.unread)
         judged.append(one)
     return judged
 

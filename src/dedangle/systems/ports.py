@@ -55,8 +55,3 @@ class Cinder(Protocol):
 
     def delete_attachment(self, expected: Attachment) -> Outcome:
         """Delete the attachment if it is still as expected; Cinder's own veto (409) is REFUSED."""
-
-
-class Host(Protocol):
-    def disconnect(self, mapping: Mapping) -> None:
-        """Tear down the host's connection that the mapping describes; raises what the virt driver raises."""
