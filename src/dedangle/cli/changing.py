@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -45,7 +44,6 @@ class ChangingVerb(Verb):
         """Remove what was judged removable, if the operator says so and the fuse bears it."""
         from dedangle.reconcile import fleet
         from dedangle.state.journal import JournalUnwritableError
-        from dedangle.state.lock import exclusive
 
         doomed = planning.changes(finding for each in judged for finding in each.findings)
         if not doomed:
@@ -63,10 +61,7 @@ class ChangingVerb(Verb):
             console.complain("Nothing was changed.")
             return
         try:
-            with exclusive(wiring.settings.state_dir) if self.door is Door.SWEEP else contextlib.nullcontext():
-                journal = wiring.journal(self.door)
-                fleet.execute(judged, reconciler, journal, account, limits, Counter(totals or {}), self.say)
+            journal = wiring.journal(self.door)
+            fleet.execute(judged, reconciler, journal, account, limits, Counter(totals or {}), self.say)
         except JournalUnwritableError as error:
             raise UsageError(f"{error}. Nothing was changed without it.") from error
-        except OSError as error:
-            raise UsageError(f"state_dir cannot be used: {error}. Nothing was changed.") from error
