@@ -46,6 +46,7 @@ class Wiring:
     ) -> Reconciler:
         from dedangle.core.doors import Policy
         from dedangle.reconcile.server import Reconciler
+        from dedangle.systems.nova_rpc import NovaRpc
 
         policy = Policy(
             door=door,
@@ -59,6 +60,7 @@ class Wiring:
         return Reconciler(
             nova=self.nova,
             cinder=self.cinder,
+            hosts=NovaRpc(),
             policy=policy,
             clock=clock,
             first_seen=self.sightings.first_seen,

@@ -23,6 +23,7 @@ from dedangle.reconcile.server import Reconciler, UnpreparedError
 from dedangle.state.journal import Journal
 from dedangle.systems import keystone
 from dedangle.systems.cinder_api import CinderApi
+from dedangle.systems.libvirt import ThisHost
 from dedangle.systems.nova_compute import NovaCompute
 
 CONF = nova.conf.CONF
@@ -57,6 +58,7 @@ class ComputeManager(manager.ComputeManager):
         reconciler = Reconciler(
             nova=system,
             cinder=CinderApi(self._cinder_client(), lambda: deadline - time.monotonic()),
+            hosts=ThisHost(self.driver, instance),
             policy=Policy(
                 door=Door.REBOOT,
                 grace=timedelta(),

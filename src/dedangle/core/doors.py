@@ -42,11 +42,12 @@ def dispose(
     hold: str,
     ripe_at: datetime | None,
     reap: bool,
+    proved: bool,
 ) -> tuple[Disposition, str]:
     """Return what the door may do, and the sentence that says so, with the next command to type.
 
     hold says why it must be kept whatever the door; before ripe_at it may still be on its way; reap: a guest may run on
-    until Nova has ended it.
+    until Nova has ended it; proved: every host concerned answered that the server's guest does not have the disk.
     """
     server = scene.server
     stopped = server is not None and server.is_stopped
@@ -63,7 +64,7 @@ def dispose(
         return Disposition.REPORT, advice
     if ripe_at and now < ripe_at:
         return Disposition.WAIT, f"It waits until {_utc(ripe_at)}, in case it is on its way."
-    if needs is Needs.GRACE or reap or (needs is Needs.NO_GUEST and policy.door is Door.SWEEP):
+    if needs is Needs.GRACE or reap or (needs in (Needs.NO_GUEST, Needs.PROOF) and policy.door is Door.SWEEP):
         grace = max(policy.grace, _REAPED_IN) if reap else policy.grace
         moments = {
             "it was first seen": finding.first_seen,
@@ -79,7 +80,9 @@ def dispose(
     if needs is Needs.GUEST_OFF and not policy.guest_off:
         return Disposition.REPORT, advice
     without_guest = stopped or (server is not None and server.is_without_host)
-    if needs is Needs.NO_GUEST and not without_guest:
+    if needs is Needs.NO_GUEST and not (without_guest or proved):
+        return Disposition.REPORT, advice
+    if needs is Needs.PROOF and not proved:
         return Disposition.REPORT, advice
     if finding.remedy is Remedy.RELINK_MAPPING:
         if not policy.relink:

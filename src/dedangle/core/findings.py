@@ -19,7 +19,10 @@ class Needs(Word):
     STOPPED = "stopped"
     """The server is stopped, and its host is asked or left out on the operator's word (--no-host)."""
     NO_GUEST = "no-guest"
-    """The server is stopped or has no host, so that no guest uses the disk; the sweep waits its grace period too."""
+    """The server is stopped or has no host, or its guest is proved not to have the disk; the sweep waits its grace
+    period too."""
+    PROOF = "proof"
+    """Every host concerned answered that the server's guest there does not have the disk; the sweep waits too."""
     GUEST_OFF = "guest-off"
     """The door powers the guest off and disconnects the volume from the host first."""
 
@@ -49,6 +52,10 @@ _HARD_REBOOT = (
     "run: dedangle cleanup {server} --execute --no-host"
 )
 _STOP = "Stop the server and run: dedangle cleanup {server} --execute"
+_PROVE = (
+    "It goes once the host proves that the guest does not have the disk, which takes dedangle in that host's "
+    "nova-compute; until then look at both sides with: dedangle audit --server {server} --all"
+)
 _LOOK = "Nothing is removed: look at both sides with: dedangle audit --server {server} --all"
 
 TABLE = (
@@ -126,8 +133,11 @@ TABLE = (
         code="attachment-left-by-migration",
         states="DC-2",
         sentence="Cinder keeps attachment {attachment} of volume {volume} on a host that server {server} has left.",
-        advice=_LOOK,
+        advice=_PROVE,
         remedy=Remedy.REMOVE_ATTACHMENT,
+        reboot=Needs.PROOF,
+        command=Needs.PROOF,
+        sweep=Needs.PROOF,
     ),
     Kind(
         code="attachment-released-by-nova",
@@ -135,6 +145,7 @@ TABLE = (
         sentence="Cinder keeps attachment {attachment} of volume {volume} for server {server}, and Nova has let it go.",
         advice=_STOP,
         remedy=Remedy.REMOVE_ATTACHMENT,
+        reboot=Needs.PROOF,
         command=Needs.NO_GUEST,
         sweep=Needs.NO_GUEST,
     ),
@@ -143,8 +154,11 @@ TABLE = (
         states="DC-6",
         sentence="Cinder keeps attachment {attachment} of volume {volume} for server {server}, and Nova has no record "
         "that it ever was its own.",
-        advice=_LOOK,
+        advice=_PROVE,
         remedy=Remedy.REMOVE_ATTACHMENT,
+        reboot=Needs.PROOF,
+        command=Needs.PROOF,
+        sweep=Needs.PROOF,
     ),
     Kind(
         code="attachment-failed",

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 
 from dedangle.core.records import (
     Attachment,
+    CinderView,
     HostState,
     Life,
     Mapping,
@@ -65,6 +66,17 @@ def needed_of_cinder(
         # status of the old volume, whose pair is whole, tells (nova/compute/api.py:swap_volume).
         volumes.update(each.volume_id for each in nova.mappings)
     return frozenset(volumes), frozenset(lost)
+
+
+def hosts_concerned(nova: NovaView, cinder: CinderView) -> frozenset[str]:
+    """The hosts whose word on the server's guest may decide: some connected attachment has no mapping that names it."""
+    named = {each.attachment_id for each in nova.mappings}
+    unmapped = [each for each in cinder.attachments.rows if each.id not in named and not each.is_reserved]
+    if not unmapped:
+        return frozenset()
+    volumes = [volume for reading in cinder.volumes.values() for volume in reading.rows]
+    hosts = {host for volume in volumes for each in unmapped for host in [volume.host_of(each.id)]}
+    return frozenset(host for host in (*hosts, *(each.host for each in nova.servers)) if host)
 
 
 def pairs(observation: Observation) -> tuple[Pair, ...]:
@@ -131,6 +143,8 @@ def _scene(observation: Observation) -> Scene:
         unmapped=frozenset(each for each, volume in listed.items() if each not in named and volume not in legacy),
         only_volume=_only_volume(nova.mappings),
         twice_named=frozenset(each for each, times in named.items() if times > 1),
+        guests=observation.guests,
+        mapped=frozenset(each.volume_id for each in nova.mappings),
     )
 
 

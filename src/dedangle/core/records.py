@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+from collections.abc import Iterable
 from collections.abc import Mapping as MappingType
 from datetime import datetime
 from typing import Any, Generic, TypeVar
@@ -190,6 +191,14 @@ class Volume:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class Disk:
+    """A `<disk>` of a guest's domain that a volume is behind, running or for its next start."""
+
+    volume_id: str
+    """Its serial. A swap under a running guest leaves the serial of the volume that was there before."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Marker:
     """A sign that somebody is working on the server or one of its volumes."""
 
@@ -263,6 +272,8 @@ class Observation:
     after: NovaView
     rivals: Reading[Mapping] = dataclasses.field(default_factory=Reading)
     """Live mappings that other servers have of the volumes in question."""
+    guests: MappingType[str, Reading[Disk]] = dataclasses.field(default_factory=dict)
+    """By host that was asked: the disks of the server's guest there; none where the host has no such guest."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -286,6 +297,26 @@ class Scene:
     """The volume of the only live mapping, or of the only one that was ever connected."""
     twice_named: frozenset[str]
     """Attachment ids that more than one live mapping names."""
+    guests: MappingType[str, Reading[Disk]]
+    """By host: the disks of the server's guest there; none where the host has no such guest."""
+    mapped: frozenset[str]
+    """The volumes that live mappings name."""
+
+    def guest_lacks(self, volume_id: str, hosts: Iterable[str | None]) -> bool:
+        """Whether every one of the hosts proved that no guest of the server there uses the volume.
+
+        A disk that no mapping explains spoils the proof: after a swap the running guest still shows the serial of the
+        volume before (nova virt/libvirt/driver.py:_swap_volume changes what is behind the disk, not its serial).
+        """
+        asked = set(hosts)
+        for host in asked:
+            reading = self.guests.get(host or "")
+            if reading is None or not reading.complete:
+                return False
+            disks = {each.volume_id for each in reading.rows}
+            if volume_id in disks or disks - self.mapped:
+                return False
+        return bool(asked)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -58,6 +58,7 @@ class Reconciler:
 
     nova: ports.Nova
     cinder: ports.Cinder
+    hosts: ports.Hosts
     policy: Policy
     clock: Callable[[], datetime]
     first_seen: Callable[[str], datetime | None]
@@ -112,7 +113,8 @@ class Reconciler:
 
     def _observe(self, server_id: str) -> Observation:
         before = self.nova.glance(server_id)
-        attachments = self.cinder.attachments_of_server(server_id)
+        named = {each.attachment_id for each in before.mappings if each.attachment_id}
+        attachments = self.cinder.attachments_of_server(server_id, named)
         if not attachments.complete:
             return Observation(
                 server_id=server_id, before=before, cinder=CinderView(attachments=attachments), after=before
@@ -125,6 +127,8 @@ class Reconciler:
             volumes={each: self.cinder.volume(each) for each in sorted(volume_ids)},
             of_volumes={each: self.cinder.attachments_of_volume(each) for each in sorted(volume_ids)},
         )
+        # Before Nova is read again: a disk that the guest got after that has a mapping by then.
+        guests = {host: self.hosts.disks(server_id, host) for host in pairing.hosts_concerned(before, cinder)}
         # What pairs needs no second look, and a healthy server costs one question to each side.
         settled = not volume_ids and before.complete
         return Observation(
@@ -133,6 +137,7 @@ class Reconciler:
             cinder=cinder,
             after=before if settled else self.nova.observe(server_id),
             rivals=self.nova.rivals(volume_ids, server_id) if volume_ids else Reading(),
+            guests=guests,
         )
 
     def doubt(self, before: NovaView | None = None, listed: Collection[Attachment] = ()) -> str:

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import Any, TypeVar
 
 from keystoneauth1 import adapter
@@ -38,8 +38,8 @@ class CinderApi:
             return None
         return project_id
 
-    def attachments_of_server(self, server_id: str) -> Reading[Attachment]:
-        reading = self._attachments({"instance_id": server_id})
+    def attachments_of_server(self, server_id: str, named: Collection[str]) -> Reading[Attachment]:
+        reading = self._attachments({"instance_id": server_id}, frozenset(named))
         if any(each.server_id != server_id for each in reading.rows):
             # A filter that Cinder does not know it may ignore or take for one that nothing matches.
             return Reading.unread("Cinder listed attachments of other servers than it was asked for")
@@ -90,11 +90,18 @@ class CinderApi:
         detail = f"Cinder answered {answer.status_code}: {_message(answer)}"
         return Outcome(result=Result.REFUSED if answer.status_code in (403, 409) else Result.FAILED, detail=detail)
 
-    def _attachments(self, filters: dict[str, str]) -> Reading[Attachment]:
-        return self._list("attachment", "/attachments", filters, _attachment)
+    def _attachments(self, filters: dict[str, str], named: frozenset[str] = frozenset()) -> Reading[Attachment]:
+        return self._list("attachment", "/attachments", filters, _attachment, named)
 
-    def _list(self, what: str, path: str, filters: dict[str, str], make: Callable[[dict[str, Any]], T]) -> Reading[T]:
-        """List what there is in all projects, to the last, empty page.
+    def _list(
+        self,
+        what: str,
+        path: str,
+        filters: dict[str, str],
+        make: Callable[[dict[str, Any]], T],
+        named: frozenset[str] = frozenset(),
+    ) -> Reading[T]:
+        """List what there is in all projects, to the last, empty page; one page alone where it shows what is named.
 
         Cinder gives attachments no next link. Sorted by age, rows that come while paging come last; a marker that was
         deleted meanwhile is answered with 404, and then the list starts anew.
@@ -102,7 +109,7 @@ class CinderApi:
         for _ in range(_RESTARTS):
             rows: list[T] = []
             try:
-                for page in self._pages(what, path, filters):
+                for page in self._pages(what, path, filters, named):
                     rows += map(make, page)
             except _MarkerGoneError:
                 continue
@@ -111,7 +118,9 @@ class CinderApi:
             return Reading(tuple(rows))
         return Reading.unread(f"Cinder's list of {what}s changed faster than it could be read")
 
-    def _pages(self, what: str, path: str, filters: dict[str, str]) -> Iterator[list[dict[str, Any]]]:
+    def _pages(
+        self, what: str, path: str, filters: dict[str, str], named: frozenset[str]
+    ) -> Iterator[list[dict[str, Any]]]:
         params = {"all_tenants": "1", "limit": str(_PAGE), "sort": "created_at:asc", **filters}
         while True:
             answer = self._ask("GET", path, params=params)
@@ -121,7 +130,7 @@ class CinderApi:
             if answer.status_code != 200 or not isinstance(page, list):
                 raise _UnreadError(f"Cinder answered {answer.status_code} to a list of {what}s: {_message(answer)}")
             yield page
-            if not page:
+            if not page or ("marker" not in params and {each["id"] for each in page} == named):
                 return
             params["marker"] = page[-1]["id"]
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Protocol
 
-from dedangle.core.records import Attachment, Link, Mapping, NovaView, Outcome, Reading, Server, Volume
+from dedangle.core.records import Attachment, Disk, Link, Mapping, NovaView, Outcome, Reading, Server, Volume
 
 
 class Nova(Protocol):
@@ -29,6 +29,11 @@ class Nova(Protocol):
         """Let the mapping name another attachment, not connected yet, if it and its server are still as expected."""
 
 
+class Hosts(Protocol):
+    def disks(self, server_id: str, host: str) -> Reading[Disk]:
+        """The disks of the server's guest on the host, running and for its next start; none: no guest is there."""
+
+
 class Fleet(Nova, Protocol):
     def all_links(self) -> Reading[Link]:
         """Every live mapping of every cell."""
@@ -39,7 +44,8 @@ class Cinder(Protocol):
     def project_id(self) -> str | None:
         """The project of the token, whose attachments prove nothing about other projects' being seen."""
 
-    def attachments_of_server(self, server_id: str) -> Reading[Attachment]: ...
+    def attachments_of_server(self, server_id: str, named: Collection[str]) -> Reading[Attachment]:
+        """One question where the answer is just what is named, and else as many as it takes to see the end."""
 
     def attachments_of_volume(self, volume_id: str) -> Reading[Attachment]: ...
 
