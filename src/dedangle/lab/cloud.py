@@ -97,6 +97,9 @@ class Cloud:
     def is_up(self) -> bool:
         return any(process.is_running() for process in self._processes.values())
 
+    def is_running(self, service: str) -> bool:
+        return self._processes[service].is_running()
+
     def start(self, service: str) -> None:
         with self._step(f"{service} is up"):
             self._launch(service)

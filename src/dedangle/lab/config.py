@@ -181,7 +181,7 @@ def _nova(home: Home) -> Sections:
         # Never called: servers boot from volumes, and nothing listens there.
         "glance": {"endpoint_override": f"http://{ADDRESS}:9"},
         "quota": {"instances": -1, "cores": -1, "ram": -1},
-        "dedangle": {"grace_period": 0, "state_dir": home.state / "dedangle"},
+        "dedangle": {"grace_period": 0, "reboot_budget": 5, "state_dir": home.state / "dedangle"},
     }
 
 
