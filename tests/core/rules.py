@@ -169,7 +169,12 @@ def unplugs_a_running_guest(world: World, policy: Policy, finding: Finding) -> b
         return False
     if policy.door is Door.REBOOT:
         return not policy.guest_off
-    return policy.door is Door.SWEEP or not ((off(world) and policy.no_host) or has_no_guest(world))
+    if policy.door is Door.SWEEP:
+        return True
+    server = living(world)
+    if world.host_acts and server and server.host:
+        return not (off(world) or has_no_guest(world) or _denies(world, server.host, finding.volume_id))
+    return not ((off(world) and policy.no_host) or has_no_guest(world))
 
 
 def takes_what_another_server_may_share(world: World, policy: Policy, finding: Finding) -> bool:

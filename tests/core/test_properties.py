@@ -108,6 +108,7 @@ worlds = st.builds(
     markers=st.one_of(st.just(()), st.tuples(markers)),
     last_action_at=MOMENTS,
     guests=st.dictionaries(st.sampled_from(["host-1", "host-2"]), few_volumes, max_size=2),
+    host_acts=st.booleans(),
     silent=st.sampled_from([frozenset(), frozenset(), frozenset({"nova"}), frozenset({"volume"})]),
 )
 policies = st.builds(

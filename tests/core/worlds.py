@@ -61,6 +61,8 @@ class World:
     """Live mappings that other servers have."""
     guests: MappingType[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
     """Host that can be asked -> the volumes that the server's guest has there."""
+    host_acts: bool = False
+    """Whether the server's host carries removals out itself."""
     silent: frozenset[str] = frozenset()
     """Who does not answer: nova, list, volume, of-volume, attachment."""
 
@@ -178,7 +180,15 @@ def observation(world: World, server_id: str = SERVER) -> Observation:
         for host in pairing.hosts_concerned(nova, cinder)
     }
     rivals = Reading(tuple(each for each in world.rivals if each.volume_id in volume_ids))
-    return Observation(server_id=server_id, before=nova, cinder=cinder, after=nova, rivals=rivals, guests=guests)
+    return Observation(
+        server_id=server_id,
+        before=nova,
+        cinder=cinder,
+        after=nova,
+        rivals=rivals,
+        guests=guests,
+        host_acts=world.host_acts,
+    )
 
 
 def _shown(world: World, volume_id: str) -> tuple[Volume, ...]:

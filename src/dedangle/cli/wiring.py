@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from dedangle.state.journal import Journal
     from dedangle.state.sightings import Sightings
     from dedangle.systems.cinder_api import CinderApi
+    from dedangle.systems.keystone import Access
     from dedangle.systems.nova_database import NovaDatabase
 
 from dedangle.cli.signals import Signals
@@ -60,7 +61,7 @@ class Wiring:
         return Reconciler(
             nova=self.nova,
             cinder=self.cinder,
-            hosts=NovaRpc(),
+            hosts=NovaRpc(self.settings.cell_timeout),
             policy=policy,
             clock=clock,
             first_seen=self.sightings.first_seen,
@@ -100,7 +101,7 @@ def wire(config_args: Sequence[str], signals: Signals) -> Wiring:
             service_down_time=settings.service_down_time,
             clock=clock,
         ),
-        cinder=CinderApi(_client()),
+        cinder=CinderApi(*_access()),
         sightings=Sightings(settings.state_dir),
         signals=signals,
         run_id=uuid4().hex[:12],
@@ -138,7 +139,7 @@ def _configure(config_args: Sequence[str]) -> Settings:
     return settings
 
 
-def _client() -> object:
+def _access() -> Access:
     from nova import conf as nova_conf
 
     from dedangle.systems import keystone

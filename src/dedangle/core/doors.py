@@ -28,7 +28,9 @@ class Policy:
     available_means_gone: bool = False
     """Whether a volume that is `available` is taken for detached although it has an attachment."""
     guest_off: bool = False
-    """Whether the door can power the guest off and tear its connections down."""
+    """Whether the door can power the guest off."""
+    at_host: bool = False
+    """Whether the door works on the server's own host, under the instance lock, and takes connections down there."""
 
 
 def dispose(
@@ -58,6 +60,7 @@ def dispose(
             command = f"dedangle cleanup {finding.server_id} --allow-root --no-host --execute"
             return Disposition.PROTECT, f"It is the root disk: stop the server and run: {command}"
         needs = Needs.STOPPED
+    host_acts = policy.at_host or scene.host_acts
     relinkable = finding.remedy is Remedy.RELINK_MAPPING and finding.attachment is not None
     kept = finding.verdict is Verdict.MISMATCH and not relinkable
     if kept or finding.verdict is Verdict.FOREIGN or needs is Needs.NEVER:
@@ -89,9 +92,9 @@ def dispose(
             return Disposition.REPORT, advice
         return Disposition.RELINK, "It can be relinked: run again with --execute."
     if needs is Needs.STOPPED and server and not server.is_without_host:
-        if not stopped:
+        if not stopped and not (proved and host_acts):
             return Disposition.REPORT, f"It is kept: the server is {server.vm_state} and not stopped. {advice}"
-        if not policy.no_host:
+        if not policy.no_host and not host_acts:
             command = f"dedangle cleanup {finding.server_id} --no-host --execute"
             return Disposition.REPORT, f"It is kept: the host cannot be asked from here. To do without, run: {command}"
     if policy.door is Door.SWEEP:

@@ -17,7 +17,8 @@ class Needs(Word):
     GRACE = "grace"
     """The same finding, seen for longer than the grace period."""
     STOPPED = "stopped"
-    """The server is stopped, and its host is asked or left out on the operator's word (--no-host)."""
+    """The server is stopped or its guest is proved not to have the disk, and its host takes the connection down or is
+    left out on the operator's word (--no-host)."""
     NO_GUEST = "no-guest"
     """The server is stopped or has no host, or its guest is proved not to have the disk; the sweep waits its grace
     period too."""

@@ -251,7 +251,8 @@ def _lost(pair: Pair, volume: Volume | None, mapping: Mapping) -> _Draft:
     elif volume and volume.status == "in-use" and not pair.others.rows:
         hold = "the volume is in-use although it has no attachment, so one of the two is wrong"
     verdict = Verdict.PROTECTED if _is_root(pair, mapping) else Verdict.DANGLING
-    return _Draft(verdict, code, mapping=mapping, hold=hold)
+    proved = scene.guest_lacks(mapping.volume_id, {server.host if server else None})
+    return _Draft(verdict, code, mapping=mapping, hold=hold, proved=proved)
 
 
 def _beside(pair: Pair, volume: Volume | None, own: Attachment | None, attachment: Attachment) -> _Draft:

@@ -69,10 +69,10 @@ def needed_of_cinder(
 
 
 def hosts_concerned(nova: NovaView, cinder: CinderView) -> frozenset[str]:
-    """The hosts whose word on the server's guest may decide: some connected attachment has no mapping that names it."""
+    """The hosts whose word on the server's guest may decide: an attachment is lost, or a connected one not named."""
     named = {each.attachment_id for each in nova.mappings}
     unmapped = [each for each in cinder.attachments.rows if each.id not in named and not each.is_reserved]
-    if not unmapped:
+    if not unmapped and not any(each.absent for each in cinder.named.values()):
         return frozenset()
     volumes = [volume for reading in cinder.volumes.values() for volume in reading.rows]
     hosts = {host for volume in volumes for each in unmapped for host in [volume.host_of(each.id)]}
@@ -144,6 +144,7 @@ def _scene(observation: Observation) -> Scene:
         only_volume=_only_volume(nova.mappings),
         twice_named=frozenset(each for each, times in named.items() if times > 1),
         guests=observation.guests,
+        host_acts=observation.host_acts,
         mapped=frozenset(each.volume_id for each in nova.mappings),
     )
 

@@ -274,6 +274,8 @@ class Observation:
     """Live mappings that other servers have of the volumes in question."""
     guests: MappingType[str, Reading[Disk]] = dataclasses.field(default_factory=dict)
     """By host that was asked: the disks of the server's guest there; none where the host has no such guest."""
+    host_acts: bool = False
+    """Whether the server's own host carries removals out, under the instance lock, with what they take down there."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -301,6 +303,8 @@ class Scene:
     """By host: the disks of the server's guest there; none where the host has no such guest."""
     mapped: frozenset[str]
     """The volumes that live mappings name."""
+    host_acts: bool
+    """Whether the server's own host carries removals out."""
 
     def guest_lacks(self, volume_id: str, hosts: Iterable[str | None]) -> bool:
         """Whether every one of the hosts proved that no guest of the server there uses the volume.
@@ -361,6 +365,11 @@ class Finding:
     attachment: Attachment | None = None
     sighted_as: str = ""
     """The key under which it was first seen, where it has taken another code since."""
+
+    @property
+    def identity(self) -> tuple[str | None, ...]:
+        """What it is about, in words that another machine uses too."""
+        return (self.code, self.remedy.value, self.server_id, self.volume_id, self.attachment_id, self.bdm_uuid)
 
     @property
     def key(self) -> str:

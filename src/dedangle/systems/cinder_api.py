@@ -23,20 +23,16 @@ _CONSUMERS = {"glance_image_id": "glance", "image_owner": "glance"}
 class CinderApi:
     """Asks through keystoneauth, which sees to address, token and repeated reads; a write is never repeated.
 
-    remaining tells how many seconds there are left for all that is still asked; at none nothing is asked any more.
+    project_id is that of the credentials. remaining tells how many seconds there are left for all that is still asked;
+    at none nothing is asked any more.
     """
 
-    def __init__(self, client: adapter.Adapter, remaining: Callable[[], float] | None = None) -> None:
+    def __init__(
+        self, client: adapter.Adapter, project_id: str | None, remaining: Callable[[], float] | None = None
+    ) -> None:
         self._client = client
+        self.project_id = project_id
         self._remaining = remaining
-
-    @property
-    def project_id(self) -> str | None:
-        try:
-            project_id: str | None = self._client.get_project_id()
-        except ks_exceptions.ClientException:
-            return None
-        return project_id
 
     def attachments_of_server(self, server_id: str, named: Collection[str]) -> Reading[Attachment]:
         reading = self._attachments({"instance_id": server_id}, frozenset(named))
@@ -59,6 +55,10 @@ class CinderApi:
 
     def volume(self, volume_id: str) -> Reading[Volume]:
         return self._one("volume", volume_id, _volume)
+
+    def encryption(self, volume_id: str) -> Reading[dict[str, Any]]:
+        """The volume's encryption metadata, without a key: provider, cipher, the id of the key."""
+        return self._show("volume", volume_id, f"/volumes/{volume_id}/encryption", dict)
 
     def delete_attachment(self, expected: Attachment) -> Outcome:
         """Read the attachment, compare, delete.
@@ -135,13 +135,19 @@ class CinderApi:
             params["marker"] = page[-1]["id"]
 
     def _one(self, what: str, ident: str, make: Callable[[dict[str, Any]], Any]) -> Reading[Any]:
+        return self._show(what, ident, f"/{what}s/{ident}", lambda body: make(body[what]))
+
+    def _show(self, what: str, ident: str, path: str, make: Callable[[dict[str, Any]], T]) -> Reading[T]:
         try:
-            answer = self._ask("GET", f"/{what}s/{ident}")
+            answer = self._ask("GET", path)
         except _UnreadError as error:
             return Reading.unread(str(error))
         body = _body(answer)
-        if answer.status_code == 200 and isinstance(body.get(what), dict):
-            return Reading((make(body[what]),))
+        if answer.status_code == 200:
+            try:
+                return Reading((make(body),))
+            except (KeyError, TypeError, AttributeError):
+                return Reading.unread(f"Cinder's answer to {what} {ident} is not one of its own")
         # A proxy's or a wrong endpoint's 404 says nothing of the row: only Cinder's own that names it does.
         if answer.status_code == 404 and "itemNotFound" in body and ident in _message(answer):
             return Reading()

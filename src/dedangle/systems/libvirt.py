@@ -9,7 +9,8 @@ from xml.etree import ElementTree
 
 from nova import exception
 
-from dedangle.core.records import Disk, Reading
+from dedangle.core.doors import Policy
+from dedangle.core.records import Disk, Finding, Outcome, Reading, Result
 
 _ALIAS = "ua-"
 
@@ -24,10 +25,16 @@ class ThisHost:
     def disks(self, server_id: str, host: str) -> Reading[Disk]:
         if (server_id, host) != (self._instance.uuid, self._instance.host):
             return Reading.unread(f"host {host} cannot be asked from here")
-        return _disks(self._driver, self._instance)
+        return disks(self._driver, self._instance)
+
+    def acts(self, host: str) -> bool:  # noqa: ARG002 - whoever asks is the one that acts
+        return False
+
+    def carry_out(self, finding: Finding, host: str, policy: Policy) -> Outcome:  # noqa: ARG002
+        return Outcome(result=Result.FAILED, detail=f"host {host} is the one that acts")
 
 
-def _disks(driver: Any, instance: Any) -> Reading[Disk]:
+def disks(driver: Any, instance: Any) -> Reading[Disk]:
     """The volumes behind the disks of the server's domain, as it runs and as it will start next.
 
     A volume's disk has the volume id as its serial, and since Nova 27 in its alias too (nova virt/libvirt/driver.py:

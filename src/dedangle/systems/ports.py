@@ -6,7 +6,8 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Protocol
 
-from dedangle.core.records import Attachment, Disk, Link, Mapping, NovaView, Outcome, Reading, Server, Volume
+from dedangle.core.doors import Policy
+from dedangle.core.records import Attachment, Disk, Finding, Link, Mapping, NovaView, Outcome, Reading, Server, Volume
 
 
 class Nova(Protocol):
@@ -32,6 +33,12 @@ class Nova(Protocol):
 class Hosts(Protocol):
     def disks(self, server_id: str, host: str) -> Reading[Disk]:
         """The disks of the server's guest on the host, running and for its next start; none: no guest is there."""
+
+    def acts(self, host: str) -> bool:
+        """Whether the host carries removals out itself, and answers."""
+
+    def carry_out(self, finding: Finding, host: str, policy: Policy) -> Outcome:
+        """Have the host judge the server anew, under the instance lock, and do what is found if it still holds."""
 
 
 class Fleet(Nova, Protocol):
