@@ -16,6 +16,8 @@ from dedangle.cli import console
 _VERBS = {
     "audit": "dedangle.cli.audit:Audit",
     "cleanup": "dedangle.cli.cleanup:Cleanup",
+    "journal list": "dedangle.cli.journal:JournalList",
+    "journal show": "dedangle.cli.journal:JournalShow",
     "sweep": "dedangle.cli.sweep:Sweep",
 }
 
