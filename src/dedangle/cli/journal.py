@@ -37,7 +37,7 @@ class JournalVerb(Guarded):
         return parser
 
     def guarded_run(self, args: argparse.Namespace, signals: Signals) -> int:  # noqa: ARG002 - reading is always safe
-        self.history = read(args.journal or configure(self.app.config_args).state_dir / journal.NAME)
+        self.history = read(args.journal, configure(self.app.config_args).state_dir)
         self.show(args)
         # Who counts what was changed must not take a part for the whole.
         return exit_codes.INCOMPLETE if self.history.unreadable else exit_codes.DONE
@@ -71,7 +71,7 @@ class JournalList(JournalVerb, Lister):
             and (parsed_args.since is None or each.at >= parsed_args.since)
         ]
         columns = _SHORT if parsed_args.formatter == "table" and not parsed_args.columns else _COLUMNS
-        return columns, [[_Field(each[name]) for name in columns] for each in chosen]
+        return columns, [[Field(each[name]) for name in columns] for each in chosen]
 
 
 class JournalShow(JournalVerb, ShowOne):
@@ -83,11 +83,11 @@ class JournalShow(JournalVerb, ShowOne):
         return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> tuple[tuple[str, ...], list[Any]]:
-        fields = _fields(entry(self.history, parsed_args.entry))
-        return _FIELDS, [_Field(fields[name]) for name in _FIELDS]
+        fields = _fields(entry_of(self.history, parsed_args.entry))
+        return _FIELDS, [Field(fields[name]) for name in _FIELDS]
 
 
-class _Field(FormattableColumn):  # type: ignore[type-arg,unused-ignore]
+class Field(FormattableColumn):  # type: ignore[type-arg,unused-ignore]
     """A value as it is for programs; for people nothing where there is none, and a list or a row line by line."""
 
     def human_readable(self) -> str:
@@ -110,10 +110,16 @@ def add_journal_option(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def read(path: Path) -> History:
-    """Read the journal, with one complaint for each line that cannot be read; raises UsageError."""
+def read(given: Path | None, state_dir: Path) -> History:
+    """Read the given journal or our own, with a complaint for each line that cannot be read; raises UsageError."""
+    path = given or state_dir / journal.NAME
     try:
         history = journal.read(path)
+    except FileNotFoundError:
+        if given:
+            raise UsageError(f"There is no journal {path}.") from None
+        console.complain(f"There is no journal {path} yet.")
+        return History()
     except OSError as error:
         raise UsageError(f"The journal {path} cannot be read: {error.strerror}.") from error
     for each in history.unreadable:
@@ -121,7 +127,7 @@ def read(path: Path) -> History:
     return history
 
 
-def entry(history: History, ident: str) -> Entry:
+def entry_of(history: History, ident: str) -> Entry:
     """The entry of that id; raises UsageError where there is none."""
     for each in history.entries:
         if each.id == ident:

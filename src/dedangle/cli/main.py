@@ -19,6 +19,7 @@ _VERBS = {
     "journal list": "dedangle.cli.journal:JournalList",
     "journal show": "dedangle.cli.journal:JournalShow",
     "sweep": "dedangle.cli.sweep:Sweep",
+    "undo": "dedangle.cli.undo:Undo",
 }
 
 _DESCRIPTION = """\

@@ -9,13 +9,13 @@ import errno
 import fcntl
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from dedangle.core.records import Door, Finding, Outcome
-from dedangle.core.rows import finding_row, plain_row
+from dedangle.core.records import Door, Finding, Mapping, Outcome, Remedy
+from dedangle.core.rows import FIELDS, finding_row, plain_row
 
 NAME = "journal.jsonl"
 # Some ten thousand changes: one file stays quick to read, and a cloud fills a few in its life.
@@ -53,16 +53,23 @@ class Journal:
         """Write down that a server is about to be changed: the proof, before its guest is touched, that we can."""
         self._append({"phase": "begin", "server_id": server_id})
 
-    def intend(self, finding: Finding, *, undoes: str | None = None) -> str:
+    def intend(self, finding: Finding) -> str:
         """Write down what is about to be done, with the full non-secret image of the row, and return the entry's id.
 
-        undoes is the entry that is taken back. Raises JournalUnwritableError; the change must then not be made.
+        Raises JournalUnwritableError; the change must then not be made.
         """
+        return self._intend({**finding_row(finding), "row": plain_row(finding.mapping or finding.attachment)})
+
+    def intend_undo(self, undone: Entry, row: Mapping, reason: str, evidence: Sequence[str]) -> str:
+        """Write down, as intend does, that the mapping that an entry removed is about to be restored."""
+        kept = {name: undone.intent.get(name) for name in FIELDS}
+        now = {"remedy": Remedy.RESTORE_MAPPING.value, "reason": reason, "evidence": list(evidence), "cell": row.cell}
+        return self._intend({**kept, **now, "undoes": undone.id, "row": plain_row(row)})
+
+    def _intend(self, fields: dict[str, Any]) -> str:
         self._entries += 1
         entry = f"{self._run_id}-{self._entries}"
-        image = plain_row(finding.mapping or finding.attachment)
-        more = {"undoes": undoes} if undoes else {}
-        self._append({"entry": entry, "phase": "intent", **finding_row(finding), "row": image, **more})
+        self._append({"entry": entry, "phase": "intent", **fields})
         return entry
 
     def conclude(self, entry: str, outcome: Outcome) -> None:
