@@ -84,7 +84,8 @@ def wire(config_args: Sequence[str], signals: Signals) -> Wiring:
 
     Raises UsageError or UnreachableError.
     """
-    settings = _configure(config_args)
+    settings = configure(config_args)
+    _require_api_database()
     from dedangle.state.sightings import Sightings
     from dedangle.systems import nova_cells
     from dedangle.systems.cinder_api import CinderApi
@@ -108,7 +109,8 @@ def wire(config_args: Sequence[str], signals: Signals) -> Wiring:
     )
 
 
-def _configure(config_args: Sequence[str]) -> Settings:
+def configure(config_args: Sequence[str]) -> Settings:
+    """Read Nova's configuration and ours in it; raises UsageError."""
     try:
         from nova import conf as nova_conf
         from nova import config as nova_config
@@ -129,14 +131,20 @@ def _configure(config_args: Sequence[str]) -> Settings:
         raise UsageError(f"{error}. Name Nova's configuration with --config-file.") from error
     except (cfg.Error, ValueError) as error:
         raise UsageError(f"The configuration cannot be read: {' '.join(str(error).split())}") from error
-    if not conf.api_database.connection:
-        found = ", ".join(conf.config_file or []) or "no file"
-        raise UsageError(f"[api_database] connection is not set in {found}. Name Nova's nova.conf with --config-file.")
     # A database that is down shall be reported within cell_timeout, not tried ten times ten seconds apart.
     for group in ("database", "api_database"):
         conf.set_override("max_retries", 0, group)
     log.setup(conf, "nova")
     return settings
+
+
+def _require_api_database() -> None:
+    from nova import conf as nova_conf
+
+    conf = nova_conf.CONF
+    if not conf.api_database.connection:
+        found = ", ".join(conf.config_file or []) or "no file"
+        raise UsageError(f"[api_database] connection is not set in {found}. Name Nova's nova.conf with --config-file.")
 
 
 def _access() -> Access:

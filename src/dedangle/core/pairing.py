@@ -82,7 +82,7 @@ def hosts_concerned(nova: NovaView, cinder: CinderView) -> frozenset[str]:
 def pairs(observation: Observation) -> tuple[Pair, ...]:
     """One pair for each volume that a live mapping or an attachment of the server names, in order of volume id."""
     cinder, nova = observation.cinder, observation.after
-    scene = _scene(observation)
+    the_scene = scene(observation)
     volume_ids = {each.volume_id for each in nova.mappings} | {each.volume_id for each in cinder.attachments.rows}
     unasked: Reading[Volume] = Reading.unread("the volume was not asked for")
     result = []
@@ -90,7 +90,7 @@ def pairs(observation: Observation) -> tuple[Pair, ...]:
         of_volume = cinder.of_volumes.get(volume_id, Reading[Attachment]())
         result.append(
             Pair(
-                scene=scene,
+                scene=the_scene,
                 volume_id=volume_id,
                 mappings=_by_id(each for each in nova.mappings if each.volume_id == volume_id),
                 tombstones=_by_id(each for each in nova.tombstones if each.volume_id == volume_id),
@@ -117,7 +117,8 @@ def _by_id(mappings: Iterable[Mapping]) -> tuple[Mapping, ...]:
     return tuple(sorted(mappings, key=lambda each: each.id))
 
 
-def _scene(observation: Observation) -> Scene:
+def scene(observation: Observation) -> Scene:
+    """What is true of the whole server, whatever its pairs."""
     nova, cinder = observation.after, observation.cinder
     life = _life(nova)
     listed = {each.id: each.volume_id for each in cinder.attachments.rows}

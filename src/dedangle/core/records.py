@@ -61,6 +61,8 @@ class Remedy(Word):
     REMOVE_MAPPING = "remove-mapping"
     REMOVE_ATTACHMENT = "remove-attachment"
     RELINK_MAPPING = "relink-mapping"
+    RESTORE_MAPPING = "restore-mapping"
+    """Undo alone: no finding calls for it."""
     NONE = "none"
 
 
@@ -149,6 +151,11 @@ class Mapping:
     def is_connected(self) -> bool:
         """Whether Nova ever named an attachment for it or connected it."""
         return self.attachment_id is not None or self.has_connection_info
+
+    @property
+    def is_bootable(self) -> bool:
+        """Whether it has a place in the order in which the guest tries its disks; Nova writes -1 for none too."""
+        return self.boot_index is not None and self.boot_index >= 0
 
     @property
     def is_legacy(self) -> bool:
@@ -388,6 +395,7 @@ class Result(Word):
 
     REMOVED = "removed"
     RELINKED = "relinked"
+    RESTORED = "restored"
     CHANGED_MEANWHILE = "changed-meanwhile"
     REFUSED = "refused"
     FAILED = "failed"

@@ -90,6 +90,39 @@ class CinderApi:
         detail = f"Cinder answered {answer.status_code}: {_message(answer)}"
         return Outcome(result=Result.REFUSED if answer.status_code in (403, 409) else Result.FAILED, detail=detail)
 
+    def create_attachment(self, volume_id: str, server_id: str) -> Reading[Attachment]:
+        """Reserve the volume for the server.
+
+        It is one conditional update of Cinder's, which fails where the volume is neither available nor multiattach
+        (cinder volume/api.py:_attachment_reserve).
+        """
+        body = self._write(
+            "POST", "/attachments", {"attachment": {"volume_uuid": volume_id, "instance_uuid": server_id}}
+        )
+        return Reading(tuple(map(_attachment, body.rows)), body.complete, body.why)
+
+    def connect_attachment(self, attachment_id: str, connector: dict[str, Any]) -> Reading[dict[str, Any]]:
+        """Connect the attachment through the connector's host and mark it attached, as Nova's attach does."""
+        path = f"/attachments/{attachment_id}"
+        body = self._write("PUT", path, {"attachment": {"connector": connector}})
+        if body.complete:
+            done = self._write("POST", f"{path}/action", {"os-complete": {}})
+            return body if done.complete else done
+        return body
+
+    def _write(self, method: str, path: str, body: dict[str, Any]) -> Reading[dict[str, Any]]:
+        try:
+            # Connectors and connection_info are secrets: they are kept out of the debug log too.
+            answer = self._ask(method, path, json=body, log=False, connect_retries=0, status_code_retries=0)
+        except _UnreadError as error:
+            return Reading.unread(str(error))
+        if answer.status_code == 204:
+            return Reading()
+        attachment = _body(answer).get("attachment")
+        if answer.status_code in (200, 202) and isinstance(attachment, dict):
+            return Reading((attachment,))
+        return Reading.unread(f"Cinder answered {answer.status_code} to {method} {path}: {_message(answer)}")
+
     def _attachments(self, filters: dict[str, str], named: frozenset[str] = frozenset()) -> Reading[Attachment]:
         return self._list("attachment", "/attachments", filters, _attachment, named)
 

@@ -157,6 +157,6 @@ def _mapping(bdm: Any) -> Mapping:
         boot_index=bdm.boot_index,
         device_name=bdm.device_name,
         created_at=bdm.created_at,
-        version=str(bdm.updated_at),
+        version=str(bdm.updated_at) if bdm.updated_at else None,
         deleted=bool(bdm.deleted),
     )

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Protocol
+from typing import Any, Protocol
 
 from dedangle.core.doors import Policy
 from dedangle.core.records import Attachment, Disk, Finding, Link, Mapping, NovaView, Outcome, Reading, Server, Volume
@@ -41,6 +41,23 @@ class Hosts(Protocol):
         """Have the host judge the server anew, under the instance lock, and do what is found if it still holds."""
 
 
+class Restoring(Nova, Protocol):
+    def restore_mapping(
+        self,
+        expected: Mapping,
+        server: Server,
+        attachment_id: str | None,
+        connected: dict[str, Any] | None,
+        *,
+        multiattach: bool,
+    ) -> Outcome:
+        """Revive a soft-deleted row that names the attachment, if nothing has taken its place; else CHANGED_MEANWHILE.
+
+        connected is what connect_attachment answered, a secret; None leaves what the row has where it names the same
+        attachment, and nothing where it names another.
+        """
+
+
 class Fleet(Nova, Protocol):
     def all_links(self) -> Reading[Link]:
         """Every live mapping of every cell."""
@@ -68,3 +85,11 @@ class Cinder(Protocol):
 
     def delete_attachment(self, expected: Attachment) -> Outcome:
         """Delete the attachment if it is still as expected; Cinder's own veto (409) is REFUSED."""
+
+
+class Attaching(Cinder, Protocol):
+    def create_attachment(self, volume_id: str, server_id: str) -> Reading[Attachment]:
+        """Reserve the volume for the server; Cinder refuses where anybody else has it."""
+
+    def connect_attachment(self, attachment_id: str, connector: dict[str, Any]) -> Reading[dict[str, Any]]:
+        """Connect it through the connector's host, and mark it attached; answers with its connection_info, a secret."""
