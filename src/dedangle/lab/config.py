@@ -33,14 +33,14 @@ _QUIET = (
 )
 
 
-def write(home: Home, nova_overrides: Sections) -> None:
+def write(home: Home, nova_overrides: Sections, cinder_overrides: Sections) -> None:
     """Write every file; what the services installed beside themselves (paste pipelines, filters) is copied."""
     installed = Path(sys.prefix) / "etc"
     files = {
         "keystone/keystone.conf": _keystone(home),
         "placement/placement.conf": _placement(home),
         "nova/nova.conf": _merged(_nova(home), nova_overrides),
-        "cinder/cinder.conf": _cinder(home),
+        "cinder/cinder.conf": _merged(_cinder(home), cinder_overrides),
     }
     for name, sections in files.items():
         path = home.etc / name
