@@ -1,11 +1,12 @@
 # A user needs two of these: make demo, make test.
 DB ?= sqlite
+RELEASES ?= 27.5.1 29.4.0 31.3.1 33.0.2 34.0.0
 LAB = .venv/bin/python -m dedangle.lab
 
 # Without compiled modules every service of the lab would compile every module at every start.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo lab lab-down test test-libvirt test-thorough lint clean
+.PHONY: demo lab lab-down test test-libvirt test-thorough test-releases lint clean
 
 demo: .venv/made-from ## a cloud comes up, is broken, and is cleaned through all doors
 	@.venv/bin/python -m dedangle.lab.demo
@@ -17,13 +18,19 @@ lab-down: .venv/made-from
 	@$(LAB) down
 
 test: lint ## everything that CI runs
-	.venv/bin/pytest --ignore tests/interleavings
+	.venv/bin/pytest --ignore tests/interleavings --ignore tests/releases
 
 test-libvirt: .venv/made-from ## the part of test that runs libvirt and QEMU; as root, with packages from Debian
 	.venv/bin/pytest tests/qemu
 
 test-thorough: .venv/made-from ## 300 operations while the sweep removes; nova-compute killed at every step; many minutes
 	DEDANGLE_THOROUGH=1 .venv/bin/pytest -s tests/interleavings tests/compute
+
+test-releases: ## the reboot door in the nova-compute of every release, two at a time; RELEASES=34.0.0 for one
+	@$(MAKE) --no-print-directory --keep-going --output-sync=target --jobs=2 $(RELEASES:%=test-nova-%)
+
+test-nova-%: .venvs/%/made-from
+	@tools/test-release $*
 
 lint: .venv/made-from
 	.venv/bin/ruff check src tests tools benchmarks
@@ -33,8 +40,12 @@ lint: .venv/made-from
 	.venv/bin/python tools/make_docs.py --check
 
 clean:
-	rm -rf .venv .lab .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf .venv .venvs .lab .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 
 .venv/made-from: pyproject.toml requirements/lab.txt
 	@echo "Making .venv with Nova, Cinder, Keystone and Placement (seconds when packages are cached)"
 	@tools/make-venv
+
+.venvs/%/made-from: requirements/nova/%.txt requirements/nova/fixtures.txt $(wildcard requirements/constraints/*) | .venv/made-from
+	@echo "Making .venvs/$* with Nova $*"
+	@tools/make-release-venv $*

@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whatever fails, the reboot does not, and no mapping goes while its disk stays in the guest."""
+
+import pytest
+import requests
+
+from cloud import Cloud, Server
+
+REBOOTED = {"compute_reboot_instance": "Success"}
+LIST = r"GET attachments\?instance_id"
+
+
+@pytest.fixture
+def server(cloud: Cloud) -> Server:
+    server = cloud.server(2)
+    cloud.lose_attachment(server.volumes[0])
+    return server
+
+
+FAULTS: list[tuple[str, int | Exception]] = [
+    (LIST, 500),
+    (LIST, 503),
+    (LIST, 403),
+    (LIST, 404),
+    (LIST, requests.exceptions.ConnectionError()),
+    (LIST, requests.exceptions.ReadTimeout()),
+    (r"GET attachments/", 500),
+    (r"GET attachments/", 404),
+    (r"GET attachments\?volume_id", 403),
+    (r"GET volumes/", 404),
+    (r"GET volumes/", requests.exceptions.ConnectionError()),
+]
+
+
+@pytest.mark.parametrize("kind", ["HARD", "SOFT"])
+def test_reads_that_fail(cloud: Cloud, server: Server, kind: str) -> None:
+    for warnings, fault in enumerate(FAULTS, start=1):
+        cloud.rest.faults = [fault]
+        assert cloud.reboot(server, kind) == REBOOTED, fault
+        _assert_untouched(cloud, server)
+        assert cloud.log.count("Dangling volume attachments were not looked for") == warnings
+
+
+@pytest.mark.parametrize("delay", [5.0, 0.4], ids=["one answer", "all together"])
+def test_cinder_slower_than_the_budget(cloud: Cloud, server: Server, delay: float) -> None:
+    cloud.flags(group="dedangle", reboot_budget=1)
+    cloud.rest.delay = delay
+    assert cloud.reboot(server, "HARD") == REBOOTED
+    assert len(cloud.rest.calls) <= 3
+    _assert_untouched(cloud, server)
+
+
+def test_delete_that_fails(cloud: Cloud) -> None:
+    server = cloud.server(1)
+    stale = cloud.attach_behind_nova(server, cloud.volume(), None)
+    for answer, outcome in ((409, "refused"), (403, "refused"), (500, "failed")):
+        cloud.rest.faults = [("DELETE", answer)]
+        assert cloud.reboot(server, "HARD")["compute_reboot_instance"] == "Success"
+        assert stale in cloud.attachments(server)
+        deletes = [each for each in cloud.rest.calls if each.startswith("DELETE")]
+        assert deletes == [f"DELETE attachments/{stale}"]
+        assert cloud.journal()[-1]["outcome"] == outcome
+        assert cloud.in_guest(server) == cloud.mapped(server) == set(server.volumes)
+
+
+@pytest.mark.parametrize("kind", ["HARD", "SOFT"])
+def test_cinder_goes_down_between_any_two_calls(cloud: Cloud, kind: str) -> None:
+    server = cloud.server(1)
+    (kept,) = server.volumes
+    answered = 0
+    while True:
+        lost = cloud.attach(server)
+        cloud.lose_attachment(lost)
+        cloud.rest.down_from = answered
+        assert cloud.reboot(server, kind)["compute_reboot_instance"] == "Success"
+        assert cloud.in_guest(server) == cloud.mapped(server)
+        assert kept in cloud.mapped(server)
+        if len(cloud.rest.calls) <= answered:
+            assert lost not in cloud.mapped(server)
+            return
+        cloud.rest.down_from = None
+        cloud.reboot(server, "HARD")
+        assert cloud.in_guest(server) == cloud.mapped(server) == {kept}
+        answered += 1
+
+
+@pytest.mark.parametrize("method", ["detach_volume", "power_off"])
+@pytest.mark.parametrize("kind", ["HARD", "SOFT"])
+def test_driver_that_raises(cloud: Cloud, server: Server, kind: str, method: str) -> None:
+    with cloud.driver_raises(method) as mocked:
+        assert cloud.reboot(server, kind)["compute_reboot_instance"] == "Success"
+    assert mocked.called
+    assert cloud.in_guest(server) == cloud.mapped(server) == set(server.volumes)
+    assert cloud.reboot(server, "HARD") == {**REBOOTED, "compute_remove_dangling": "Success"}
+    assert cloud.in_guest(server) == cloud.mapped(server) == {server.volumes[1]}
+
+
+def test_journal_that_cannot_be_written(cloud: Cloud, server: Server) -> None:
+    (cloud.state / "journal.jsonl").mkdir()
+    assert cloud.reboot(server, "SOFT") == REBOOTED
+    assert cloud.in_guest(server) == cloud.mapped(server) == set(server.volumes)
+    assert server.volumes[0] not in cloud.disconnected
+
+
+def test_fuse(cloud: Cloud, server: Server) -> None:
+    cloud.flags(group="dedangle", max_removals=0)
+    assert cloud.reboot(server, "HARD") == REBOOTED
+    _assert_untouched(cloud, server)
+    assert "No volume attachment is removed" in cloud.log
+
+
+def _assert_untouched(cloud: Cloud, server: Server) -> None:
+    assert cloud.in_guest(server) == cloud.mapped(server) == set(server.volumes)
+    assert not [each for each in cloud.rest.calls if each.startswith("DELETE")]
+    assert not cloud.journal()
