@@ -19,7 +19,7 @@ class Cleanup(ChangingVerb):
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
-        parser.add_argument("server", metavar="SERVER", nargs="+", help="id of a server, living or deleted")
+        parser.add_argument("server", metavar="SERVER", nargs="+", help="id or name of a server; a deleted one by id")
         parser.add_argument(
             "--no-host",
             action="store_true",
@@ -44,7 +44,7 @@ class Cleanup(ChangingVerb):
         from dedangle.reconcile import fleet
 
         reconciler = wiring.reconciler(self.door, no_host=args.no_host, allow_root=args.allow_root, relink=args.relink)
-        judged = fleet.audit(list(dict.fromkeys(args.server)), reconciler, account, self.say)
+        judged = fleet.audit(servers.identify(args.server, wiring.nova), reconciler, account, self.say)
         servers.require_known(judged)
         servers.remember(wiring.sightings, judged)
         self.carry_out(args, wiring, reconciler, account, judged)

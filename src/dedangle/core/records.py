@@ -233,6 +233,18 @@ class Link:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class NamedServer:
+    """A live server that was looked for by name; its names are its tenant's words."""
+
+    id: str
+    cell: str
+    project_id: str
+    vm_state: str
+    names: tuple[str, str]
+    """(display name, host name)"""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class CinderView:
     """What Cinder said of one server id and of the volumes in question."""
 

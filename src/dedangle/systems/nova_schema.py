@@ -19,7 +19,8 @@ def _servers(name: str) -> sa.Table:
     return _table(
         name,
         sa.Column("id", sa.Integer, primary_key=True),
-        *("uuid", "project_id", "host", "vm_state", "task_state", "image_ref", "root_device_name", "display_name"),
+        *("uuid", "project_id", "host", "vm_state", "task_state", "image_ref", "root_device_name"),
+        *("display_name", "hostname"),
         sa.Column("power_state", sa.Integer),
         sa.Column("deleted", sa.Integer),
         sa.Column("hidden", sa.Boolean),

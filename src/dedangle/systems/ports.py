@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Protocol
 
-from dedangle.core.records import Attachment, Link, Mapping, NovaView, Outcome, Reading, Server, Volume
+from dedangle.core.records import Attachment, Link, Mapping, NamedServer, NovaView, Outcome, Reading, Server, Volume
 
 
 class Nova(Protocol):
@@ -32,6 +32,9 @@ class Nova(Protocol):
 class Fleet(Nova, Protocol):
     def all_links(self) -> Reading[Link]:
         """Every live mapping of every cell."""
+
+    def named(self, names: Collection[str]) -> Reading[NamedServer]:
+        """Live servers with one of the names, in every cell."""
 
 
 class Cinder(Protocol):
