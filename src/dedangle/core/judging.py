@@ -376,4 +376,6 @@ def _finding(
         ripe_at=draft.ripe_at,
         reap=draft.reap,
     )
-    return dataclasses.replace(finding, disposition=disposition, sentence=sentence, reason=f"{sentence} {why}")
+    return dataclasses.replace(
+        finding, disposition=disposition, sentence=sentence, advice=why, reason=f"{sentence} {why}"
+    )

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whose credentials Cinder is asked with, and where Cinder is."""
+"""Whose credentials Cinder and Nova are asked with, and where they are."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 from keystoneauth1 import adapter, loading
 from keystoneauth1 import exceptions as ks_exceptions
 
+from dedangle.systems import nova_api
 from dedangle.systems.cinder_api import MICROVERSION
 
 # nova.conf's own sections, in the order in which they are tried after [dedangle] and the environment.
@@ -51,6 +52,19 @@ def cinder_client(conf: Any, environ: Mapping[str, str], *, timeout: float | Non
         connect_retries=1,
         status_code_retries=2,
         retriable_status_codes=[429, 503],
+        user_agent="dedangle",
+    )
+
+
+def nova_client(conf: Any, session: Any) -> adapter.Adapter:
+    """Return an adapter for Nova's API, found where and as Cinder's is: same region, same interface."""
+    interface = [*conf.cinder.catalog_info.split(":"), "", ""][2]
+    return adapter.Adapter(
+        session,
+        service_type="compute",
+        interface=interface or None,
+        region_name=conf.cinder.os_region_name,
+        default_microversion=nova_api.MICROVERSION,
         user_agent="dedangle",
     )
 

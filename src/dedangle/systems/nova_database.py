@@ -25,6 +25,7 @@ from dedangle.core.records import (
 )
 from dedangle.systems import nova_fleet
 from dedangle.systems import nova_schema as schema
+from dedangle.systems.nova_actions import ACTION, InstanceActions
 from dedangle.systems.nova_cells import Cell
 
 T = TypeVar("T")
@@ -55,11 +56,13 @@ class NovaDatabase:
         api: Cell,
         cells: Sequence[Cell],
         *,
+        actions: InstanceActions,
         service_down_time: timedelta,
         clock: Callable[[], datetime],
     ) -> None:
         self._api = api
         self._cells = {cell.name: cell for cell in cells}
+        self._actions = actions
         self._service_down_time = service_down_time
         self._clock = clock
 
@@ -169,8 +172,10 @@ class NovaDatabase:
         of_server = actions.c.instance_uuid == server_id
         joined = sa.join(events, actions, events.c.action_id == actions.c.id)
         statement = sa.select(events.c.event, actions.c.action, actions.c.request_id, events.c.start_time)
-        for row in connection.execute(statement.select_from(joined).where(of_server, events.c.finish_time.is_(None))):
+        unfinished = sa.and_(of_server, events.c.finish_time.is_(None), _is_novas())
+        for row in connection.execute(statement.select_from(joined).where(unfinished)):
             yield Marker(kind="event", detail=f"{row.event} of {row.action} ({row.request_id}) is not finished")
+        yield from self._actions.others(connection, server_id)
         started = sa.exists().where(events.c.action_id == actions.c.id)
         since = self._clock().replace(tzinfo=None) - _UNSTARTED_FOR
         unstarted = (
@@ -301,8 +306,13 @@ def _mapping(row: sa.RowMapping, cell: str) -> Mapping:
     )
 
 
+def _is_novas() -> sa.ColumnElement[bool]:
+    # Our own actions are no sign of somebody else's work, and what they tell is past when they are read.
+    return schema.instance_actions.c.action != ACTION
+
+
 def _last_action(connection: sa.Connection, server_id: str) -> datetime | None:
     table = schema.instance_actions
     statement = sa.select(sa.func.max(table.c.start_time), sa.func.max(table.c.updated_at))
-    row = connection.execute(statement.where(table.c.instance_uuid == server_id)).one()
+    row = connection.execute(statement.where(table.c.instance_uuid == server_id, _is_novas())).one()
     return _utc(max((each for each in row if each), default=None))

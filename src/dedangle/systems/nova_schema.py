@@ -47,7 +47,8 @@ block_device_mapping = _table(
 instance_actions = _table(
     "instance_actions",
     sa.Column("id", sa.Integer, primary_key=True),
-    *("action", "instance_uuid", "request_id"),
+    *("action", "instance_uuid", "request_id", "project_id", "message"),
+    sa.Column("created_at", sa.DateTime),
     sa.Column("start_time", sa.DateTime),
     sa.Column("finish_time", sa.DateTime),
     sa.Column("updated_at", sa.DateTime),
@@ -57,10 +58,13 @@ instance_actions = _table(
 instance_actions_events = _table(
     "instance_actions_events",
     sa.Column("id", sa.Integer, primary_key=True),
-    "event",
+    *("event", "result"),
     sa.Column("action_id", sa.Integer),
+    sa.Column("created_at", sa.DateTime),
     sa.Column("start_time", sa.DateTime),
     sa.Column("finish_time", sa.DateTime),
+    sa.Column("updated_at", sa.DateTime),
+    sa.Column("details", sa.Text),
     sa.Column("deleted", sa.Integer),
 )
 

@@ -37,6 +37,24 @@ class Fleet(Nova, Protocol):
         """Live servers with one of the names, in every cell."""
 
 
+class Actions(Protocol):
+    """The instance actions of one run; each method returns why it could not record that, or an empty string."""
+
+    def begin(self, server: Server) -> str:
+        """Record that the server is about to be changed."""
+
+    def finish(self, server: Server, *, succeeded: bool, details: str) -> str:
+        """Record what came of it."""
+
+
+class Power(Protocol):
+    """Each method returns why Nova will not, or an empty string where it will, some time later."""
+
+    def stop(self, server_id: str) -> str: ...
+
+    def start(self, server_id: str) -> str: ...
+
+
 class Cinder(Protocol):
     @property
     def project_id(self) -> str | None:
