@@ -161,9 +161,11 @@ class _Recorded:
     def begin(self) -> None:
         if self._begun or self._server is None:
             return
-        why = self._actions.begin(self._server)
-        if why:
-            raise UnpreparedError(f"no instance action could be recorded: {why}")
+        others = self._actions.begin(self._server)
+        if not others.complete:
+            raise UnpreparedError(f"no instance action could be recorded: {others.why}")
+        if others.rows:
+            raise UnpreparedError(str(others.rows[0]), Result.CHANGED_MEANWHILE)
         self._begun = True
 
     def __enter__(self) -> _Recorded:

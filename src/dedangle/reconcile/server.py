@@ -200,7 +200,7 @@ class Reconciler:
             prepare(finding)
             outcome = self._write(finding, judged)
         except UnpreparedError as error:
-            outcome = Outcome(result=Result.FAILED, detail=str(error))
+            outcome = Outcome(result=error.result, detail=str(error))
         journal.conclude(entry, outcome)
         if outcome.result not in (Result.REMOVED, Result.RELINKED):
             LOG.warning(
@@ -228,4 +228,8 @@ def _living(judged: Judged) -> Server | None:
 
 
 class UnpreparedError(Exception):
-    """What must be done before a write was not done; the message says why."""
+    """What must be done before a write was not done; the message says why, and the result what the write came to."""
+
+    def __init__(self, why: str, result: Result = Result.FAILED) -> None:
+        super().__init__(why)
+        self.result = result

@@ -9,7 +9,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from dedangle.core.records import Marker, Server
+from dedangle.core.records import Marker, Reading, Server
 from dedangle.systems import nova_schema as schema
 from dedangle.systems.nova_cells import Cell
 
@@ -26,8 +26,8 @@ class InstanceActions:
         self._request_id = f"req-dedangle-{run_id}"
         self._clock = clock
 
-    def begin(self, server: Server) -> str:
-        """Record that the server is about to be changed; returns why that could not be, or an empty string.
+    def begin(self, server: Server) -> Reading[Marker]:
+        """Record that the server is about to be changed, unless other runs change it just now, which are returned.
 
         A server whose rows are archived has no actions any more, and nobody who could list them.
         """
@@ -37,12 +37,17 @@ class InstanceActions:
         of_action = {"action": ACTION, "request_id": self._request_id, "updated_at": now}
         of_event = {"event": ACTION}
 
-        def write(connection: sa.Connection) -> None:
-            known = sa.select(servers.c.uuid, servers.c.project_id).where(servers.c.uuid == server.id)
+        def write(connection: sa.Connection) -> list[Marker]:
+            # Cinder answers 202 to everybody who deletes an attachment: of two runs at once only one must come so far.
+            known = sa.select(servers.c.uuid, servers.c.project_id).where(
+                servers.c.uuid == server.id, ~sa.exists(self._open(server.id))
+            )
             _insert(connection, actions, {**times, **of_action}, ("instance_uuid", "project_id"), known)
             _insert(connection, events, {**times, **of_event}, ("action_id",), self._own(server))
+            return list(self.others(connection, server.id))
 
-        return self._cells[server.cell].ask(write)().why
+        answer = self._cells[server.cell].ask(write)()
+        return Reading(tuple(marker for found in answer.rows for marker in found), answer.complete, answer.why)
 
     def finish(self, server: Server, *, succeeded: bool, details: str) -> str:
         """Record what came of it; returns why that could not be, or an empty string. Administrators see the details."""
@@ -64,16 +69,19 @@ class InstanceActions:
 
     def others(self, connection: sa.Connection, server_id: str) -> Iterator[Marker]:
         """Other runs that are changing the server just now."""
-        actions = schema.instance_actions
-        statement = sa.select(actions.c.request_id).where(
+        for request_id in connection.execute(self._open(server_id)).scalars():
+            yield Marker(kind="run", detail=f"{request_id} of dedangle is changing the server")
+
+    def _open(self, server_id: str) -> sa.Select[Any]:
+        # An alias: it stands in a statement that inserts into the table itself.
+        actions = schema.instance_actions.alias("open_actions")
+        return sa.select(actions.c.request_id).where(
             actions.c.instance_uuid == server_id,
             actions.c.action == ACTION,
             actions.c.finish_time.is_(None),
             actions.c.start_time > self._now() - _OPEN_FOR,
             actions.c.request_id != self._request_id,
         )
-        for request_id in connection.execute(statement).scalars():
-            yield Marker(kind="run", detail=f"{request_id} of dedangle is changing the server")
 
     def _own(self, server: Server) -> sa.Select[Any]:
         actions = schema.instance_actions

@@ -6,7 +6,18 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Protocol
 
-from dedangle.core.records import Attachment, Link, Mapping, NamedServer, NovaView, Outcome, Reading, Server, Volume
+from dedangle.core.records import (
+    Attachment,
+    Link,
+    Mapping,
+    Marker,
+    NamedServer,
+    NovaView,
+    Outcome,
+    Reading,
+    Server,
+    Volume,
+)
 
 
 class Nova(Protocol):
@@ -38,13 +49,13 @@ class Fleet(Nova, Protocol):
 
 
 class Actions(Protocol):
-    """The instance actions of one run; each method returns why it could not record that, or an empty string."""
+    """The instance actions of one run."""
 
-    def begin(self, server: Server) -> str:
-        """Record that the server is about to be changed."""
+    def begin(self, server: Server) -> Reading[Marker]:
+        """Record that the server is about to be changed, unless other runs change it just now, which are returned."""
 
     def finish(self, server: Server, *, succeeded: bool, details: str) -> str:
-        """Record what came of it."""
+        """Record what came of it; returns why that could not be, or an empty string."""
 
 
 class Power(Protocol):
