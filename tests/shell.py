@@ -36,15 +36,18 @@ class Dedangle:
         self.script = script
 
     def start(self, *arguments: str, **environment: str) -> "subprocess.Popen[str]":
-        return self._start([str(Path(sys.executable).with_name(self.script)), *arguments], environment)
+        return self._start([str(Path(sys.executable).with_name(self.script))], arguments, environment)
 
     def start_until(self, how: str, where: str, *arguments: str) -> "subprocess.Popen[str]":
         """Start it under boundaries.py, which says what `how` and `where` are."""
-        return self._start([sys.executable, BOUNDARIES, how, where, *arguments], {})
+        return self._start([sys.executable, BOUNDARIES, how, where], arguments, {})
 
-    def _start(self, command: list[str], environment: dict[str, str]) -> "subprocess.Popen[str]":
+    def _start(
+        self, command: list[str], arguments: tuple[str, ...], environment: dict[str, str]
+    ) -> "subprocess.Popen[str]":
         return subprocess.Popen(
-            [*command, "--config-file", str(self.cloud.nova_conf)],
+            # Before the verb, where nova-manage takes it too.
+            [*command, "--config-file", str(self.cloud.nova_conf), *arguments],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
