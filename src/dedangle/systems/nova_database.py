@@ -112,7 +112,7 @@ class NovaDatabase:
         return self._from_every_cell(lambda connection, cell: list(nova_fleet.all_links(connection, cell)))
 
     def named(self, names: Collection[str]) -> Reading[NamedServer]:
-        """Live servers with one of the names, from every cell; one pass over a cell's live servers for all names."""
+        """Live servers with one of the names, from every cell; one pass over a cell's servers for all names."""
         return self._from_every_cell(lambda connection, cell: nova_fleet.named(connection, cell, names))
 
     def soft_delete_mapping(self, expected: Mapping, server: Server | None) -> Outcome:
