@@ -11,6 +11,8 @@ from typing import Any
 
 from dedangle.lab.cloud import Cloud
 
+BOUNDARIES = str(Path(__file__).parent / "command" / "boundaries.py")
+
 
 @dataclass(frozen=True)
 class Done:
@@ -29,13 +31,23 @@ class Done:
 class Dedangle:
     """The console script, run as an operator would run it."""
 
-    def __init__(self, cloud: Cloud) -> None:
+    def __init__(self, cloud: Cloud, script: str = "dedangle") -> None:
         self.cloud = cloud
+        self.script = script
 
     def start(self, *arguments: str, **environment: str) -> "subprocess.Popen[str]":
-        command = [str(Path(sys.executable).with_name("dedangle")), *arguments]
+        return self._start([str(Path(sys.executable).with_name(self.script))], arguments, environment)
+
+    def start_until(self, how: str, where: str, *arguments: str) -> "subprocess.Popen[str]":
+        """Start it under boundaries.py, which says what `how` and `where` are."""
+        return self._start([sys.executable, BOUNDARIES, how, where], arguments, {})
+
+    def _start(
+        self, command: list[str], arguments: tuple[str, ...], environment: dict[str, str]
+    ) -> "subprocess.Popen[str]":
         return subprocess.Popen(
-            [*command, "--config-file", str(self.cloud.nova_conf)],
+            # Before the verb, where nova-manage takes it too.
+            [*command, "--config-file", str(self.cloud.nova_conf), *arguments],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -43,6 +55,13 @@ class Dedangle:
         )
 
     def __call__(self, *arguments: str, **environment: str) -> Done:
-        with self.start(*arguments, **environment) as process:
-            out, err = process.communicate(timeout=300)
-            return Done(process.returncode, out, err)
+        return finish(self.start(*arguments, **environment))
+
+    def until(self, how: str, where: str, *arguments: str) -> Done:
+        return finish(self.start_until(how, where, *arguments))
+
+
+def finish(process: "subprocess.Popen[str]") -> Done:
+    with process:
+        out, err = process.communicate(timeout=300)
+        return Done(process.returncode, out, err)

@@ -44,6 +44,13 @@ _OPTIONS = [
         min=1,
         help="Seconds that a cell's database has for one answer before the cell counts as not read.",
     ),
+    cfg.IntOpt(
+        "stop_timeout",
+        default=300,
+        min=1,
+        help="Seconds that a server may take to stop, and to start again, under cleanup --restart. A guest has "
+        "shutdown_timeout, or its image's os_shutdown_timeout, to shut down before Nova switches it off.",
+    ),
     cfg.StrOpt(
         "available_with_attachment",
         default="report",
@@ -80,6 +87,7 @@ class Settings:
     max_removals_percent: float
     state_dir: Path
     cell_timeout: float
+    stop_timeout: float
     available_means_gone: bool
     soft_reboot: str
     reboot_budget: float
@@ -103,6 +111,7 @@ def settings(conf: Any) -> Settings:
         max_removals_percent=own.max_removals_percent,
         state_dir=Path(own.state_dir),
         cell_timeout=own.cell_timeout,
+        stop_timeout=own.stop_timeout,
         available_means_gone=own.available_with_attachment == "remove",
         soft_reboot=own.soft_reboot,
         reboot_budget=own.reboot_budget,

@@ -20,7 +20,9 @@ class Audit(Verb):
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
-        parser.add_argument("--server", metavar="ID", action="append", default=[], help="only this server; repeatable")
+        parser.add_argument(
+            "--server", metavar="SERVER", action="append", default=[], help="only this one, by id or name; repeatable"
+        )
         parser.add_argument("--cell", metavar="NAME", action="append", default=[], help="only this cell; repeatable")
         parser.add_argument("--host", metavar="H", help="only servers of this host")
         parser.add_argument("--project", metavar="ID", help="only servers of this project")
@@ -31,7 +33,7 @@ class Audit(Verb):
 
         reconciler = wiring.reconciler(Door.SWEEP)
         if args.server:
-            suspects = args.server
+            suspects = servers.identify(args.server, wiring.nova)
         else:
             screen = fleet.read_screen(wiring.nova, wiring.cinder, reconciler, account, console.progress)
             if screen is None:

@@ -60,6 +60,8 @@ class Verb(Guarded, Lister):
         self._show(args, account)
         for each in account.not_checked:
             console.complain(f"Not checked: {each}")
+        for each in account.troubles:
+            console.complain(each)
         if account.refusal:
             console.complain(f"Nothing was removed: {account.refusal}")
         console.complain(_summary(account, time.monotonic() - started))
@@ -83,26 +85,27 @@ class Verb(Guarded, Lister):
             rows = ([empty if row[name] is None else row[name] for name in columns] for row in listed)
             self.produce_output(args, columns, rows)
         if args.formatter == "table":
-            _explain(account, findings)
+            sys.stdout.write(self.explain(account, findings))
         if args.report:
             _write_report(args.report, document.document(account, everything=args.all))
 
+    def explain(self, account: Account, findings: Sequence[Finding]) -> str:
+        """Say in words what the table shows: once for all findings that are alike, and each failure."""
+        groups: dict[tuple[str, str, str], list[Finding]] = {}
+        for each in findings:
+            outcome = account.outcomes.get(each.key)
+            result, detail = (outcome.result.value, outcome.detail) if outcome else ("", "")
+            groups.setdefault((each.code, result or each.disposition.value, detail), []).append(each)
+        text = ""
+        for (code, fate, detail), alike in groups.items():
+            first = alike[0]
+            more = f" ({len(alike) - 1} more like it)" if len(alike) > 1 else ""
+            what = first.sentence if first.key in account.outcomes and first.sentence else first.reason
+            text += f"\n{code}: {fate}{': ' + detail if detail else ''}\n  {what}{more}\n"
+        return text
+
     def take_action(self, parsed_args: argparse.Namespace) -> Any:
         raise NotImplementedError("Guarded.run takes its place")
-
-
-def _explain(account: Account, findings: Sequence[Finding]) -> None:
-    """Say in words what the table shows: once for all findings that are alike, and each failure."""
-    groups: dict[tuple[str, str, str], list[Finding]] = {}
-    for each in findings:
-        outcome = account.outcomes.get(each.key)
-        result, detail = (outcome.result.value, outcome.detail) if outcome else ("", "")
-        groups.setdefault((each.code, result or each.disposition.value, detail), []).append(each)
-    for (code, fate, detail), alike in groups.items():
-        first = alike[0]
-        more = f" ({len(alike) - 1} more like it)" if len(alike) > 1 else ""
-        what = first.sentence if first.key in account.outcomes and first.sentence else first.reason
-        sys.stdout.write(f"\n{code}: {fate}{': ' + detail if detail else ''}\n  {what}{more}\n")
 
 
 def _write_report(path: Path, text: str) -> None:

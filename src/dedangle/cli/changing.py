@@ -6,7 +6,7 @@ from __future__ import annotations
 import argparse
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from dedangle.cli import console
 from dedangle.cli.base import Verb
@@ -16,7 +16,15 @@ from dedangle.core.records import Door
 from dedangle.report.account import Account
 
 if TYPE_CHECKING:
+    from dedangle.reconcile.restart import Restarter
     from dedangle.reconcile.server import Judged, Reconciler
+
+
+OPTIONS: dict[str, dict[str, Any]] = {
+    "--execute": {"action": "store_true", "help": "do what the plan says"},
+    "--yes": {"action": "store_true", "help": "do not ask on a terminal"},
+    "--max-removals": {"metavar": "N", "type": int, "help": "the fuse, in place of [dedangle]'s"},
+}
 
 
 class ChangingVerb(Verb):
@@ -27,9 +35,8 @@ class ChangingVerb(Verb):
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
-        parser.add_argument("--execute", action="store_true", help="do what the plan says")
-        parser.add_argument("--yes", action="store_true", help="do not ask on a terminal")
-        parser.add_argument("--max-removals", metavar="N", type=int, help="the fuse, in place of [dedangle]'s")
+        for name, settings in OPTIONS.items():
+            parser.add_argument(name, **settings)
         return parser
 
     def carry_out(
@@ -40,28 +47,43 @@ class ChangingVerb(Verb):
         account: Account,
         judged: Sequence[Judged],
         totals: Mapping[planning.Scope, int] | None = None,
-    ) -> None:
-        """Remove what was judged removable, if the operator says so and the fuse bears it."""
-        from dedangle.reconcile import fleet
+        restarter: Restarter | None = None,
+    ) -> bool:
+        """Remove what was judged removable, if the operator says so and the fuse bears it.
+
+        With a restarter servers are stopped for what needs it. Returns False where the operator, asked, said no.
+        """
+        from dedangle.reconcile.fleet import Execution
         from dedangle.state.journal import JournalUnwritableError
 
         doomed = planning.changes(finding for each in judged for finding in each.findings)
         if not doomed:
             console.complain("There is nothing to do. Nothing was changed.")
-            return
+            return True
         if not args.execute:
             console.complain(f"{len(doomed)} to be changed. Nothing was changed. Run again with --execute.")
-            return
+            return True
         limits = planning.Limits(
             max_removals=wiring.settings.max_removals if args.max_removals is None else args.max_removals,
             max_removals_percent=wiring.settings.max_removals_percent,
         )
-        question = [f"{each.remedy}: {each.sentence}" for each in doomed] + [f"Do these {len(doomed)}?"]
+        stops = [each.seen.server_id for each in judged if restarter and reconciler.counts_on_stop(each)]
+        question = [f"{each.remedy}: {each.sentence}" for each in doomed]
+        question += [f"Server {each} is stopped for that, and started again." for each in stops]
+        question.append(f"Do these {len(doomed)}?")
         if not args.yes and not console.confirm("\n".join(question)):
             console.complain("Nothing was changed.")
-            return
+            return False
         try:
-            journal = wiring.journal(self.door)
-            fleet.execute(judged, reconciler, journal, account, limits, Counter(totals or {}), self.say)
+            execution = Execution(
+                reconciler=reconciler,
+                journal=wiring.journal(self.door),
+                actions=wiring.actions,
+                limits=limits,
+                totals=Counter(totals or {}),
+                off=restarter.off if restarter else None,
+            )
+            execution.run(judged, account, self.say)
         except JournalUnwritableError as error:
             raise UsageError(f"{error}. Nothing was changed without it.") from error
+        return True

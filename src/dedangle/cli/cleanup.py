@@ -4,12 +4,41 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
+from typing import Any
 
-from dedangle.cli import servers
+from dedangle.cli import changing, servers
 from dedangle.cli.changing import ChangingVerb
-from dedangle.cli.wiring import Wiring
-from dedangle.core.records import Door
+from dedangle.cli.wiring import UsageError, Wiring
+from dedangle.core.records import Door, Finding
+from dedangle.report import plan
 from dedangle.report.account import Account
+
+_OWN: dict[str, dict[str, Any]] = {
+    "--restart": {
+        "action": "store_true",
+        "help": "where the server runs and only a stopped one can be cleaned, stop it through Nova's API, clean it, "
+        "and start it again whatever came of that: all that runs on it is interrupted, and a guest that does not shut "
+        "down in time is switched off; a server without such a finding, or stopped already, stays as it is",
+    },
+    "--no-host": {
+        "action": "store_true",
+        "help": "act on a stopped server whose host cannot be asked; sessions, mounts and device maps of the removed "
+        "volumes may stay behind on the host until it is rebooted or cleaned by hand",
+    },
+    "--allow-root": {
+        "action": "store_true",
+        "help": "remove the root disk's mapping of a stopped server too; the server will not boot without it",
+    },
+    "--relink": {
+        "action": "store_true",
+        "help": "where a stopped or offloaded server's mapping names a lost attachment and Cinder holds exactly one "
+        "other, reserved for the two, let the mapping name that one; if it was not the right one, the volume is "
+        "missing at the next start",
+    },
+}
+OPTIONS = {**changing.OPTIONS, **_OWN}
+"""All that decides what is done, for nova-manage to offer too."""
 
 
 class Cleanup(ChangingVerb):
@@ -19,32 +48,36 @@ class Cleanup(ChangingVerb):
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
-        parser.add_argument("server", metavar="SERVER", nargs="+", help="id of a server, living or deleted")
-        parser.add_argument(
-            "--no-host",
-            action="store_true",
-            help="act on a stopped server whose host cannot be asked; sessions, mounts and device maps of the removed "
-            "volumes may stay behind on the host until it is rebooted or cleaned by hand",
-        )
-        parser.add_argument(
-            "--allow-root",
-            action="store_true",
-            help="remove the root disk's mapping of a stopped server too; the server will not boot without it",
-        )
-        parser.add_argument(
-            "--relink",
-            action="store_true",
-            help="where a stopped or offloaded server's mapping names a lost attachment and Cinder holds exactly one "
-            "other, reserved for the two, let the mapping name that one; if it was not the right one, the volume is "
-            "missing at the next start",
-        )
+        parser.add_argument("server", metavar="SERVER", nargs="+", help="id or name of a server; a deleted one by id")
+        for name, settings in _OWN.items():
+            parser.add_argument(name, **settings)
         return parser
 
     def work(self, args: argparse.Namespace, wiring: Wiring, account: Account) -> None:
         from dedangle.reconcile import fleet
 
-        reconciler = wiring.reconciler(self.door, no_host=args.no_host, allow_root=args.allow_root, relink=args.relink)
-        judged = fleet.audit(list(dict.fromkeys(args.server)), reconciler, account, self.say)
+        if args.restart and args.allow_root:
+            raise UsageError("--restart starts the server again, and --allow-root takes its root disk. Name one.")
+        reconciler = wiring.reconciler(
+            self.door, no_host=args.no_host, allow_root=args.allow_root, relink=args.relink, restart=args.restart
+        )
+        restarter = wiring.restarter(self.say, account.trouble)
+        judged = fleet.audit(servers.identify(args.server, wiring.nova), reconciler, account, self.say)
         servers.require_known(judged)
         servers.remember(wiring.sightings, judged)
-        self.carry_out(args, wiring, reconciler, account, judged)
+        left_off = [each.seen.server_id for each in judged if restarter.was_left_off(each.server)]
+        agreed = self.carry_out(
+            args, wiring, reconciler, account, judged, restarter=restarter if args.restart else None
+        )
+        for server_id in left_off:
+            if agreed and args.restart and args.execute:
+                restarter.start_again(server_id)
+            else:
+                account.trouble(
+                    f"Server {server_id} was stopped by a run that was killed before it started it again. "
+                    f"Run: dedangle cleanup {server_id} --restart --execute"
+                )
+
+    def explain(self, account: Account, findings: Sequence[Finding]) -> str:
+        """Say what would be done about each finding, why, on which evidence, and what stands in the way."""
+        return plan.plan(account, findings)

@@ -1,17 +1,57 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What verbs do with the servers they judged."""
+"""Which servers the operator means, and what verbs do with the servers they judged."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from dedangle.cli import console
-from dedangle.cli.wiring import UsageError
+from dedangle.cli.wiring import UnreachableError, UsageError
+from dedangle.core.text import harmless
 
 if TYPE_CHECKING:
+    from dedangle.core.records import NamedServer
     from dedangle.reconcile.server import Judged
     from dedangle.state.sightings import Sightings
+    from dedangle.systems.ports import Fleet
+
+_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
+
+
+def identify(servers: Sequence[str], nova: Fleet) -> list[str]:
+    """The ids of servers that are named by id or by name, each once; what looks like an id is never taken for a name.
+
+    Raises UsageError for a name that no live server or more than one has, UnreachableError while a cell is silent: it
+    may hold a server of that name.
+    """
+    names = {each for each in servers if not _ID.fullmatch(each)}
+    if not names:
+        return list(dict.fromkeys(each.lower() for each in servers))
+    found = nova.named(names)
+    if not found.complete:
+        shown = ", ".join(map(harmless, sorted(names)))
+        raise UnreachableError(f"Cannot tell which server is named {shown}: {found.why}. Name it by its id.")
+    ids = [each if each not in names else _only(each, found.rows) for each in servers]
+    return list(dict.fromkeys(each.lower() for each in ids))
+
+
+def _only(name: str, found: Sequence[NamedServer]) -> str:
+    # A resize between cells keeps a copy of the server, with its id, in the other cell.
+    bearers = {each.id: each for each in found if name in each.names}
+    if not bearers:
+        raise UsageError(
+            f"No server is named {harmless(name)} in any cell. A deleted one is found by its id. "
+            "Look it up with: openstack server list --all-projects"
+        )
+    if len(bearers) > 1:
+        lines = [
+            f"  {each.id}  project {each.project_id}  {each.cell}  {each.vm_state}  {harmless(' / '.join(each.names))}"
+            for each in bearers.values()
+        ]
+        raise UsageError("\n".join([f"{len(bearers)} servers are named {harmless(name)}. Name one by its id:", *lines]))
+    return next(iter(bearers))
 
 
 def require_known(judged: Sequence[Judged]) -> None:

@@ -6,20 +6,23 @@ from __future__ import annotations
 import dataclasses
 import os
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from dedangle.core.records import Door
 
 if TYPE_CHECKING:
     from dedangle.config import Settings
+    from dedangle.reconcile.restart import Restarter
     from dedangle.reconcile.server import Reconciler
     from dedangle.state.journal import Journal
     from dedangle.state.sightings import Sightings
     from dedangle.systems.cinder_api import CinderApi
     from dedangle.systems.keystone import Access
+    from dedangle.systems.nova_actions import InstanceActions
     from dedangle.systems.nova_database import NovaDatabase
 
 from dedangle.cli.signals import Signals
@@ -37,13 +40,22 @@ class UnreachableError(Exception):
 class Wiring:
     settings: Settings
     nova: NovaDatabase
+    actions: InstanceActions
     cinder: CinderApi
+    session: Any
+    """keystoneauth's, with the credentials that Cinder is asked with."""
     sightings: Sightings
     signals: Signals
     run_id: str
 
     def reconciler(
-        self, door: Door, *, no_host: bool = False, allow_root: bool = False, relink: bool = False
+        self,
+        door: Door,
+        *,
+        no_host: bool = False,
+        allow_root: bool = False,
+        relink: bool = False,
+        restart: bool = False,
     ) -> Reconciler:
         from dedangle.core.doors import Policy
         from dedangle.reconcile.server import Reconciler
@@ -56,6 +68,7 @@ class Wiring:
             no_host=no_host,
             allow_root=allow_root,
             relink=relink,
+            restart=restart,
             available_means_gone=self.settings.available_means_gone,
         )
         return Reconciler(
@@ -67,6 +80,27 @@ class Wiring:
             first_seen=self.sightings.first_seen,
             thorough=True,
             shield=self.signals.shield,
+        )
+
+    def restarter(self, say: Callable[[str], None], trouble: Callable[[str], None]) -> Restarter:
+        """Stops and starts servers; trouble is told of one that did not start again. Raises UsageError."""
+        from nova import conf as nova_conf
+
+        from dedangle.reconcile.restart import Restarter
+        from dedangle.state.stopped import StoppedServers
+        from dedangle.systems import keystone
+        from dedangle.systems.nova_api import NovaApi
+
+        return Restarter(
+            nova=self.nova,
+            power=NovaApi(keystone.nova_client(nova_conf.CONF, self.session)),
+            stopped=StoppedServers(self.settings.state_dir),
+            patience=self.settings.stop_timeout,
+            monotonic=time.monotonic,
+            pause=time.sleep,
+            shield=self.signals.shield,
+            say=say,
+            trouble=trouble,
         )
 
     def journal(self, door: Door) -> Journal:
@@ -89,23 +123,30 @@ def wire(config_args: Sequence[str], signals: Signals) -> Wiring:
     from dedangle.state.sightings import Sightings
     from dedangle.systems import nova_cells
     from dedangle.systems.cinder_api import CinderApi
+    from dedangle.systems.nova_actions import InstanceActions
     from dedangle.systems.nova_database import NovaDatabase
 
     cells = nova_cells.every_cell(settings.cell_timeout)
     if not cells.complete:
         raise UnreachableError(f"{cells.why}. Nothing was read; run again when it answers.")
+    access = _access()
+    run_id = uuid4().hex[:12]
+    actions = InstanceActions(cells.rows, run_id=run_id, clock=clock)
     return Wiring(
         settings=settings,
+        actions=actions,
         nova=NovaDatabase(
             nova_cells.api_cell(settings.cell_timeout),
             cells.rows,
+            actions=actions,
             service_down_time=settings.service_down_time,
             clock=clock,
         ),
-        cinder=CinderApi(*_access()),
+        cinder=CinderApi(*access),
+        session=access.client.session,
         sightings=Sightings(settings.state_dir),
         signals=signals,
-        run_id=uuid4().hex[:12],
+        run_id=run_id,
     )
 
 

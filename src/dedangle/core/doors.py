@@ -7,7 +7,7 @@ import dataclasses
 from datetime import datetime, timedelta
 
 from dedangle.core.findings import Needs
-from dedangle.core.records import Disposition, Door, Finding, Remedy, Scene, Verdict
+from dedangle.core.records import Disposition, Door, Finding, Remedy, Scene, Server, Verdict
 
 # Nova ends the guest of a server that was deleted while its host was down when the host is back, every
 # running_deleted_instance_poll_interval (1800 s); twice that is long enough.
@@ -25,6 +25,8 @@ class Policy:
     allow_root: bool = False
     no_host: bool = False
     relink: bool = False
+    restart: bool = False
+    """Whether a running server may be stopped while it is cleaned; the judgement is then of the server once stopped."""
     available_means_gone: bool = False
     """Whether a volume that is `available` is taken for detached although it has an attachment."""
     guest_off: bool = False
@@ -53,6 +55,9 @@ def dispose(
     """
     server = scene.server
     stopped = server is not None and server.is_stopped
+    # A relinked disk comes back with an unshelve; starting a guest whose volume is not connected shows nothing.
+    restartable = server is not None and server.can_be_stopped and finding.remedy is not Remedy.RELINK_MAPPING
+    restart = policy.restart and restartable
     if hold:
         return Disposition.REPORT, f"It is kept: {hold}."
     if finding.verdict is Verdict.PROTECTED:
@@ -82,24 +87,34 @@ def dispose(
                 )
     if needs is Needs.GUEST_OFF and not policy.guest_off:
         return Disposition.REPORT, advice
-    without_guest = stopped or (server is not None and server.is_without_host)
-    if needs is Needs.NO_GUEST and not (without_guest or proved):
-        return Disposition.REPORT, advice
+    off = needs in (Needs.STOPPED, Needs.NO_GUEST)
+    without_host = server is not None and server.is_without_host
+    # What the guest does not have can go under it; of a mapping, only the host takes the connection down.
+    proved = proved and (needs is not Needs.STOPPED or host_acts)
+    if off and not (stopped or restart or without_host or proved):
+        unmoved = ", which --restart leaves as it is" if policy.restart else ""
+        return Disposition.REPORT, f"The server is {_state(server)}{unmoved}. {advice}"
     if needs is Needs.PROOF and not proved:
         return Disposition.REPORT, advice
     if finding.remedy is Remedy.RELINK_MAPPING:
         if not policy.relink:
             return Disposition.REPORT, advice
         return Disposition.RELINK, "It can be relinked: run again with --execute."
-    if needs is Needs.STOPPED and server and not server.is_without_host:
-        if not stopped and not (proved and host_acts):
-            return Disposition.REPORT, f"It is kept: the server is {server.vm_state} and not stopped. {advice}"
-        if not policy.no_host and not host_acts:
-            command = f"dedangle cleanup {finding.server_id} --no-host --execute"
-            return Disposition.REPORT, f"It is kept: the host cannot be asked from here. To do without, run: {command}"
+    if needs is Needs.STOPPED and not (without_host or policy.no_host or host_acts):
+        command = f"dedangle cleanup {finding.server_id}{' --restart' if restart else ''} --no-host --execute"
+        return Disposition.REPORT, f"It is kept: the host cannot be asked from here. To do without, run: {command}"
+    if off and restart and not proved:
+        return Disposition.REMOVE, "It can be removed while the server is stopped: run again with --execute."
     if policy.door is Door.SWEEP:
         return Disposition.REMOVE, f"Run: dedangle sweep --execute, or: dedangle cleanup {finding.server_id} --execute"
     return Disposition.REMOVE, "It can be removed: run again with --execute."
+
+
+def _state(server: Server | None) -> str:
+    """The server's state as `openstack server list` shows it, and why it is not stopped where it says so."""
+    if server is None or server.vm_state is None:
+        return "in no known state"
+    return server.vm_state.upper() if server.vm_state != "stopped" else "SHUTOFF, but its guest was not seen to be off"
 
 
 def older_than(moment: datetime | None, span: timedelta, now: datetime) -> bool:

@@ -49,10 +49,10 @@ class Kind:
 
 
 _HARD_REBOOT = (
-    "Hard-reboot the server where nova-compute runs dedangle (openstack server reboot --hard {server}), or stop it and "
-    "run: dedangle cleanup {server} --execute --no-host"
+    "Hard-reboot it on a host with dedangle-nova-compute (openstack server reboot --hard {server}), or let it be "
+    "stopped and started: dedangle cleanup {server} --restart --no-host --execute"
 )
-_STOP = "Stop the server and run: dedangle cleanup {server} --execute"
+_STOP = "Let it be stopped and started while it is cleaned: dedangle cleanup {server} --restart --execute"
 _PROVE = (
     "It goes once the host proves that the guest does not have the disk, which takes dedangle in that host's "
     "nova-compute; until then look at both sides with: dedangle audit --server {server} --all"

@@ -392,4 +392,6 @@ def _finding(
         reap=draft.reap,
         proved=draft.proved,
     )
-    return dataclasses.replace(finding, disposition=disposition, sentence=sentence, reason=f"{sentence} {why}")
+    return dataclasses.replace(
+        finding, disposition=disposition, sentence=sentence, advice=why, reason=f"{sentence} {why}"
+    )

@@ -127,7 +127,7 @@ def scene(observation: Observation) -> Scene:
     incomplete = [each.why for each in (*cinder.readings(), observation.rivals) if not each.complete]
     return Scene(
         server_id=observation.server_id,
-        server=_server(nova),
+        server=server_of(nova),
         life=life,
         host_state=nova.host_state,
         markers=_markers(observation, life),
@@ -164,7 +164,8 @@ def _life(nova: NovaView) -> Life:
     return Life.DELETED if any(not each.hidden for each in nova.servers) else Life.UNKNOWN
 
 
-def _server(nova: NovaView) -> Server | None:
+def server_of(nova: NovaView) -> Server | None:
+    """The one server that all that is known of the id is about: a living one, if there is any."""
     ranked = sorted(nova.servers, key=lambda each: (each.deleted, each.hidden, each.cell))
     return ranked[0] if ranked else None
 

@@ -116,6 +116,11 @@ class Server:
         return self.vm_state == "stopped" and self.power_state == 4 and self.task_state is None
 
     @property
+    def can_be_stopped(self) -> bool:
+        """Whether Nova's stop and start bring it back to where it was."""
+        return self.vm_state == "active" and self.task_state is None and self.host is not None
+
+    @property
     def may_still_run(self) -> bool:
         """Whether a deleted server's guest may be alive."""
         # nova-compute deletes with power_state NOSTATE (0); nova-api, which deletes alone where a host is down, leaves
@@ -249,6 +254,18 @@ class Link:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class NamedServer:
+    """A live server that was looked for by name; its names are its tenant's words."""
+
+    id: str
+    cell: str
+    project_id: str
+    vm_state: str
+    names: tuple[str, str]
+    """(display name, host name)"""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class CinderView:
     """What Cinder said of one server id and of the volumes in question."""
 
@@ -370,6 +387,8 @@ class Finding:
     evidence: tuple[str, ...] = ()
     mapping: Mapping | None = None
     attachment: Attachment | None = None
+    advice: str = ""
+    """What stands in the way, or that nothing does, and the next command to type: the second half of the reason."""
     sighted_as: str = ""
     """The key under which it was first seen, where it has taken another code since."""
 

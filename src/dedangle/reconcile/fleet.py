@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
@@ -11,8 +13,8 @@ from dedangle.core import planning
 from dedangle.core.judging import ownerless
 from dedangle.core.pairing import is_busy
 from dedangle.core.planning import Limits, Scope
-from dedangle.core.records import Attachment, Finding, Link, Volume
-from dedangle.reconcile.server import Judged, Reconciler
+from dedangle.core.records import Attachment, Finding, Link, Outcome, Result, Volume
+from dedangle.reconcile.server import Judged, Reconciler, UnpreparedError
 from dedangle.report.account import Account
 from dedangle.state.journal import Journal
 from dedangle.systems import ports
@@ -101,26 +103,84 @@ def audit(
     return judged
 
 
-def execute(
-    judged: Iterable[Judged],
-    reconciler: Reconciler,
-    journal: Journal,
-    account: Account,
-    limits: Limits,
-    totals: Counter[Scope],
-    say: Progress,
-) -> None:
-    """Remove what was found unless the fuse trips; each server is judged anew right before its writes."""
-    doomed = [(each, planning.changes(each.findings)) for each in judged]
-    account.refusal = planning.refusal((finding for _, plan in doomed for finding in plan), limits, totals)
-    if account.refusal:
-        return
-    doomed = [(each, plan) for each, plan in doomed if plan]
-    spare = planning.spare((finding for _, plan in doomed for finding in plan), limits, totals)
-    for done, (one, plan) in enumerate(doomed, 1):
-        say("Cleaning servers", done, len(doomed))
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Execution:
+    """How the removals of a run are done, and what surrounds those of each server."""
+
+    reconciler: Reconciler
+    journal: Journal
+    actions: ports.Actions
+    limits: Limits
+    totals: Counter[Scope]
+    off: Callable[[str, Journal], contextlib.AbstractContextManager[None]] | None = None
+    """Stops the server while the block lasts; may raise UnpreparedError."""
+
+    def run(self, judged: Iterable[Judged], account: Account, say: Progress) -> None:
+        """Remove what was found unless the fuse trips; each server is judged anew right before its writes."""
+        doomed = [(each, planning.changes(each.findings)) for each in judged]
+        planned = [finding for _, plan in doomed for finding in plan]
+        account.refusal = planning.refusal(planned, self.limits, self.totals)
+        if account.refusal:
+            return
+        doomed = [(each, plan) for each, plan in doomed if plan]
+        spare = planning.spare(planned, self.limits, self.totals)
+        for done, (one, plan) in enumerate(doomed, 1):
+            say("Cleaning servers", done, len(doomed))
+            try:
+                spare = self._clean(one, plan, account, spare)
+            except UnpreparedError as error:
+                failed = Outcome(result=Result.FAILED, detail=str(error))
+                account.outcomes.update((each.key, failed) for each in plan)
+
+    def _clean(self, one: Judged, plan: Sequence[Finding], account: Account, spare: int) -> int:
+        """Clean one server and return how many more removals the fuse then bears."""
         known = {each.key for each in plan}
-        for finding, outcome in reconciler.execute(one, journal, spare=spare):
-            spare -= finding.key not in known
-            account.add([finding])
-            account.outcomes[finding.key] = outcome
+        with contextlib.ExitStack() as around:
+            if self.off and self.reconciler.counts_on_stop(one):
+                around.enter_context(self.off(one.seen.server_id, self.journal))
+            recorded = around.enter_context(_Recorded(self, one, account))
+            reconciler = self.reconciler.without_restart()
+            tried = reconciler.execute(one, self.journal, spare=spare, prepare=lambda _: recorded.begin())
+            for finding, outcome in around.enter_context(contextlib.closing(tried)):
+                spare -= finding.key not in known
+                account.add([finding])
+                account.outcomes[finding.key] = outcome
+                recorded.outcomes.append((finding, outcome))
+        return spare
+
+
+class _Recorded:
+    """The instance action of a server: begun right before the first write, so that it tells of real changes only."""
+
+    def __init__(self, execution: Execution, one: Judged, account: Account) -> None:
+        self._actions, self._shield = execution.actions, execution.reconciler.shield
+        self._server, self._account = one.server, account
+        self._begun = False
+        self.outcomes: list[tuple[Finding, Outcome]] = []
+
+    def begin(self) -> None:
+        if self._begun or self._server is None:
+            return
+        others = self._actions.begin(self._server)
+        if not others.complete:
+            raise UnpreparedError(f"no instance action could be recorded: {others.why}")
+        if others.rows:
+            raise UnpreparedError(str(others.rows[0]), Result.CHANGED_MEANWHILE)
+        self._begun = True
+
+    def __enter__(self) -> _Recorded:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if not self._begun or self._server is None:
+            return
+        results = [outcome.result for _, outcome in self.outcomes]
+        details = "; ".join(
+            f"{finding.remedy} of volume {finding.volume_id}: {outcome.result}" for finding, outcome in self.outcomes
+        )
+        # A finding that was begun and has no outcome was cut short by an error.
+        succeeded = bool(results) and all(each in (Result.REMOVED, Result.RELINKED) for each in results)
+        with self._shield():
+            why = self._actions.finish(self._server, succeeded=succeeded, details=details)
+            if why:
+                self._account.trouble(f"Server {self._server.id}: its instance action stays open: {why}")

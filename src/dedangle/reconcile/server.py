@@ -6,7 +6,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import logging
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Generator
 from datetime import datetime
 
 from dedangle.core import pairing, planning
@@ -48,6 +48,10 @@ class Judged:
         return bool(nova.servers or nova.building or nova.mappings or self.findings or not nova.complete)
 
     @property
+    def server(self) -> Server | None:
+        return pairing.server_of(self.seen.after)
+
+    @property
     def unread(self) -> tuple[str, ...]:
         readings = (each.why for each in (*self.seen.cinder.readings(), self.seen.rivals) if not each.complete)
         return tuple(dict.fromkeys((*self.seen.before.unread, *self.seen.after.unread, *readings)))
@@ -66,11 +70,22 @@ class Reconciler:
     thorough: bool = False
     """Whether every volume is asked for, also where everything pairs."""
     shield: Callable[[], contextlib.AbstractContextManager[object]] = contextlib.nullcontext
-    """Wraps intent, write and outcome, so that no signal comes between them."""
+    """Wraps intent, write, outcome and its account, so that no signal comes between them."""
 
     def audit(self, server_id: str) -> Judged:
         """Judge the server as it is now; changes nothing."""
-        seen = self._observe(server_id)
+        return self._judge(self._observe(server_id))
+
+    def without_restart(self) -> Reconciler:
+        """The same without leave to count on a server's being stopped."""
+        return dataclasses.replace(self, policy=dataclasses.replace(self.policy, restart=False))
+
+    def counts_on_stop(self, judged: Judged) -> bool:
+        """Whether something of the plan can be done only once the server is stopped, which it is not."""
+        as_it_is = self.without_restart()._judge(judged.seen)
+        return len(planning.changes(as_it_is.findings)) < len(planning.changes(judged.findings))
+
+    def _judge(self, seen: Observation) -> Judged:
         now = self.clock()
         findings = tuple(
             finding
@@ -87,7 +102,7 @@ class Reconciler:
         spare: int = 0,
         prepare: Callable[[Finding], None] = lambda _: None,
         wanted: Callable[[Finding], bool] = lambda _: True,
-    ) -> Iterator[tuple[Finding, Outcome]]:
+    ) -> Generator[tuple[Finding, Outcome], None, None]:
         """Remove what the judgement said may be removed, as far as it still holds.
 
         Yields each finding that was tried with its outcome, as soon as it is known. Where a removal brings up new ones,
@@ -104,7 +119,9 @@ class Reconciler:
             for finding in plan:
                 tried.add(finding.key)
                 if finding.key in still:
-                    yield finding, self._remove(finding, judged, journal, prepare)
+                    # A signal that came meanwhile is raised when the outcome has been taken.
+                    with self.shield():
+                        yield finding, self._remove(finding, judged, journal, prepare)
                 elif judged.unread:
                     yield finding, Outcome(result=Result.FAILED, detail="; ".join(judged.unread))
                 else:
@@ -183,24 +200,23 @@ class Reconciler:
     def _remove(
         self, finding: Finding, judged: Judged, journal: Journal, prepare: Callable[[Finding], None]
     ) -> Outcome:
-        with self.shield():
-            entry = journal.intend(finding)
-            LOG.info(
-                "%s stale volume attachment %s of volume %s from instance %s (block device mapping %s): %s",
-                "Relinking" if finding.remedy is Remedy.RELINK_MAPPING else "Removing",
-                finding.attachment_id,
-                finding.volume_id,
-                finding.server_id,
-                finding.bdm_uuid,
-                finding.sentence,
-                extra={"instance_uuid": finding.server_id},
-            )
-            try:
-                prepare(finding)
-                outcome = self._write(finding, judged)
-            except UnpreparedError as error:
-                outcome = Outcome(result=Result.FAILED, detail=str(error))
-            journal.conclude(entry, outcome)
+        entry = journal.intend(finding)
+        LOG.info(
+            "%s stale volume attachment %s of volume %s from instance %s (block device mapping %s): %s",
+            "Relinking" if finding.remedy is Remedy.RELINK_MAPPING else "Removing",
+            finding.attachment_id,
+            finding.volume_id,
+            finding.server_id,
+            finding.bdm_uuid,
+            finding.sentence,
+            extra={"instance_uuid": finding.server_id},
+        )
+        try:
+            prepare(finding)
+            outcome = self._write(finding, judged)
+        except UnpreparedError as error:
+            outcome = Outcome(result=error.result, detail=str(error))
+        journal.conclude(entry, outcome)
         if outcome.result not in (Result.REMOVED, Result.RELINKED):
             LOG.warning(
                 "Kept volume attachment %s of volume %s: %s, %s",
@@ -230,4 +246,8 @@ def _living(judged: Judged) -> Server | None:
 
 
 class UnpreparedError(Exception):
-    """What must be done before a write was not done; the message says why."""
+    """What must be done before a write was not done; the message says why, and the result what the write came to."""
+
+    def __init__(self, why: str, result: Result = Result.FAILED) -> None:
+        super().__init__(why)
+        self.result = result

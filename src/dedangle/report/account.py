@@ -19,6 +19,8 @@ class Account:
     findings: dict[str, Finding] = dataclasses.field(default_factory=dict)
     outcomes: dict[str, Outcome] = dataclasses.field(default_factory=dict)
     not_checked: list[str] = dataclasses.field(default_factory=list)
+    troubles: list[str] = dataclasses.field(default_factory=list)
+    """What went wrong beside the findings, each with the next command to type."""
     refusal: str = ""
     paired: int = 0
     """Pairs that the bulk read found consistent, without a finding of their own."""
@@ -29,6 +31,9 @@ class Account:
     def miss(self, why: Iterable[str]) -> None:
         """Note what was not read, once."""
         self.not_checked += [each for each in dict.fromkeys(why) if each not in self.not_checked]
+
+    def trouble(self, sentence: str) -> None:
+        self.troubles.append(sentence)
 
     @property
     def complete(self) -> bool:

@@ -33,6 +33,7 @@ def document(account: Account, *, everything: bool) -> str:
         "counts": account.counts(),
         "findings": [row(account, each) for each in account.listed(everything)],
         "not_checked": account.not_checked,
+        "troubles": account.troubles,
         "refusal": account.refusal or None,
     }
     return json.dumps(body, indent=2) + "\n"

@@ -10,6 +10,7 @@ from keystoneauth1 import adapter
 from keystoneauth1 import exceptions as ks_exceptions
 
 from dedangle.core.records import Attachment, Outcome, Reading, Result, Volume
+from dedangle.systems import rest
 
 T = TypeVar("T")
 
@@ -87,7 +88,9 @@ class CinderApi:
             return Outcome(result=Result.FAILED, detail=str(error))
         if answer.status_code in (200, 202, 204):
             return Outcome(result=Result.REMOVED)
-        detail = f"Cinder answered {answer.status_code}: {_message(answer)}"
+        if _is_gone(answer, expected.id):
+            return Outcome(result=Result.CHANGED_MEANWHILE, detail="the attachment is gone already")
+        detail = f"Cinder answered {answer.status_code}: {rest.message(answer)}"
         return Outcome(result=Result.REFUSED if answer.status_code in (403, 409) else Result.FAILED, detail=detail)
 
     def create_attachment(self, volume_id: str, server_id: str) -> Reading[Attachment]:
@@ -118,10 +121,10 @@ class CinderApi:
             return Reading.unread(str(error))
         if answer.status_code == 204:
             return Reading()
-        attachment = _body(answer).get("attachment")
+        attachment = rest.body(answer).get("attachment")
         if answer.status_code in (200, 202) and isinstance(attachment, dict):
             return Reading((attachment,))
-        return Reading.unread(f"Cinder answered {answer.status_code} to {method} {path}: {_message(answer)}")
+        return Reading.unread(f"Cinder answered {answer.status_code} to {method} {path}: {rest.message(answer)}")
 
     def _attachments(self, filters: dict[str, str], named: frozenset[str] = frozenset()) -> Reading[Attachment]:
         return self._list("attachment", "/attachments", filters, _attachment, named)
@@ -157,11 +160,11 @@ class CinderApi:
         params = {"all_tenants": "1", "limit": str(_PAGE), "sort": "created_at:asc", **filters}
         while True:
             answer = self._ask("GET", path, params=params)
-            if answer.status_code == 404 and "marker" in params and params["marker"] in _message(answer):
+            if answer.status_code == 404 and "marker" in params and params["marker"] in rest.message(answer):
                 raise _MarkerGoneError
-            page = _body(answer).get(f"{what}s")
+            page = rest.body(answer).get(f"{what}s")
             if answer.status_code != 200 or not isinstance(page, list):
-                raise _UnreadError(f"Cinder answered {answer.status_code} to a list of {what}s: {_message(answer)}")
+                raise _UnreadError(f"Cinder answered {answer.status_code} to a list of {what}s: {rest.message(answer)}")
             yield page
             if not page or ("marker" not in params and {each["id"] for each in page} == named):
                 return
@@ -175,16 +178,14 @@ class CinderApi:
             answer = self._ask("GET", path)
         except _UnreadError as error:
             return Reading.unread(str(error))
-        body = _body(answer)
         if answer.status_code == 200:
             try:
-                return Reading((make(body),))
+                return Reading((make(rest.body(answer)),))
             except (KeyError, TypeError, AttributeError):
                 return Reading.unread(f"Cinder's answer to {what} {ident} is not one of its own")
-        # A proxy's or a wrong endpoint's 404 says nothing of the row: only Cinder's own that names it does.
-        if answer.status_code == 404 and "itemNotFound" in body and ident in _message(answer):
+        if _is_gone(answer, ident):
             return Reading()
-        return Reading.unread(f"Cinder answered {answer.status_code} to {what} {ident}: {_message(answer)}")
+        return Reading.unread(f"Cinder answered {answer.status_code} to {what} {ident}: {rest.message(answer)}")
 
     def _ask(self, method: str, path: str, **options: Any) -> Any:
         if self._remaining is not None:
@@ -205,20 +206,9 @@ class _MarkerGoneError(Exception):
     """The last row of the page before was deleted meanwhile."""
 
 
-def _body(answer: Any) -> dict[str, Any]:
-    try:
-        body = answer.json()
-    except ValueError:
-        return {}
-    return body if isinstance(body, dict) else {}
-
-
-def _message(answer: Any) -> str:
-    """What the service says went wrong, on one line; not a proxy's page."""
-    for value in _body(answer).values():
-        if isinstance(value, dict) and isinstance(value.get("message"), str):
-            return "".join(each for each in " ".join(value["message"].split()) if each.isprintable())
-    return "not an answer of Cinder's own"
+def _is_gone(answer: Any, ident: str) -> bool:
+    """Whether Cinder itself says that it has no such row: a proxy's or a wrong endpoint's 404 says nothing of it."""
+    return answer.status_code == 404 and "itemNotFound" in rest.body(answer) and ident in rest.message(answer)
 
 
 def _attachment(row: dict[str, Any]) -> Attachment:

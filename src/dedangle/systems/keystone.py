@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whose credentials Cinder is asked with, and where Cinder is."""
+"""Whose credentials Cinder and Nova are asked with, and where they are."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from keystoneauth1 import adapter, loading
 from keystoneauth1 import exceptions as ks_exceptions
 from keystoneauth1.session import Session
 
+from dedangle.systems import nova_api
 from dedangle.systems.cinder_api import MICROVERSION
 
 # nova.conf's own sections, in the order in which they are tried after [dedangle] and the environment.
@@ -74,6 +75,19 @@ def _access(session: Any, conf: Any, project_id: str | None) -> Access:
         user_agent="dedangle",
     )
     return Access(client, project_id)
+
+
+def nova_client(conf: Any, session: Any) -> adapter.Adapter:
+    """Return an adapter for Nova's API, found where and as Cinder's is: same region, same interface."""
+    interface = [*conf.cinder.catalog_info.split(":"), "", ""][2]
+    return adapter.Adapter(
+        session,
+        service_type="compute",
+        interface=interface or None,
+        region_name=conf.cinder.os_region_name,
+        default_microversion=nova_api.MICROVERSION,
+        user_agent="dedangle",
+    )
 
 
 def _session(conf: Any, environ: Mapping[str, str]) -> tuple[Any, str]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
 from datetime import datetime, timedelta, timezone
 from typing import Any, TypeVar
@@ -13,14 +12,25 @@ from typing import Any, TypeVar
 import sqlalchemy as sa
 
 from dedangle.core.pairing import MIGRATION_OVER, REFRESH_LOCK
-from dedangle.core.records import HostState, Link, Mapping, Marker, NovaView, Outcome, Reading, Result, Server
+from dedangle.core.records import (
+    HostState,
+    Link,
+    Mapping,
+    Marker,
+    NamedServer,
+    NovaView,
+    Outcome,
+    Reading,
+    Result,
+    Server,
+)
+from dedangle.systems import nova_fleet
 from dedangle.systems import nova_schema as schema
+from dedangle.systems.nova_actions import ACTION, InstanceActions
 from dedangle.systems.nova_cells import Cell
 
 T = TypeVar("T")
 
-_PAGE = 5000
-_LINKS_READ, _LINKS_KEPT, _LINKS_PER_PROJECT = 200, 8, 2
 # Actions that are recorded before a message is cast, on servers whose task_state says nothing.
 _WITHOUT_TASK_STATE = ("attach_volume", "detach_volume", "swap_volume", "refresh_volume_attachment")
 _UNSTARTED_FOR = timedelta(hours=1)
@@ -47,11 +57,13 @@ class NovaDatabase:
         api: Cell,
         cells: Sequence[Cell],
         *,
+        actions: InstanceActions,
         service_down_time: timedelta,
         clock: Callable[[], datetime],
     ) -> None:
         self._api = api
         self._cells = {cell.name: cell for cell in cells}
+        self._actions = actions
         self._service_down_time = service_down_time
         self._clock = clock
 
@@ -93,26 +105,16 @@ class NovaDatabase:
 
     def links(self, besides: str) -> Reading[Link]:
         """The youngest mappings of active servers, at most two of a project, at most eight in all."""
-        table, servers = schema.block_device_mapping, schema.instances
-        statement = (
-            _link_columns()
-            .where(table.c.deleted == 0, table.c.attachment_id.is_not(None), table.c.instance_uuid != besides)
-            .where(servers.c.vm_state == "active", servers.c.task_state.is_(None))
-            .order_by(table.c.id.desc())
-            .limit(_LINKS_READ)
-        )
-        kept: list[Link] = []
-        projects: Counter[str | None] = Counter()
-        reading = self._from_every_cell(lambda connection, cell: _links(connection, cell, statement))
-        for link in reading.rows:
-            projects[link.project_id] += 1
-            if projects[link.project_id] <= _LINKS_PER_PROJECT and len(kept) < _LINKS_KEPT:
-                kept.append(link)
-        return Reading(tuple(kept), reading.complete, reading.why)
+        reading = self._from_every_cell(lambda connection, cell: nova_fleet.youngest_links(connection, cell, besides))
+        return Reading(nova_fleet.of_many_projects(reading.rows), reading.complete, reading.why)
 
     def all_links(self) -> Reading[Link]:
         """Every live volume mapping of every cell, read in short pages by primary key."""
-        return self._from_every_cell(lambda connection, cell: list(_all_links(connection, cell)))
+        return self._from_every_cell(lambda connection, cell: list(nova_fleet.all_links(connection, cell)))
+
+    def named(self, names: Collection[str]) -> Reading[NamedServer]:
+        """Live servers with one of the names, from every cell; one pass over a cell's servers for all names."""
+        return self._from_every_cell(lambda connection, cell: nova_fleet.named(connection, cell, names))
 
     def soft_delete_mapping(self, expected: Mapping, server: Server | None) -> Outcome:
         """Soft-delete the row exactly as Nova does (deleted = id), if it and its server are still as expected.
@@ -202,8 +204,10 @@ class NovaDatabase:
         of_server = actions.c.instance_uuid == server_id
         joined = sa.join(events, actions, events.c.action_id == actions.c.id)
         statement = sa.select(events.c.event, actions.c.action, actions.c.request_id, events.c.start_time)
-        for row in connection.execute(statement.select_from(joined).where(of_server, events.c.finish_time.is_(None))):
+        unfinished = sa.and_(of_server, events.c.finish_time.is_(None), _is_novas())
+        for row in connection.execute(statement.select_from(joined).where(unfinished)):
             yield Marker(kind="event", detail=f"{row.event} of {row.action} ({row.request_id}) is not finished")
+        yield from self._actions.others(connection, server_id)
         started = sa.exists().where(events.c.action_id == actions.c.id)
         since = self._clock().replace(tzinfo=None) - _UNSTARTED_FOR
         unstarted = (
@@ -358,57 +362,13 @@ def _mapping(row: sa.RowMapping, cell: str) -> Mapping:
     )
 
 
+def _is_novas() -> sa.ColumnElement[bool]:
+    # Our own actions are no sign of somebody else's work, and what they tell is past when they are read.
+    return schema.instance_actions.c.action != ACTION
+
+
 def _last_action(connection: sa.Connection, server_id: str) -> datetime | None:
     table = schema.instance_actions
     statement = sa.select(sa.func.max(table.c.start_time), sa.func.max(table.c.updated_at))
-    row = connection.execute(statement.where(table.c.instance_uuid == server_id)).one()
+    row = connection.execute(statement.where(table.c.instance_uuid == server_id, _is_novas())).one()
     return _utc(max((each for each in row if each), default=None))
-
-
-def _link_columns() -> sa.Select[Any]:
-    table, servers = schema.block_device_mapping, schema.instances
-    joined = sa.join(table, servers, sa.and_(servers.c.uuid == table.c.instance_uuid, servers.c.deleted == 0))
-    columns = (table.c.id, table.c.instance_uuid, table.c.volume_id, table.c.attachment_id, servers.c.project_id)
-    return (
-        sa.select(*columns)
-        .select_from(joined)
-        .where(table.c.destination_type == "volume", table.c.volume_id.is_not(None))
-    )
-
-
-def _link(row: Any, cell: str, project_id: str | None) -> Link:
-    return Link(
-        server_id=row.instance_uuid,
-        volume_id=row.volume_id,
-        attachment_id=row.attachment_id,
-        cell=cell,
-        project_id=project_id,
-    )
-
-
-def _links(connection: sa.Connection, cell: str, statement: sa.Select[Any]) -> list[Link]:
-    return [_link(row, cell, row.project_id) for row in connection.execute(statement)]
-
-
-def _all_links(connection: sa.Connection, cell: str) -> Iterator[Link]:
-    # Two plain scans: a join in the statement costs the server twice as much as reading the servers by themselves.
-    servers = schema.instances
-    living = {
-        row.uuid: row.project_id
-        for row in _paged(connection, sa.select(servers.c.id, servers.c.uuid, servers.c.project_id), servers)
-    }
-    table = schema.block_device_mapping
-    columns = sa.select(table.c.id, table.c.instance_uuid, table.c.volume_id, table.c.attachment_id).where(
-        table.c.destination_type == "volume", table.c.volume_id.is_not(None)
-    )
-    for row in _paged(connection, columns, table):
-        yield _link(row, cell, living.get(row.instance_uuid))
-
-
-def _paged(connection: sa.Connection, columns: sa.Select[Any], table: sa.Table) -> Iterator[Any]:
-    last = 0
-    while rows := connection.execute(
-        columns.where(table.c.deleted == 0, table.c.id > last).order_by(table.c.id).limit(_PAGE)
-    ).all():
-        yield from rows
-        last = rows[-1].id

@@ -19,7 +19,8 @@ def _servers(name: str) -> sa.Table:
     return _table(
         name,
         sa.Column("id", sa.Integer, primary_key=True),
-        *("uuid", "project_id", "host", "vm_state", "task_state", "image_ref", "root_device_name", "display_name"),
+        *("uuid", "project_id", "host", "vm_state", "task_state", "image_ref", "root_device_name"),
+        *("display_name", "hostname"),
         sa.Column("power_state", sa.Integer),
         sa.Column("deleted", sa.Integer),
         sa.Column("hidden", sa.Boolean),
@@ -46,7 +47,8 @@ block_device_mapping = _table(
 instance_actions = _table(
     "instance_actions",
     sa.Column("id", sa.Integer, primary_key=True),
-    *("action", "instance_uuid", "request_id"),
+    *("action", "instance_uuid", "request_id", "project_id", "message"),
+    sa.Column("created_at", sa.DateTime),
     sa.Column("start_time", sa.DateTime),
     sa.Column("finish_time", sa.DateTime),
     sa.Column("updated_at", sa.DateTime),
@@ -56,10 +58,13 @@ instance_actions = _table(
 instance_actions_events = _table(
     "instance_actions_events",
     sa.Column("id", sa.Integer, primary_key=True),
-    "event",
+    *("event", "result"),
     sa.Column("action_id", sa.Integer),
+    sa.Column("created_at", sa.DateTime),
     sa.Column("start_time", sa.DateTime),
     sa.Column("finish_time", sa.DateTime),
+    sa.Column("updated_at", sa.DateTime),
+    sa.Column("details", sa.Text),
     sa.Column("deleted", sa.Integer),
 )
 

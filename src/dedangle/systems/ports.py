@@ -7,7 +7,20 @@ from collections.abc import Collection
 from typing import Any, Protocol
 
 from dedangle.core.doors import Policy
-from dedangle.core.records import Attachment, Disk, Finding, Link, Mapping, NovaView, Outcome, Reading, Server, Volume
+from dedangle.core.records import (
+    Attachment,
+    Disk,
+    Finding,
+    Link,
+    Mapping,
+    Marker,
+    NamedServer,
+    NovaView,
+    Outcome,
+    Reading,
+    Server,
+    Volume,
+)
 
 
 class Nova(Protocol):
@@ -61,6 +74,27 @@ class Restoring(Nova, Protocol):
 class Fleet(Nova, Protocol):
     def all_links(self) -> Reading[Link]:
         """Every live mapping of every cell."""
+
+    def named(self, names: Collection[str]) -> Reading[NamedServer]:
+        """Live servers with one of the names, in every cell."""
+
+
+class Actions(Protocol):
+    """The instance actions of one run."""
+
+    def begin(self, server: Server) -> Reading[Marker]:
+        """Record that the server is about to be changed, unless other runs change it just now, which are returned."""
+
+    def finish(self, server: Server, *, succeeded: bool, details: str) -> str:
+        """Record what came of it; returns why that could not be, or an empty string."""
+
+
+class Power(Protocol):
+    """Each method returns why Nova will not, or an empty string where it will, some time later."""
+
+    def stop(self, server_id: str) -> str: ...
+
+    def start(self, server_id: str) -> str: ...
 
 
 class Cinder(Protocol):

@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The plan for a server in words: what would be done, why, on which evidence, and what stands in the way."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from dedangle.core.records import Disposition, Finding, Outcome, Remedy
+from dedangle.report.account import Account
+
+_DEEDS = {
+    Remedy.REMOVE_MAPPING: "soft-delete Nova's mapping {mapping} of volume {volume}",
+    Remedy.REMOVE_ATTACHMENT: "delete Cinder's attachment {attachment} of volume {volume}",
+    Remedy.RELINK_MAPPING: "let Nova's mapping {mapping} of volume {volume} name attachment {attachment}",
+    Remedy.NONE: "none, for volume {volume}",
+}
+
+
+def plan(account: Account, findings: Sequence[Finding]) -> str:
+    """The whole plan, or what came of it, one paragraph for each finding."""
+    paragraphs = (_paragraph(number, each, account.outcomes.get(each.key)) for number, each in enumerate(findings, 1))
+    return "".join("\n" + "".join(f"{line}\n" for line in each) for each in paragraphs)
+
+
+def _paragraph(number: int, finding: Finding, outcome: Outcome | None) -> Iterator[str]:
+    acts = finding.disposition in (Disposition.REMOVE, Disposition.RELINK)
+    fate = outcome.result.value if outcome else "to do" if acts else "kept"
+    yield f"{number}. {finding.code} of server {finding.server_id}: {fate}"
+    # Without the one attachment that it could name there is nothing to relink a mapping to.
+    remedy = finding.remedy if finding.attachment or finding.remedy is not Remedy.RELINK_MAPPING else Remedy.NONE
+    deed = _DEEDS[remedy].format(
+        mapping=finding.bdm_uuid,
+        volume=finding.volume_id,
+        attachment=finding.attachment.id if finding.attachment else finding.attachment_id,
+    )
+    yield _item("Remedy", deed)
+    yield _item("Why", finding.sentence or finding.reason)
+    for number, fact in enumerate(finding.evidence):
+        yield _item("" if number else "Evidence", fact)
+    if outcome and outcome.detail:
+        yield _item("Outcome", outcome.detail)
+    elif not outcome and finding.advice:
+        yield _item("Next" if acts else "In the way", finding.advice)
+
+
+def _item(title: str, text: str) -> str:
+    # Never wrapped: ids and commands are there to be copied.
+    return f"   {title + ':' if title else '':<12}{text}"

@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Instance actions, by which `openstack server event list` shows a server's user what dedangle did to it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from datetime import datetime, timedelta
+from typing import Any
+
+import sqlalchemy as sa
+
+from dedangle.core.records import Marker, Reading, Server
+from dedangle.systems import nova_schema as schema
+from dedangle.systems.nova_cells import Cell
+
+ACTION = "dedangle_cleanup"
+# An action is open around a few writes only: an older one is that of a run that was killed, and blocks nobody.
+_OPEN_FOR = timedelta(minutes=10)
+
+
+class InstanceActions:
+    """The actions of one run, one for each server that it changes; the request id names the run."""
+
+    def __init__(self, cells: Iterable[Cell], *, run_id: str, clock: Callable[[], datetime]) -> None:
+        self._cells = {cell.name: cell for cell in cells}
+        self._request_id = f"req-dedangle-{run_id}"
+        self._clock = clock
+
+    def begin(self, server: Server) -> Reading[Marker]:
+        """Record that the server is about to be changed, unless other runs change it just now, which are returned.
+
+        A server whose rows are archived has no actions any more, and nobody who could list them.
+        """
+        actions, events, servers = schema.instance_actions, schema.instance_actions_events, schema.instances
+        now = self._now()
+        times = {"created_at": now, "start_time": now}
+        of_action = {"action": ACTION, "request_id": self._request_id, "updated_at": now}
+        of_event = {"event": ACTION}
+
+        def write(connection: sa.Connection) -> list[Marker]:
+            # Cinder answers 202 to everybody who deletes an attachment: of two runs at once only one must come so far.
+            known = sa.select(servers.c.uuid, servers.c.project_id).where(
+                servers.c.uuid == server.id, ~sa.exists(self._open(server.id))
+            )
+            _insert(connection, actions, {**times, **of_action}, ("instance_uuid", "project_id"), known)
+            _insert(connection, events, {**times, **of_event}, ("action_id",), self._own(server))
+            return list(self.others(connection, server.id))
+
+        answer = self._cells[server.cell].ask(write)()
+        return Reading(tuple(marker for found in answer.rows for marker in found), answer.complete, answer.why)
+
+    def finish(self, server: Server, *, succeeded: bool, details: str) -> str:
+        """Record what came of it; returns why that could not be, or an empty string. Administrators see the details."""
+        actions, events = schema.instance_actions, schema.instance_actions_events
+        now = self._now()
+        ended = {"finish_time": now, "updated_at": now}
+
+        def write(connection: sa.Connection) -> None:
+            # As nova/objects/instance_action.py:pack_action_event_finish and compute/api.py say it.
+            result = {"result": "Success" if succeeded else "Error", "details": details}
+            event = sa.update(events).where(events.c.action_id.in_(self._own(server)), events.c.finish_time.is_(None))
+            connection.execute(event.values({**ended, **result}))
+            action = sa.update(actions).where(
+                actions.c.instance_uuid == server.id, actions.c.request_id == self._request_id
+            )
+            connection.execute(action.values({**ended, "message": None if succeeded else "Error"}))
+
+        return self._cells[server.cell].ask(write)().why
+
+    def others(self, connection: sa.Connection, server_id: str) -> Iterator[Marker]:
+        """Other runs that are changing the server just now."""
+        for request_id in connection.execute(self._open(server_id)).scalars():
+            yield Marker(kind="run", detail=f"{request_id} of dedangle is changing the server")
+
+    def _open(self, server_id: str) -> sa.Select[Any]:
+        # An alias: it stands in a statement that inserts into the table itself.
+        actions = schema.instance_actions.alias("open_actions")
+        return sa.select(actions.c.request_id).where(
+            actions.c.instance_uuid == server_id,
+            actions.c.action == ACTION,
+            actions.c.finish_time.is_(None),
+            actions.c.start_time > self._now() - _OPEN_FOR,
+            actions.c.request_id != self._request_id,
+        )
+
+    def _own(self, server: Server) -> sa.Select[Any]:
+        actions = schema.instance_actions
+        return sa.select(actions.c.id).where(
+            actions.c.instance_uuid == server.id, actions.c.request_id == self._request_id
+        )
+
+    def _now(self) -> datetime:
+        return self._clock().replace(tzinfo=None)
+
+
+def _insert(
+    connection: sa.Connection, table: sa.Table, values: dict[str, Any], more: tuple[str, ...], rows: sa.Select[Any]
+) -> None:
+    """Insert the values once for each of the rows, whose columns are the `more` ones."""
+    given = [sa.literal(value, table.c[name].type) for name, value in values.items()]
+    names = [*more, *values, "deleted"]
+    connection.execute(sa.insert(table).from_select(names, rows.add_columns(*given, sa.literal(0, sa.Integer))))

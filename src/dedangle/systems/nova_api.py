@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Nova's REST API, through which servers are stopped and started as their users do it."""
+
+from __future__ import annotations
+
+from keystoneauth1 import adapter
+from keystoneauth1 import exceptions as ks_exceptions
+
+from dedangle.systems import rest
+
+# os-stop and os-start have been the same since the first of them.
+MICROVERSION = "2.1"
+# A request is made while signals are held back: it must not hang for ever.
+_TIMEOUT = 60
+
+
+class NovaApi:
+    """Asks through keystoneauth as an administrator; a request is never repeated."""
+
+    def __init__(self, client: adapter.Adapter) -> None:
+        self._client = client
+
+    def stop(self, server_id: str) -> str:
+        """Ask Nova to stop the server, which it does later; returns why Nova will not, or an empty string."""
+        return self._act(server_id, "os-stop")
+
+    def start(self, server_id: str) -> str:
+        """Ask Nova to start the server, which it does later; returns why Nova will not, or an empty string."""
+        return self._act(server_id, "os-start")
+
+    def _act(self, server_id: str, action: str) -> str:
+        try:
+            answer = self._client.post(
+                f"/servers/{server_id}/action",
+                json={action: None},
+                raise_exc=False,
+                timeout=_TIMEOUT,
+                connect_retries=0,
+                status_code_retries=0,
+            )
+        except ks_exceptions.ClientException as error:
+            return f"Nova did not answer to {action} ({type(error).__name__})"
+        if answer.status_code == 202:
+            return ""
+        return f"Nova answered {answer.status_code} to {action}: {rest.message(answer)}"

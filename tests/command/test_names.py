@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A server is found by its name, or the operator is told why not."""
+
+import shutil
+import uuid
+
+import pytest
+
+from cases.stage import Stage
+from dedangle.lab.builders import Server
+from dedangle.lab.cloud import Cloud
+from shell import Dedangle
+
+
+def unique(name: str) -> str:
+    return f"{name}-{uuid.uuid4().hex[:8]}"
+
+
+@pytest.fixture(scope="module")
+def stage(cloud: Cloud) -> Stage:
+    Stage(cloud, "p2").server()
+    return Stage(cloud)
+
+
+@pytest.fixture(scope="module")
+def reserved(stage: Stage) -> Server:
+    """A server with an attachment that was never used."""
+    server = stage.server(0)
+    stage.breaks.reserve_attachment(server.id, stage.user.volume())
+    return server
+
+
+@pytest.fixture
+def name(stage: Stage, reserved: Server) -> str:
+    name = unique("web")
+    stage.edit_server(reserved, display_name=name, hostname=name)
+    return name
+
+
+@pytest.mark.parametrize("verb", [("cleanup",), ("audit", "--server")])
+def test_a_server_is_found_by_its_name(dedangle: Dedangle, reserved: Server, name: str, verb: tuple[str, ...]) -> None:
+    done = dedangle(*verb, name, "-f", "json")
+    assert [("attachment-never-used", reserved.id)] == [(each["code"], each["server_id"]) for each in done.findings]
+
+
+def test_a_server_that_is_named_twice_is_judged_once(dedangle: Dedangle, reserved: Server, name: str) -> None:
+    done = dedangle("cleanup", name, reserved.id, reserved.id.upper(), "-f", "json")
+    assert len(done.findings) == 1
+    assert "Judging servers (1)" in done.err
+
+
+def test_a_host_name_is_a_name_too(dedangle: Dedangle, stage: Stage, reserved: Server) -> None:
+    host = unique("host")
+    stage.edit_server(reserved, display_name="something else", hostname=host)
+    assert len(dedangle("cleanup", host, "-f", "json").findings) == 1
+
+
+def test_servers_of_one_name_are_listed_with_what_tells_them_apart(
+    cloud: Cloud, dedangle: Dedangle, stage: Stage, reserved: Server, name: str
+) -> None:
+    other = Stage(cloud, "p2").server(0)
+    stage.edit_server(other, display_name=name)
+    done = dedangle("cleanup", name)
+    assert (done.code, done.out) == (2, "")
+    for server, project in ((reserved, "p1"), (other, "p2")):
+        (line,) = [each for each in done.err.splitlines() if server.id in each]
+        assert f"project {cloud.user(project).project_id}  cell1" in line
+
+
+def test_names_of_tenants_cannot_act_on_the_terminal(
+    cloud: Cloud, dedangle: Dedangle, stage: Stage, reserved: Server, name: str
+) -> None:
+    other = Stage(cloud).server(0)
+    stage.edit_server(other, display_name="\x1b[2J\u202eevil\r\n0 servers", hostname=name)
+    done = dedangle("cleanup", name)
+    assert done.code == 2
+    assert r"\x1b[2J\u202eevil\r\n0 servers" in done.err
+    assert not {"\x1b", "\u202e", "\r"} & set(done.err)
+
+
+def test_a_name_that_looks_like_an_id_is_none(dedangle: Dedangle, stage: Stage, reserved: Server) -> None:
+    impostor = str(uuid.uuid4())
+    stage.edit_server(reserved, display_name=impostor, hostname=impostor)
+    done = dedangle("cleanup", impostor)
+    assert done.code == 2
+    assert f"No server {impostor}: no cell of Nova and no attachment of Cinder knows the id" in done.err
+
+
+def test_nobody_has_the_name(dedangle: Dedangle) -> None:
+    done = dedangle("cleanup", "nobody")
+    assert done.code == 2
+    assert "No server is named nobody in any cell" in done.err
+
+
+def test_a_deleted_server_is_not_found_by_name(dedangle: Dedangle, stage: Stage) -> None:
+    name = unique("gone")
+    server = stage.user.server(name, 0)
+    stage.user.delete(server.id)
+    assert f"No server is named {name}" in dedangle("cleanup", name).err
+    assert dedangle("cleanup", server.id).code == 0
+
+
+def test_a_silent_cell_may_hold_another_of_the_name(cloud: Cloud, dedangle: Dedangle, name: str) -> None:
+    database = cloud.home.database_file("nova_cell0")
+    away = database.with_suffix(".away")
+    shutil.move(database, away)
+    try:
+        done = dedangle("cleanup", name)
+    finally:
+        shutil.move(away, database)
+    assert done.code == 5
+    assert f"Cannot tell which server is named {name}: Nova's cell0" in done.err

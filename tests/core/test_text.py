@@ -1,0 +1,30 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a tenant writes cannot act on a terminal."""
+
+import unicodedata
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dedangle.core.text import harmless
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("web-1", "web-1"),
+        ("größe 東京", "größe 東京"),
+        ("\x1b[2Jgone", r"\x1b[2Jgone"),
+        ("exe\u202egpj.txt", r"exe\u202egpj.txt"),
+        ("a\r\nb\u2028c", r"a\r\nb\u2028c"),
+        ("zero\u200bwidth", r"zero\u200bwidth"),
+    ],
+)
+def test_a_name_is_shown_without_its_powers(name: str, shown: str) -> None:
+    assert shown == harmless(name)
+
+
+@given(st.text())
+def test_nothing_that_controls_formats_or_separates_is_left(name: str) -> None:
+    assert not [each for each in harmless(name) if unicodedata.category(each) in ("Cc", "Cf", "Cs", "Zl", "Zp")]
