@@ -3,14 +3,27 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
+import json
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import pytest
+import sqlalchemy as sa
+from keystoneauth1 import adapter, identity
+from keystoneauth1.session import Session
 
 from cases.stage import DOORS, Case, Planted, Stage, cases
 from dedangle.lab import rows
 from dedangle.lab.cloud import Cloud
+from dedangle.lab.home import CELLS
+from dedangle.reconcile import fleet
+from dedangle.reconcile.screen import Gathered, Screen
+from dedangle.systems import cinder_api, nova_fleet, ports
+from dedangle.systems.cinder_api import CinderApi
+from dedangle.systems.cinder_database import CinderDatabase
+from dedangle.systems.nova_cells import Cell
 from shell import Dedangle, Done
 
 CASES = cases()
@@ -26,6 +39,8 @@ class Played:
     audit: Done
     snapshots: tuple[rows.Snapshot, rows.Snapshot, rows.Snapshot]
     runs: tuple[Done | None, ...]
+    screens: tuple[Screen, Screen]
+    """What the bulk read told before the door was opened, of Cinder's API and of its database."""
 
 
 def _play(door: str, standing: dict[str, Planted], cloud: Cloud, dedangle: Dedangle) -> Played:
@@ -38,6 +53,7 @@ def _play(door: str, standing: dict[str, Planted], cloud: Cloud, dedangle: Dedan
         )
     planted = {case.name: standing[case.name] for case in chosen}
     audit = dedangle("audit", "--all", "-f", "json")
+    by_api, by_database = (_screen(cloud, bulk) for bulk in _bulks(cloud))
     snapshots, runs = [rows.snapshot(cloud.home)], []
     for _ in range(2):
         runs.append(_open(door, planted, cloud, dedangle))
@@ -45,7 +61,23 @@ def _play(door: str, standing: dict[str, Planted], cloud: Cloud, dedangle: Dedan
     for case in chosen:
         if door in case.removed_by:
             del standing[case.name]
-    return Played(planted, audit, (snapshots[0], snapshots[1], snapshots[2]), tuple(runs))
+    return Played(planted, audit, (snapshots[0], snapshots[1], snapshots[2]), tuple(runs), (by_api, by_database))
+
+
+def _bulks(cloud: Cloud) -> tuple[ports.Bulk, ports.Bulk]:
+    login = json.loads(cloud.clouds_yaml.read_text())["clouds"]["dedangle-admin"]
+    session = Session(auth=identity.V3Password(**login["auth"]))
+    client = adapter.Adapter(session, service_type="block-storage", default_microversion=cinder_api.MICROVERSION)
+    return CinderApi(client, None), CinderDatabase(cloud.home.database_url("cinder"), 60)
+
+
+def _screen(cloud: Cloud, cinder: ports.Bulk) -> Screen:
+    engines = {name: sa.create_engine(cloud.home.database_url(database)) for name, database in CELLS.items()}
+    cells = [Cell(name, functools.partial(engines.get, name), 60, name) for name in engines]
+    with Gathered() as gathered:
+        assert fleet.gather([*map(nova_fleet.pages, cells), *cinder.bulk()], gathered) == ""
+        screen = gathered.screen()
+    return dataclasses.replace(screen, ownerless=sorted(screen.ownerless, key=lambda each: each.key))
 
 
 def _open(door: str, planted: dict[str, Planted], cloud: Cloud, dedangle: Dedangle) -> Done | None:
@@ -90,6 +122,15 @@ def test_case(case: Case, played: tuple[str, Played]) -> None:
     assert (planted.attachments if acts else set()) == _gone(before.attachments, once.attachments, planted)
     assert _other_changes(before, once, planted) == []
     assert [each for each in rows.diff(once, twice) if _concerns(each, planted)] == []
+
+
+def test_cinders_database_tells_what_its_api_tells(played: tuple[str, Played]) -> None:
+    _, play = played
+    by_api, by_database = play.screens
+    assert by_api == by_database
+    found = {each["server_id"] for each in play.audit.findings if each["server_id"]}
+    assert found
+    assert found <= set(by_database.suspects)
 
 
 def test_every_run_came_to_its_end(played: tuple[str, Played]) -> None:

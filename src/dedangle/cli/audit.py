@@ -35,7 +35,7 @@ class Audit(Verb):
         if args.server:
             suspects = servers.identify(args.server, wiring.nova)
         else:
-            screen = fleet.read_screen(wiring.nova, wiring.cinder, reconciler, account, console.progress)
+            screen = fleet.read_screen(wiring.nova, wiring.bulk, reconciler, account, console.progress)
             if screen is None:
                 return
             account.paired = screen.paired

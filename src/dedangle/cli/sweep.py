@@ -30,7 +30,7 @@ class Sweep(ChangingVerb):
                 except OSError as error:
                     raise UsageError(f"state_dir cannot be used: {error}. Nothing was changed.") from error
             reconciler = wiring.reconciler(self.door)
-            screen = fleet.read_screen(wiring.nova, wiring.cinder, reconciler, account, self.say)
+            screen = fleet.read_screen(wiring.nova, wiring.bulk, reconciler, account, self.say)
             if screen is None:
                 return
             account.paired = screen.paired

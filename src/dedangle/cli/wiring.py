@@ -21,9 +21,11 @@ if TYPE_CHECKING:
     from dedangle.state.journal import Journal
     from dedangle.state.sightings import Sightings
     from dedangle.systems.cinder_api import CinderApi
+    from dedangle.systems.cinder_database import CinderDatabase
     from dedangle.systems.keystone import Access
     from dedangle.systems.nova_actions import InstanceActions
     from dedangle.systems.nova_database import NovaDatabase
+    from dedangle.systems.ports import Bulk
 
 from dedangle.cli.signals import Signals
 
@@ -42,6 +44,8 @@ class Wiring:
     nova: NovaDatabase
     actions: InstanceActions
     cinder: CinderApi
+    bulk: Bulk
+    """Where all attachments and volumes are read from at once: Cinder's database, or its API."""
     session: Any
     """keystoneauth's, with the credentials that Cinder is asked with."""
     sightings: Sightings
@@ -130,6 +134,7 @@ def wire(config_args: Sequence[str], signals: Signals) -> Wiring:
     if not cells.complete:
         raise UnreachableError(f"{cells.why}. Nothing was read; run again when it answers.")
     access = _access()
+    cinder = CinderApi(*access)
     run_id = uuid4().hex[:12]
     actions = InstanceActions(cells.rows, run_id=run_id, clock=clock)
     return Wiring(
@@ -142,7 +147,8 @@ def wire(config_args: Sequence[str], signals: Signals) -> Wiring:
             service_down_time=settings.service_down_time,
             clock=clock,
         ),
-        cinder=CinderApi(*access),
+        cinder=cinder,
+        bulk=bulk_of_cinder(settings) or cinder,
         session=access.client.session,
         sightings=Sightings(settings.state_dir),
         signals=signals,
@@ -186,6 +192,24 @@ def _require_api_database() -> None:
     if not conf.api_database.connection:
         found = ", ".join(conf.config_file or []) or "no file"
         raise UsageError(f"[api_database] connection is not set in {found}. Name Nova's nova.conf with --config-file.")
+
+
+def bulk_of_cinder(settings: Settings) -> CinderDatabase | None:
+    """Where Cinder's rows are read from in bulk, if not from its API; raises UsageError."""
+    if not settings.cinder_database:
+        return None
+    from sqlalchemy.exc import SQLAlchemyError
+
+    from dedangle.systems.cinder_database import CinderDatabase
+
+    try:
+        return CinderDatabase(settings.cinder_database, settings.cell_timeout)
+    except (SQLAlchemyError, ImportError, ValueError) as error:
+        # The error's text may hold the URL, and so the password.
+        raise UsageError(
+            f"[dedangle] cinder_database cannot be used ({type(error).__name__}). Write it as [database] connection of "
+            "cinder.conf is written."
+        ) from error
 
 
 def _access() -> Access:

@@ -31,14 +31,19 @@ _TRANSITIONAL = (
 MIGRATION_OVER = ("confirmed", "reverted", "error", "failed", "completed", "cancelled", "done")
 # How nova-manage volume_attachment refresh begins the reason of its lock: it works without task_state or event.
 REFRESH_LOCK = "Refreshing connection_info"
-_QUIET_MIGRATION = (None, "", "none", "success", "error")
+QUIET_MIGRATION = (None, "", "none", "success", "error")
 # What these say of a live server means nothing once it is deleted: a delete that crashed keeps its event open for ever.
 _OF_THE_LIVING = ("task_state", "event", "action", "lock")
 
 
 def is_busy(volume: Volume) -> bool:
     """Whether Cinder is working on the volume, so that its attachments may change of their own accord."""
-    return volume.status in _TRANSITIONAL or volume.migration_status not in _QUIET_MIGRATION
+    return volume.status in _TRANSITIONAL or volume.migration_status not in QUIET_MIGRATION
+
+
+def is_quiet(volume: Volume) -> bool:
+    """Whether it is in-use and Cinder does nothing with it."""
+    return volume.status == "in-use" and volume.migration_status in QUIET_MIGRATION
 
 
 def needed_of_cinder(
@@ -193,7 +198,7 @@ def _markers(observation: Observation, life: Life) -> tuple[Marker, ...]:
         for volume in reading.rows:
             if is_busy(volume) and not (life is Life.DELETED and _is_left_half_way(volume, observation)):
                 state = f"{volume.id} is {volume.status}"
-                if volume.migration_status not in _QUIET_MIGRATION:
+                if volume.migration_status not in QUIET_MIGRATION:
                     state += f", migration_status {volume.migration_status}"
                 markers.append(Marker(kind="volume", detail=state))
     return tuple(dict.fromkeys(markers))

@@ -6,15 +6,16 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Protocol
 
 from dedangle.core import planning
-from dedangle.core.judging import ownerless
-from dedangle.core.pairing import is_busy
+from dedangle.core.packing import Page
 from dedangle.core.planning import Limits, Scope
-from dedangle.core.records import Attachment, Finding, Link, Outcome, Result, Volume
+from dedangle.core.records import Finding, Outcome, Reading, Result
+from dedangle.reconcile.screen import Gathered, Screen
 from dedangle.reconcile.server import Judged, Reconciler, UnpreparedError
+from dedangle.reconcile.spool import NoRoomError
 from dedangle.report.account import Account
 from dedangle.state.journal import Journal
 from dedangle.systems import ports
@@ -25,63 +26,40 @@ class Progress(Protocol):
         """Told of each step; done and total count servers where they are not 0."""
 
 
-class Screen:
-    """What the bulk read tells: whom to suspect, and how many attachments there are for the fuse."""
-
-    def __init__(self, links: Sequence[Link], attachments: Sequence[Attachment], volumes: Sequence[Volume]) -> None:
-        self.suspects, self.paired = _suspects(links, attachments, volumes)
-        self.ownerless = [ownerless(each) for each in attachments if each.server_id is None]
-        self.totals: Counter[Scope] = Counter()
-        for link in links:
-            self.totals.update(planning.scopes(link.cell, link.project_id))
-        self.totals[planning.RUN] = len(attachments)
-
-
-def _suspects(
-    links: Iterable[Link], attachments: Iterable[Attachment], volumes: Iterable[Volume]
-) -> tuple[list[str], int]:
-    """Servers that may hold a finding; nothing else is decided here. Also the number of pairs beyond suspicion."""
-    attached = {each.id: each for each in attachments if each.server_id}
-    quiet = {each.id for each in volumes if each.status == "in-use" and not is_busy(each)}
-    suspects: set[str] = set()
-    paired = Counter[str]()
-    for link in links:
-        attachment = attached.pop(link.attachment_id or "", None)
-        whole = (
-            attachment is not None
-            and link.project_id is not None
-            and attachment.status == "attached"
-            and attachment.volume_id in quiet
-            and (attachment.server_id, attachment.volume_id) == (link.server_id, link.volume_id)
-        )
-        if whole:
-            paired[link.server_id] += 1
-        else:
-            suspects.add(link.server_id)
-            suspects.update({attachment.server_id} if attachment and attachment.server_id else ())
-    suspects.update(each.server_id for each in attached.values() if each.server_id)
-    return sorted(suspects), sum(count for server, count in paired.items() if server not in suspects)
-
-
 def read_screen(
-    nova: ports.Fleet, cinder: ports.Cinder, reconciler: Reconciler, account: Account, say: Progress
+    nova: ports.Fleet, cinder: ports.Bulk, reconciler: Reconciler, account: Account, say: Progress
 ) -> Screen | None:
     """Read both sides in bulk; None where a side is incomplete, which the account then names.
 
     With a part missing every attachment of that part would look like a left-over, so nothing is judged at all.
     """
-    say("Reading Nova's mappings in every cell")
-    links = nova.all_links()
-    say("Reading Cinder's attachments")
-    attachments = cinder.all_attachments()
-    say("Reading Cinder's volumes")
-    volumes = cinder.all_volumes()
-    unread = list(dict.fromkeys(each.why for each in (links, attachments, volumes) if not each.complete))
-    if not unread and links.rows:
-        doubt = reconciler.doubt()
-        unread += [doubt] if doubt else []
-    account.miss(f"every server: {why}" for why in unread)
-    return None if unread else Screen(links.rows, attachments.rows, volumes.rows)
+    say("Reading Nova's servers and mappings in every cell, and Cinder's attachments and volumes")
+    with Gathered() as gathered:
+        try:
+            unread = gather([*nova.bulk(), *cinder.bulk()], gathered)
+            if not unread and gathered.has_links:
+                unread = reconciler.doubt()
+            if not unread:
+                return gathered.screen()
+        except NoRoomError as error:
+            unread = str(error)
+    account.miss([f"every server: {unread}"])
+    return None
+
+
+def gather(reading: list[Iterator[Reading[Page]]], gathered: Gathered) -> str:
+    """Take all pages in; returns why one was not read, or an empty string."""
+    # In turns, so that each database works on its next page while the page of another one is taken in.
+    while reading:
+        for each in tuple(reading):
+            answer = next(each, None)
+            if answer is None:
+                reading.remove(each)
+            elif not answer.complete:
+                return answer.why
+            else:
+                gathered.take(answer.rows)
+    return ""
 
 
 def audit(

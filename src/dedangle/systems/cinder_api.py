@@ -3,12 +3,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 from collections.abc import Callable, Collection, Iterator
 from typing import Any, TypeVar
 
 from keystoneauth1 import adapter
 from keystoneauth1 import exceptions as ks_exceptions
 
+from dedangle.core import packing
+from dedangle.core.pairing import is_quiet
 from dedangle.core.records import Attachment, Outcome, Reading, Result, Volume
 from dedangle.systems import rest
 
@@ -45,11 +49,11 @@ class CinderApi:
     def attachments_of_volume(self, volume_id: str) -> Reading[Attachment]:
         return self._attachments({"volume_id": volume_id})
 
-    def all_attachments(self) -> Reading[Attachment]:
-        return self._attachments({})
-
-    def all_volumes(self) -> Reading[Volume]:
-        return self._list("volume", "/volumes/detail", {}, _volume)
+    def bulk(self) -> list[Iterator[Reading[packing.Page]]]:
+        """Every attachment and then every volume; a list that starts anew gives rows again."""
+        attachments = self._bulk("attachment", "/attachments", _attachments_page)
+        volumes = self._bulk("volume", "/volumes/detail", _volumes_page)
+        return [itertools.chain(attachments, volumes)]
 
     def attachment(self, attachment_id: str) -> Reading[Attachment]:
         return self._one("attachment", attachment_id, _attachment)
@@ -142,17 +146,34 @@ class CinderApi:
         Cinder gives attachments no next link. Sorted by age, rows that come while paging come last; a marker that was
         deleted meanwhile is answered with 404, and then the list starts anew.
         """
+        rows: list[T] = []
+        try:
+            for page in self._tries(what, path, filters, named):
+                rows = [] if page is None else [*rows, *map(make, page)]
+        except _UnreadError as error:
+            return Reading.unread(str(error))
+        return Reading(tuple(rows))
+
+    def _bulk(
+        self, what: str, path: str, packed: Callable[[list[dict[str, Any]]], packing.Page]
+    ) -> Iterator[Reading[packing.Page]]:
+        try:
+            for page in self._tries(what, path, {}, frozenset()):
+                if page:
+                    yield Reading((packed(page),))
+        except _UnreadError as error:
+            yield Reading.unread(str(error))
+
+    def _tries(
+        self, what: str, path: str, filters: dict[str, str], named: frozenset[str]
+    ) -> Iterator[list[dict[str, Any]] | None]:
+        """The pages of a list; None where it starts anew. Raises _UnreadError."""
         for _ in range(_RESTARTS):
-            rows: list[T] = []
-            try:
-                for page in self._pages(what, path, filters, named):
-                    rows += map(make, page)
-            except _MarkerGoneError:
-                continue
-            except _UnreadError as error:
-                return Reading.unread(str(error))
-            return Reading(tuple(rows))
-        return Reading.unread(f"Cinder's list of {what}s changed faster than it could be read")
+            with contextlib.suppress(_MarkerGoneError):
+                yield from self._pages(what, path, filters, named)
+                return
+            yield None
+        raise _UnreadError(f"Cinder's list of {what}s changed faster than it could be read")
 
     def _pages(
         self, what: str, path: str, filters: dict[str, str], named: frozenset[str]
@@ -220,6 +241,18 @@ def _attachment(row: dict[str, Any]) -> Attachment:
         attached_at=row.get("attached_at") or None,
         has_connection_info=bool(row["connection_info"]) if "connection_info" in row else None,
     )
+
+
+def _attachments_page(page: list[dict[str, Any]]) -> packing.Page:
+    rows = list(map(_attachment, page))
+    return packing.Attachments(
+        packing.rows_of(((each.id, each.server_id, each.volume_id), packing.status_byte(each.status)) for each in rows)
+    )
+
+
+def _volumes_page(page: list[dict[str, Any]]) -> packing.Page:
+    rows = list(map(_volume, page))
+    return packing.QuietVolumes(packing.rows_of(((each.id,), b"") for each in rows if is_quiet(each)))
 
 
 def _volume(row: dict[str, Any]) -> Volume:

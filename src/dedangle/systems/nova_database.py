@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 import sqlalchemy as sa
 
+from dedangle.core.packing import Page
 from dedangle.core.pairing import MIGRATION_OVER, REFRESH_LOCK
 from dedangle.core.records import (
     HostState,
@@ -108,9 +109,9 @@ class NovaDatabase:
         reading = self._from_every_cell(lambda connection, cell: nova_fleet.youngest_links(connection, cell, besides))
         return Reading(nova_fleet.of_many_projects(reading.rows), reading.complete, reading.why)
 
-    def all_links(self) -> Reading[Link]:
-        """Every live volume mapping of every cell, read in short pages by primary key."""
-        return self._from_every_cell(lambda connection, cell: list(nova_fleet.all_links(connection, cell)))
+    def bulk(self) -> list[Iterator[Reading[Page]]]:
+        """Every live server and volume mapping, each cell's by itself."""
+        return [nova_fleet.pages(cell) for cell in self._cells.values()]
 
     def named(self, names: Collection[str]) -> Reading[NamedServer]:
         """Live servers with one of the names, from every cell; one pass over a cell's servers for all names."""

@@ -3,10 +3,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from typing import Any, Protocol
 
 from dedangle.core.doors import Policy
+from dedangle.core.packing import Page
 from dedangle.core.records import (
     Attachment,
     Disk,
@@ -71,10 +72,17 @@ class Restoring(Nova, Protocol):
         """
 
 
-class Fleet(Nova, Protocol):
-    def all_links(self) -> Reading[Link]:
-        """Every live mapping of every cell."""
+class Bulk(Protocol):
+    """One side of a whole cloud, for the screen."""
 
+    def bulk(self) -> list[Iterator[Reading[Page]]]:
+        """What each database holds, page by page; an incomplete reading says what was not read.
+
+        Rows may be missing that came, and rows may be there twice that changed, while the pages were read.
+        """
+
+
+class Fleet(Nova, Bulk, Protocol):
     def named(self, names: Collection[str]) -> Reading[NamedServer]:
         """Live servers with one of the names, in every cell."""
 
@@ -106,10 +114,6 @@ class Cinder(Protocol):
         """One question where the answer is just what is named, and else as many as it takes to see the end."""
 
     def attachments_of_volume(self, volume_id: str) -> Reading[Attachment]: ...
-
-    def all_attachments(self) -> Reading[Attachment]: ...
-
-    def all_volumes(self) -> Reading[Volume]: ...
 
     def attachment(self, attachment_id: str) -> Reading[Attachment]:
         """No rows in a complete reading: Cinder itself said that it has no such attachment."""

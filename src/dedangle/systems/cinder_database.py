@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Cinder's database, read in bulk where [dedangle] cinder_database names it; everything else is asked of its API."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+
+import sqlalchemy as sa
+
+from dedangle.core import packing
+from dedangle.core.pairing import QUIET_MIGRATION
+from dedangle.core.records import Reading
+from dedangle.systems.database import Database, Source, line, or_none
+
+_metadata = sa.MetaData()
+_volume_attachment = sa.Table(
+    "volume_attachment",
+    _metadata,
+    *(sa.Column(name, sa.String) for name in ("id", "instance_uuid", "volume_id", "attach_status")),
+    sa.Column("deleted", sa.Boolean),
+)
+_volumes = sa.Table(
+    "volumes",
+    _metadata,
+    *(sa.Column(name, sa.String) for name in ("id", "status", "migration_status")),
+    sa.Column("deleted", sa.Boolean),
+)
+
+# By primary key, which is all that volume_attachment has an index on besides volume_id. A key is compared as text, so
+# that "" comes before every one.
+_ATTACHMENTS = Source(
+    key=_volume_attachment.c.id,
+    first="",
+    line=line(
+        _volume_attachment.c.id,
+        or_none(_volume_attachment.c.instance_uuid),
+        _volume_attachment.c.volume_id,
+        sa.case(
+            *(
+                (_volume_attachment.c.attach_status == status, sa.literal_column(f"'{number:02x}'", sa.String))
+                for number, status in enumerate(packing.STATUSES[: packing.OTHER_STATUS])
+            ),
+            else_=sa.literal_column(f"'{packing.OTHER_STATUS:02x}'", sa.String),
+        ),
+    ),
+    conditions=(_volume_attachment.c.deleted == sa.false(),),
+)
+_QUIET_VOLUMES = Source(
+    key=_volumes.c.id,
+    first="",
+    line=line(_volumes.c.id),
+    conditions=(
+        _volumes.c.deleted == sa.false(),
+        # core/pairing.py:is_quiet.
+        _volumes.c.status == "in-use",
+        sa.or_(
+            _volumes.c.migration_status.is_(None),
+            _volumes.c.migration_status.in_([each for each in QUIET_MIGRATION if each is not None]),
+        ),
+    ),
+)
+
+
+class CinderDatabase:
+    """Reads, and never writes; timeout is in seconds, for one page."""
+
+    def __init__(self, url: str, timeout: float) -> None:
+        """Raises sqlalchemy.exc.ArgumentError where the URL is none, and ImportError where its driver is not there."""
+        engine = sa.create_engine(url, pool_pre_ping=True)
+        self._database = Database("Cinder's database", lambda: engine, timeout)
+
+    def bulk(self) -> list[Iterator[Reading[packing.Page]]]:
+        """Every live attachment and then every volume that is quietly in use, in short pages by primary key."""
+        attachments = self._database.pages(_ATTACHMENTS, _attachments)
+        return [itertools.chain(attachments, self._database.pages(_QUIET_VOLUMES, _quiet_volumes))]
+
+
+def _attachments(text: str, count: int) -> packing.Page | None:
+    rows = packing.rows_of_text(text, count, 3, flagged=True)
+    return packing.Attachments(rows) if rows else None
+
+
+def _quiet_volumes(text: str, count: int) -> packing.Page | None:
+    rows = packing.rows_of_text(text, count, 1)
+    return packing.QuietVolumes(rows) if rows else None

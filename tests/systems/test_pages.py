@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The bulk reads of the databases, on SQLite, over more rows than a page has."""
+
+import uuid
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import sqlalchemy as sa
+
+from dedangle.cli import wiring
+from dedangle.cli.wiring import UsageError
+from dedangle.core import packing
+from dedangle.systems import cinder_database, database, nova_fleet
+from dedangle.systems import nova_schema as schema
+from dedangle.systems.cinder_database import CinderDatabase
+from dedangle.systems.nova_cells import Cell
+
+SERVER, VOLUME = str(uuid.UUID(int=1)), str(uuid.UUID(int=2))
+
+
+@pytest.fixture(autouse=True)
+def _short_pages(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(database, "PAGE", 3)
+
+
+@pytest.mark.parametrize("project", ["a" * 32, "a,b", ""])
+@pytest.mark.parametrize("count", [0, 1, 3, 7])
+def test_every_live_mapping_and_server_comes_once(tmp_path: Path, count: int, project: str) -> None:
+    engine = sa.create_engine(f"sqlite:///{tmp_path}/nova.db")
+    mappings, servers = schema.block_device_mapping, schema.instances
+    ids = [str(uuid.uuid4()) for _ in range(count)]
+    with engine.begin() as connection:
+        for table in (mappings, servers):
+            table.create(connection)
+        live = {"instance_uuid": SERVER, "volume_id": VOLUME, "destination_type": "volume", "deleted": 0}
+        for number, ident in enumerate(ids):
+            connection.execute(mappings.insert().values(id=5 * number + 1, attachment_id=ident, **live))
+            connection.execute(mappings.insert().values({**live, "id": 5 * number + 2, "deleted": 5 * number + 2}))
+            connection.execute(mappings.insert().values({**live, "id": 5 * number + 3, "destination_type": "local"}))
+            connection.execute(mappings.insert().values({**live, "id": 5 * number + 4, "volume_id": None}))
+            connection.execute(mappings.insert().values(id=5 * number + 5, attachment_id=None, **live))
+            connection.execute(
+                servers.insert().values(id=2 * number + 1, uuid=ident, project_id=project or None, deleted=0)
+            )
+            connection.execute(servers.insert().values(id=2 * number + 2, uuid=ident, deleted=2 * number + 2))
+    links, found = bytearray(), {}
+    for answer in nova_fleet.pages(Cell("Nova's cell1", lambda: engine, 60, "cell1")):
+        assert answer.complete, answer.why
+        for page in answer.rows:
+            if isinstance(page, packing.Links):
+                links += page.rows.packed
+            if isinstance(page, packing.Servers):
+                ids_of_page = [page.ids.packed[at : at + 16] for at in range(0, len(page.ids.packed), 16)]
+                found.update(zip(ids_of_page, page.projects, strict=True))
+    rest = packing.pack(SERVER) + packing.pack(VOLUME) + packing.status_byte("attached")
+    expected = [packing.pack(ident) + rest for ident in [*ids, *([None] * count)]]
+    assert sorted(links[start : start + 49] for start in range(0, len(links), 49)) == sorted(expected)
+    assert found == {packing.pack(each): project for each in ids}
+
+
+def test_live_attachments_and_volumes_quietly_in_use_come(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/cinder.db"
+    attachments, volumes = cinder_database._volume_attachment, cinder_database._volumes
+    ids = [str(uuid.uuid4()) for _ in range(7)]
+    live = {"deleted": False, "volume_id": VOLUME}
+    states = [("in-use", None), ("in-use", "success"), ("in-use", "migrating"), ("available", None), ("detaching", "")]
+    with sa.create_engine(url).begin() as connection:
+        for table in (attachments, volumes):
+            table.create(connection)
+        for ident in ids:
+            connection.execute(attachments.insert().values(id=ident, attach_status="reserved", **live))
+        connection.execute(
+            attachments.insert().values(id="gone", attach_status="attached", **{**live, "deleted": True})
+        )
+        for ident, (status, migration) in zip(ids, states, strict=False):
+            row = {"id": ident, "status": status, "migration_status": migration, "deleted": False}
+            connection.execute(volumes.insert().values(row))
+    (pages,) = CinderDatabase(url, 60).bulk()
+    rows: dict[type, bytes] = {packing.Attachments: b"", packing.QuietVolumes: b""}
+    for answer in pages:
+        assert answer.complete, answer.why
+        for page in answer.rows:
+            assert isinstance(page, packing.Attachments | packing.QuietVolumes)
+            rows[type(page)] += page.rows.packed
+    reserved = packing.status_byte("reserved")
+    expected = [packing.pack(ident) + packing.NO_ID + packing.pack(VOLUME) + reserved for ident in sorted(ids)]
+    assert rows[packing.Attachments] == b"".join(expected)
+    assert rows[packing.QuietVolumes] == b"".join(map(packing.pack, sorted(ids[:2])))
+
+
+def test_what_cannot_be_read_is_said_without_the_url(tmp_path: Path) -> None:
+    (pages,) = CinderDatabase(f"sqlite:///{tmp_path}/secret/cinder.db", 60).bulk()
+    answer = next(pages)
+    assert not answer.complete
+    assert answer.why == "Cinder's database could not be read (OperationalError)"
+
+
+@pytest.mark.parametrize("url", ["secret", "mysql+pymysql://u:secret@host:secret/cinder", "nothing+secret://host"])
+def test_a_url_that_is_none_is_refused_without_being_shown(url: str) -> None:
+    with pytest.raises(UsageError) as refused:
+        wiring.bulk_of_cinder(SimpleNamespace(cinder_database=url, cell_timeout=60))
+    assert "cinder_database cannot be used" in str(refused.value)
+    assert "secret" not in str(refused.value)
