@@ -43,7 +43,7 @@ def is_busy(volume: Volume) -> bool:
 
 def is_quiet(volume: Volume) -> bool:
     """Whether it is in-use and Cinder does nothing with it."""
-    return volume.status == "in-use" and volume.migration_status in QUIET_MIGRATION
+    return volume.status == "in-use" and not is_busy(volume)
 
 
 def needed_of_cinder(

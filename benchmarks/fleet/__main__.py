@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The bulk read of a sweep against a bare C client that reads the same rows and throws them away, in turns.
+
+Every size is made anew: Nova's and Cinder's own schemas, three dead rows per live one, 0.05 % of the pairs spoilt.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from databases import MariaDb, Sqlite, connection, make_schemas, read_bare
+from rows import fill, plant
+
+HERE = Path(__file__).parent
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--pairs", type=int, nargs="+", default=[10_000, 100_000], help="even numbers")
+    parser.add_argument("--database", choices=("mariadb", "sqlite"), default="mariadb")
+    parser.add_argument("--rounds", type=int, default=5, help="of both, in turns; medians are shown")
+    parser.add_argument("--pool", default="4G", help="MariaDB's buffer pool")
+    parser.add_argument("--directory", type=Path, help="where the data may be; 18 GB for 1,000,000 pairs")
+    arguments = parser.parse_args()
+    right = True
+    for pairs in arguments.pairs:
+        with tempfile.TemporaryDirectory(dir=arguments.directory) as directory:
+            path = Path(directory)
+            database = MariaDb(path, arguments.pool) if arguments.database == "mariadb" else Sqlite(path)
+            with database.running():
+                for line in measure(database, path, pairs, arguments.rounds):
+                    print(line, flush=True)
+                    right = right and "WRONG" not in line
+    return 0 if right else 1
+
+
+def measure(database: MariaDb | Sqlite, path: Path, pairs: int, rounds: int) -> Iterator[str]:
+    began = time.perf_counter()
+    make_schemas(database, path)
+    with connection(database.url("nova")) as nova, connection(database.url("cinder")) as cinder:
+        fill(nova, cinder, pairs)
+        truth = plant(nova, cinder, pairs)
+    yield f"{pairs} pairs, made in {time.perf_counter() - began:.0f} s"
+    bare, ours = [], []
+    # The first round warms the server up and is not counted.
+    for _ in range(rounds + 1):
+        bare.append(read_bare(database))
+        ours.append(_screen(database))
+    bare, ours = bare[1:], ours[1:]
+    suspects = set(ours[-1]["suspects"])
+    missed, invented = len(truth - suspects), len(suspects - truth)
+    yield (
+        f"  {len(truth)} servers spoilt: {missed} missed, {invented} invented"
+        f"{' WRONG' if missed or invented or ours[-1]['unread'] else ''}; "
+        f"{ours[-1]['attachments']} attachments, {ours[-1]['paired']} whole pairs, {ours[-1]['ownerless']} of no server"
+    )
+    middle = {name: statistics.median(each[name] for each in ours) for name in ("seconds", "reading", "cpu", "mb")}
+    ratios = [each["seconds"] / base for each, base in zip(ours, bare, strict=True)]
+    yield (
+        f"  C client {statistics.median(bare):.2f} s; screen {middle['seconds']:.2f} s ({middle['reading']:.2f} s "
+        f"reading, {middle['cpu']:.2f} s of CPU); ratio {statistics.median(ratios):.2f} "
+        f"({min(ratios):.2f} to {max(ratios):.2f} in {rounds} rounds)"
+    )
+    yield f"  peak {middle['mb']:.0f} MB, {ours[-1]['mb_before']:.0f} MB of them before the first row"
+    if isinstance(database, MariaDb):
+        with database.logged():
+            _screen(database)
+        for table, statements in database.statements().items():
+            times = [seconds for seconds, _ in statements]
+            yield (
+                f"  {table}: {len(statements)} statements, {sum(rows for _, rows in statements)} rows examined, "
+                f"median {1000 * statistics.median(times):.0f} ms, longest {1000 * max(times):.0f} ms"
+            )
+
+
+def _screen(database: MariaDb | Sqlite) -> dict[str, Any]:
+    command = [sys.executable, HERE / "screen.py", database.url("nova"), database.url("cinder")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(done.stderr)
+    answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return answer
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One screen over a cell and Cinder's database, in a process of its own that has Nova's modules as a sweep has them."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from nova import conf, config, context, objects  # noqa: F401  # what a sweep imports, for the memory
+
+from dedangle.reconcile.fleet import gather
+from dedangle.reconcile.screen import Gathered
+from dedangle.systems import nova_fleet
+from dedangle.systems.cinder_database import CinderDatabase
+from dedangle.systems.nova_cells import Cell
+
+
+def main() -> None:
+    nova_url, cinder_url = sys.argv[1:]
+    objects.register_all()
+    engine = sa.create_engine(nova_url)
+    cell = Cell("Nova's cell1", lambda: engine, 600, "cell1")
+    before = status("VmHWM")
+    began, cpu = time.perf_counter(), time.process_time()
+    with Gathered() as gathered:
+        unread = gather([nova_fleet.pages(cell), *CinderDatabase(cinder_url, 600).bulk()], gathered)
+        read = time.perf_counter() - began
+        screen = gathered.screen()
+    answer: dict[str, Any] = {
+        "unread": unread,
+        "seconds": time.perf_counter() - began,
+        "reading": read,
+        "cpu": time.process_time() - cpu,
+        "mb_before": before,
+        "mb": status("VmHWM"),
+        "paired": screen.paired,
+        "attachments": screen.totals["run", ""],
+        "ownerless": len(screen.ownerless),
+        "suspects": screen.suspects,
+    }
+    print(json.dumps(answer))
+
+
+def status(name: str) -> float:
+    """Of this process, in MB; unlike ru_maxrss it begins anew with exec."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return int(next(line.split()[1] for line in lines if line.startswith(name))) / 1000
+
+
+if __name__ == "__main__":
+    main()
