@@ -5,7 +5,7 @@ LAB = .venv/bin/python -m dedangle.lab
 # Without compiled modules every service of the lab would compile every module at every start.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo lab lab-down test test-interleavings lint clean
+.PHONY: demo lab lab-down test test-libvirt test-thorough lint clean
 
 demo: .venv/made-from ## a cloud comes up, is broken, and is cleaned through all doors
 	@.venv/bin/python -m dedangle.lab.demo
@@ -19,12 +19,15 @@ lab-down: .venv/made-from
 test: lint ## everything that CI runs
 	.venv/bin/pytest --ignore tests/interleavings
 
-test-interleavings: .venv/made-from ## 300 real operations while the sweep removes without a grace period; some minutes
-	.venv/bin/pytest -s tests/interleavings
+test-libvirt: .venv/made-from ## the part of test that runs libvirt and QEMU; as root, with packages from Debian
+	.venv/bin/pytest tests/qemu
+
+test-thorough: .venv/made-from ## 300 operations while the sweep removes; nova-compute killed at every step; many minutes
+	DEDANGLE_THOROUGH=1 .venv/bin/pytest -s tests/interleavings tests/compute
 
 lint: .venv/made-from
-	.venv/bin/ruff check src tests tools
-	.venv/bin/ruff format --check src tests tools
+	.venv/bin/ruff check src tests tools benchmarks
+	.venv/bin/ruff format --check src tests tools benchmarks
 	.venv/bin/mypy
 	.venv/bin/lint-imports --no-logo
 	.venv/bin/python tools/make_docs.py --check

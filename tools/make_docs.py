@@ -17,7 +17,8 @@ _NEEDS = {
     Needs.NOTHING: "acts",
     Needs.GRACE: "acts after the grace period",
     Needs.STOPPED: "acts on a stopped server, with `--no-host`",
-    Needs.NO_GUEST: "acts where the server is stopped or has no host",
+    Needs.NO_GUEST: "acts where the server is stopped or has no host, or its guest is proved not to have the disk",
+    Needs.PROOF: "acts where every host concerned proves that the guest does not have the disk",
     Needs.GUEST_OFF: "powers the guest off, disconnects the volume, acts",
 }
 _IDS = {"server": "SERVER", "volume": "VOLUME", "attachment": "ATTACHMENT"}
@@ -40,7 +41,7 @@ def findings() -> str:
             f"- States: {kind.states}",
             f"- Remedy: {kind.remedy}",
             f"- A reboot {_NEEDS[kind.reboot]}; the command {_NEEDS[kind.command]}; the sweep {_NEEDS[kind.sweep]}"
-            + (", after the grace period." if kind.sweep is Needs.NO_GUEST else "."),
+            + (", after the grace period." if kind.sweep in (Needs.NO_GUEST, Needs.PROOF) else "."),
             f"- What to type: {kind.advice.format(**_IDS)}",
             "",
         ]

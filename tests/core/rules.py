@@ -21,6 +21,8 @@ MAY_GO = {
     "attachment-of-deleted-server",
     "attachment-never-used",
     "attachment-released-by-nova",
+    "attachment-left-by-migration",
+    "attachment-unknown-to-nova",
     "attachment-failed",
     "mapping-never-launched",
 }
@@ -127,10 +129,32 @@ def takes_an_attachment_that_nova_uses(world: World, policy: Policy, finding: Fi
 
 
 def takes_a_connected_attachment_of_the_living(world: World, policy: Policy, finding: Finding) -> bool:
-    """What Nova let go or failed to attach may still be in the guest: only a guest that is off cannot use it."""
-    attachment = removed_attachment(finding)
-    without_guest = off(world) or has_no_guest(world)
-    return bool(attachment and living(world) and attachment.status != "reserved" and not without_guest)
+    """What Nova let go or failed to attach may still be in the guest: unless that is off, its host must deny it."""
+    attachment, server = removed_attachment(finding), living(world)
+    if not attachment or not server or attachment.status == "reserved":
+        return False
+    known_to_nova = any(each.attachment_id == attachment.id for each in (*world.tombstones, *world.mappings))
+    if (known_to_nova or attachment.status.startswith("error")) and (off(world) or has_no_guest(world)):
+        return False
+    host = world.connected.get(attachment.id)
+    # A volume that is also attached the right way is in the guest by right: then only the host that was left tells.
+    hosts = [host] if host != server.host and _is_attached_rightly(world, attachment) else [host, server.host]
+    return not all(each and _denies(world, each, attachment.volume_id) for each in hosts)
+
+
+def _is_attached_rightly(world: World, besides: Attachment) -> bool:
+    server = living(world)
+    named = {each.attachment_id for each in world.mappings if each.volume_id == besides.volume_id}
+    return any(
+        each.id in named and each.status == "attached" and server and world.connected.get(each.id) == server.host
+        for each in world.attachments
+    )
+
+
+def _denies(world: World, host: str, volume_id: str) -> bool:
+    """Whether the host answered, without a disk of the volume, or one that nobody can explain, in the guest."""
+    mapped = {each.volume_id for each in world.mappings}
+    return host in world.guests and volume_id not in world.guests[host] and set(world.guests[host]) <= mapped
 
 
 def touches_legacy(world: World, policy: Policy, finding: Finding) -> bool:
@@ -145,7 +169,12 @@ def unplugs_a_running_guest(world: World, policy: Policy, finding: Finding) -> b
         return False
     if policy.door is Door.REBOOT:
         return not policy.guest_off
-    return policy.door is Door.SWEEP or not ((off(world) and policy.no_host) or has_no_guest(world))
+    if policy.door is Door.SWEEP:
+        return True
+    server = living(world)
+    if world.host_acts and server and server.host:
+        return not (off(world) or has_no_guest(world) or _denies(world, server.host, finding.volume_id))
+    return not ((off(world) and policy.no_host) or has_no_guest(world))
 
 
 def takes_what_another_server_may_share(world: World, policy: Policy, finding: Finding) -> bool:

@@ -146,6 +146,27 @@ def two_volumes() -> Iterator[World]:
         )
 
 
+GUESTS: tuple[dict[str, tuple[str, ...]], ...] = (
+    {},
+    {HOST: ()},
+    {HOST: ("volume-1",)},
+    {HOST: ("volume-9",)},
+    {OTHER_HOST: ()},
+    {HOST: (), OTHER_HOST: ()},
+    {HOST: ("volume-1",), OTHER_HOST: ()},
+    {HOST: (), OTHER_HOST: ("volume-1",)},
+)
+
+
+def with_guests() -> Iterator[World]:
+    """One volume again, with what the hosts say of the guest's disks."""
+    for name, kind, own, extra, guests, acts in product(
+        FEW_SERVERS, mappings("volume-1", "A").values(), OWN, EXTRA, GUESTS, (True, False)
+    ):
+        world = _of_one_volume(SERVERS[name], kind, own, extra, None, volume("in-use" if own else "available"))
+        yield world.but(guests=guests, host_acts=acts)
+
+
 def half_read() -> Iterator[World]:
     """Each of the systems silent in turn, and each marker of work that goes on."""
     disturbances: list[dict[str, Any]] = [
@@ -181,7 +202,7 @@ POLICIES = (
     policy(Door.COMMAND, no_host=True, allow_root=True),
     policy(Door.SWEEP),
 )
-FAMILIES = {one_volume: 14_000, shared_volume: 10_000, two_volumes: 8_000, half_read: 5_000}
+FAMILIES = {one_volume: 14_000, shared_volume: 10_000, two_volumes: 8_000, with_guests: 17_000, half_read: 5_000}
 
 
 @pytest.mark.parametrize(("family", "at_least"), FAMILIES.items(), ids=[each.__name__ for each in FAMILIES])
@@ -205,7 +226,7 @@ def test_the_small_worlds_hold_every_removal_at_every_door_that_may_do_it() -> N
         (kind.code, door) for kind in TABLE for door in Door if kind.code in MAY_GO and kind.needs(door) != "never"
     }
     done = set()
-    for family in (one_volume, two_volumes):
+    for family in (one_volume, two_volumes, with_guests):
         for world in family():
             if world.silent or world.markers:
                 continue

@@ -15,6 +15,7 @@ from dedangle.core.judging import judge
 from dedangle.core.records import (
     Attachment,
     CinderView,
+    Disk,
     Door,
     Finding,
     HostState,
@@ -58,6 +59,10 @@ class World:
     last_action_at: datetime | None = LONG_AGO
     rivals: tuple[Mapping, ...] = ()
     """Live mappings that other servers have."""
+    guests: MappingType[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
+    """Host that can be asked -> the volumes that the server's guest has there."""
+    host_acts: bool = False
+    """Whether the server's host carries removals out itself."""
     silent: frozenset[str] = frozenset()
     """Who does not answer: nova, list, volume, of-volume, attachment."""
 
@@ -168,8 +173,22 @@ def observation(world: World, server_id: str = SERVER) -> Observation:
             for ident in attachment_ids
         },
     )
+    guests = {
+        host: Reading(tuple(Disk(volume_id=each) for each in world.guests[host]))
+        if host in world.guests
+        else Reading[Disk].unread(f"{host} cannot be asked")
+        for host in pairing.hosts_concerned(nova, cinder)
+    }
     rivals = Reading(tuple(each for each in world.rivals if each.volume_id in volume_ids))
-    return Observation(server_id=server_id, before=nova, cinder=cinder, after=nova, rivals=rivals)
+    return Observation(
+        server_id=server_id,
+        before=nova,
+        cinder=cinder,
+        after=nova,
+        rivals=rivals,
+        guests=guests,
+        host_acts=world.host_acts,
+    )
 
 
 def _shown(world: World, volume_id: str) -> tuple[Volume, ...]:

@@ -15,6 +15,7 @@ from dedangle.lab.breakers import Breaker
 from dedangle.lab.builders import Builder, Server
 from dedangle.lab.client import wait_for
 from dedangle.lab.cloud import Cloud
+from dedangle.state.lock import AnotherRunError, exclusive
 from shell import Dedangle, Done
 
 LIST = r"/v3/.*attachments"
@@ -135,15 +136,13 @@ def test_fuse_trips(dedangle: Dedangle) -> None:
 
 
 def test_another_run_holds_the_lock(cloud: Cloud, dedangle: Dedangle) -> None:
-    with (
-        cloud.faults.inject("cinder", method="DELETE", path=SHOW, status=500, delay=8),
-        dedangle.start("sweep", "--execute", "--yes", "--max-removals", "1000") as first,
-    ):
-        wait_for("the delete", lambda: _cleaning(first))
-        second = dedangle("sweep", "--execute", "--yes", "--max-removals", "1000")
-        first.communicate(timeout=120)
-    assert second.code == 7
-    assert "Another run of dedangle holds" in second.err
+    with exclusive(cloud.home.state / "dedangle"):
+        done = dedangle("sweep", "--execute", "--yes")
+        audit = dedangle("sweep")
+    assert done.code == 7
+    assert "Another run of dedangle holds" in done.err
+    assert done.out == ""
+    assert audit.code == 0
 
 
 @pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
@@ -155,6 +154,8 @@ def test_signal_ends_the_run_at_a_safe_boundary(
         dedangle.start("sweep", "--execute", "--yes", "--max-removals", "1000") as process,
     ):
         wait_for("the delete", lambda: _cleaning(process))
+        with pytest.raises(AnotherRunError), exclusive(cloud.home.state / "dedangle"):
+            pass
         process.send_signal(signum)
         _, err = process.communicate(timeout=60)
     assert code == process.returncode

@@ -16,7 +16,7 @@ from dedangle.lab.errors import LabError
 
 def test_every_service_is_a_process_of_its_own_and_ends_with_the_lab(tmp_path: Path) -> None:
     try:
-        packages.ensure_installed()
+        packages.ensure_installed(packages.MARIADB)
     except LabError as missing:
         pytest.skip(str(missing))
     cloud = Cloud(tmp_path, manager=NOVA_MANAGER, database="mariadb")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What all verbs share: options, output, errors in one line, exit codes."""
+"""What the verbs that look for findings share: options, output, exit codes."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from typing import Any
 from cliff.lister import Lister
 
 from dedangle.cli import console
+from dedangle.cli.guarded import Guarded
 from dedangle.cli.signals import Signals, StoppedError
-from dedangle.cli.wiring import UnreachableError, UsageError, Wiring, wire
+from dedangle.cli.wiring import UsageError, Wiring, wire
 from dedangle.core.records import Finding
 from dedangle.report import exit_codes
 from dedangle.report.account import Account
-from dedangle.state.lock import AnotherRunError
 
 _SHORT = ("code", "disposition", "server_id", "volume_id", "attachment_id")
 
 
-class Verb(Lister):
+class Verb(Guarded, Lister):
     """A verb whose result is a list of findings; subclasses fill the account in `work`."""
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
@@ -42,31 +42,7 @@ class Verb(Lister):
         """Do what the verb does, and enter it in the account as it becomes known."""
         raise NotImplementedError
 
-    def run(self, args: argparse.Namespace) -> int:
-        """Run the verb and return its exit code; no traceback reaches the operator."""
-        signals = Signals()
-        try:
-            with signals.installed():
-                return self._run(args, signals)
-        except StoppedError as stopped:
-            console.complain("Stopped by a signal at a safe boundary; run again to go on.")
-            return stopped.exit_code
-        except UsageError as error:
-            return _end(error, exit_codes.USAGE)
-        except AnotherRunError as error:
-            return _end(error, exit_codes.LOCKED)
-        except UnreachableError as error:
-            return _end(error, exit_codes.INCOMPLETE)
-        except Exception as error:
-            if self.app.options.debug:
-                raise
-            console.complain(
-                f"Unexpected {type(error).__name__}: {' '.join(str(error).split())}. The journal says how far the run "
-                "got; --debug shows where it happened."
-            )
-            return exit_codes.UNEXPECTED
-
-    def _run(self, args: argparse.Namespace, signals: Signals) -> int:
+    def guarded_run(self, args: argparse.Namespace, signals: Signals) -> int:
         if args.report and args.report.suffix != ".json":
             raise UsageError(f"--report {args.report} is of no known kind. Name a file that ends in .json.")
         if args.report:
@@ -129,7 +105,7 @@ class Verb(Lister):
         return text
 
     def take_action(self, parsed_args: argparse.Namespace) -> Any:
-        raise NotImplementedError("Verb.run takes its place")
+        raise NotImplementedError("Guarded.run takes its place")
 
 
 def _write_report(path: Path, text: str) -> None:
@@ -143,8 +119,3 @@ def _summary(account: Account, seconds: float) -> str:
     counts = ", ".join(f"{count} {what}" for what, count in account.counts().items() if count)
     empty = "nothing there" if account.complete else "nothing could be judged"
     return f"Run {account.run_id}, {seconds:.1f} s: {counts or empty}."
-
-
-def _end(error: Exception, code: int) -> int:
-    console.complain(str(error))
-    return code

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -56,7 +55,6 @@ class ChangingVerb(Verb):
         """
         from dedangle.reconcile.fleet import Execution
         from dedangle.state.journal import JournalUnwritableError
-        from dedangle.state.lock import exclusive
 
         doomed = planning.changes(finding for each in judged for finding in each.findings)
         if not doomed:
@@ -77,18 +75,17 @@ class ChangingVerb(Verb):
             console.complain("Nothing was changed.")
             return False
         try:
-            with exclusive(wiring.settings.state_dir) if self.door is Door.SWEEP else contextlib.nullcontext():
-                execution = Execution(
-                    reconciler=reconciler,
-                    journal=wiring.journal(self.door),
-                    actions=wiring.actions,
-                    limits=limits,
-                    totals=Counter(totals or {}),
-                    off=restarter.off if restarter else None,
-                )
-                execution.run(judged, account, self.say)
+            execution = Execution(
+                reconciler=reconciler,
+                journal=wiring.journal(self.door),
+                actions=wiring.actions,
+                limits=limits,
+                totals=Counter(totals or {}),
+                off=restarter.off if restarter else None,
+            )
+            execution.run(judged, account, self.say)
         except JournalUnwritableError as error:
             raise UsageError(f"{error}. Nothing was changed without it.") from error
         except OSError as error:
-            raise UsageError(f"state_dir cannot be used: {error}. Nothing was changed.") from error
+            raise UsageError(f"state_dir cannot be used: {error}. Nothing was changed without it.") from error
         return True

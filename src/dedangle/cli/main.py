@@ -16,7 +16,10 @@ from dedangle.cli import console
 _VERBS = {
     "audit": "dedangle.cli.audit:Audit",
     "cleanup": "dedangle.cli.cleanup:Cleanup",
+    "journal list": "dedangle.cli.journal:JournalList",
+    "journal show": "dedangle.cli.journal:JournalShow",
     "sweep": "dedangle.cli.sweep:Sweep",
+    "undo": "dedangle.cli.undo:Undo",
 }
 
 _DESCRIPTION = """\

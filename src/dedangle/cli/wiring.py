@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from dedangle.state.journal import Journal
     from dedangle.state.sightings import Sightings
     from dedangle.systems.cinder_api import CinderApi
+    from dedangle.systems.keystone import Access
     from dedangle.systems.nova_actions import InstanceActions
     from dedangle.systems.nova_database import NovaDatabase
 
@@ -58,6 +59,7 @@ class Wiring:
     ) -> Reconciler:
         from dedangle.core.doors import Policy
         from dedangle.reconcile.server import Reconciler
+        from dedangle.systems.nova_rpc import NovaRpc
 
         policy = Policy(
             door=door,
@@ -72,6 +74,7 @@ class Wiring:
         return Reconciler(
             nova=self.nova,
             cinder=self.cinder,
+            hosts=NovaRpc(self.settings.cell_timeout),
             policy=policy,
             clock=clock,
             first_seen=self.sightings.first_seen,
@@ -115,7 +118,8 @@ def wire(config_args: Sequence[str], signals: Signals) -> Wiring:
 
     Raises UsageError or UnreachableError.
     """
-    settings = _configure(config_args)
+    settings = configure(config_args)
+    _require_api_database()
     from dedangle.state.sightings import Sightings
     from dedangle.systems import nova_cells
     from dedangle.systems.cinder_api import CinderApi
@@ -125,7 +129,7 @@ def wire(config_args: Sequence[str], signals: Signals) -> Wiring:
     cells = nova_cells.every_cell(settings.cell_timeout)
     if not cells.complete:
         raise UnreachableError(f"{cells.why}. Nothing was read; run again when it answers.")
-    client = _client()
+    access = _access()
     run_id = uuid4().hex[:12]
     actions = InstanceActions(cells.rows, run_id=run_id, clock=clock)
     return Wiring(
@@ -138,15 +142,16 @@ def wire(config_args: Sequence[str], signals: Signals) -> Wiring:
             service_down_time=settings.service_down_time,
             clock=clock,
         ),
-        cinder=CinderApi(client),
-        session=client.session,
+        cinder=CinderApi(*access),
+        session=access.client.session,
         sightings=Sightings(settings.state_dir),
         signals=signals,
         run_id=run_id,
     )
 
 
-def _configure(config_args: Sequence[str]) -> Settings:
+def configure(config_args: Sequence[str]) -> Settings:
+    """Read Nova's configuration and ours in it; raises UsageError."""
     try:
         from nova import conf as nova_conf
         from nova import config as nova_config
@@ -167,9 +172,6 @@ def _configure(config_args: Sequence[str]) -> Settings:
         raise UsageError(f"{error}. Name Nova's configuration with --config-file.") from error
     except (cfg.Error, ValueError) as error:
         raise UsageError(f"The configuration cannot be read: {' '.join(str(error).split())}") from error
-    if not conf.api_database.connection:
-        found = ", ".join(conf.config_file or []) or "no file"
-        raise UsageError(f"[api_database] connection is not set in {found}. Name Nova's nova.conf with --config-file.")
     # A database that is down shall be reported within cell_timeout, not tried ten times ten seconds apart.
     for group in ("database", "api_database"):
         conf.set_override("max_retries", 0, group)
@@ -177,7 +179,16 @@ def _configure(config_args: Sequence[str]) -> Settings:
     return settings
 
 
-def _client() -> Any:
+def _require_api_database() -> None:
+    from nova import conf as nova_conf
+
+    conf = nova_conf.CONF
+    if not conf.api_database.connection:
+        found = ", ".join(conf.config_file or []) or "no file"
+        raise UsageError(f"[api_database] connection is not set in {found}. Name Nova's nova.conf with --config-file.")
+
+
+def _access() -> Access:
     from nova import conf as nova_conf
 
     from dedangle.systems import keystone

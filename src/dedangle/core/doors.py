@@ -30,7 +30,9 @@ class Policy:
     available_means_gone: bool = False
     """Whether a volume that is `available` is taken for detached although it has an attachment."""
     guest_off: bool = False
-    """Whether the door can power the guest off and tear its connections down."""
+    """Whether the door can power the guest off."""
+    at_host: bool = False
+    """Whether the door works on the server's own host, under the instance lock, and takes connections down there."""
 
 
 def dispose(
@@ -44,11 +46,12 @@ def dispose(
     hold: str,
     ripe_at: datetime | None,
     reap: bool,
+    proved: bool,
 ) -> tuple[Disposition, str]:
     """Return what the door may do, and the sentence that says so, with the next command to type.
 
     hold says why it must be kept whatever the door; before ripe_at it may still be on its way; reap: a guest may run on
-    until Nova has ended it.
+    until Nova has ended it; proved: every host concerned answered that the server's guest does not have the disk.
     """
     server = scene.server
     stopped = server is not None and server.is_stopped
@@ -62,13 +65,14 @@ def dispose(
             command = f"dedangle cleanup {finding.server_id} --allow-root --no-host --execute"
             return Disposition.PROTECT, f"It is the root disk: stop the server and run: {command}"
         needs = Needs.STOPPED
+    host_acts = policy.at_host or scene.host_acts
     relinkable = finding.remedy is Remedy.RELINK_MAPPING and finding.attachment is not None
     kept = finding.verdict is Verdict.MISMATCH and not relinkable
     if kept or finding.verdict is Verdict.FOREIGN or needs is Needs.NEVER:
         return Disposition.REPORT, advice
     if ripe_at and now < ripe_at:
         return Disposition.WAIT, f"It waits until {_utc(ripe_at)}, in case it is on its way."
-    if needs is Needs.GRACE or reap or (needs is Needs.NO_GUEST and policy.door is Door.SWEEP):
+    if needs is Needs.GRACE or reap or (needs in (Needs.NO_GUEST, Needs.PROOF) and policy.door is Door.SWEEP):
         grace = max(policy.grace, _REAPED_IN) if reap else policy.grace
         moments = {
             "it was first seen": finding.first_seen,
@@ -85,17 +89,21 @@ def dispose(
         return Disposition.REPORT, advice
     off = needs in (Needs.STOPPED, Needs.NO_GUEST)
     without_host = server is not None and server.is_without_host
-    if off and not (stopped or restart or without_host):
+    # A running guest that has not the disk needs its own host to act, where a connection is to be taken down.
+    waived = proved and (host_acts or needs is Needs.NO_GUEST)
+    if off and not (stopped or restart or without_host or waived):
         unmoved = ", which --restart leaves as it is" if policy.restart else ""
         return Disposition.REPORT, f"The server is {_state(server)}{unmoved}. {advice}"
+    if needs is Needs.PROOF and not proved:
+        return Disposition.REPORT, advice
     if finding.remedy is Remedy.RELINK_MAPPING:
         if not policy.relink:
             return Disposition.REPORT, advice
         return Disposition.RELINK, "It can be relinked: run again with --execute."
-    if needs is Needs.STOPPED and not without_host and not policy.no_host:
+    if needs is Needs.STOPPED and not (without_host or policy.no_host or host_acts):
         command = f"dedangle cleanup {finding.server_id}{' --restart' if restart else ''} --no-host --execute"
         return Disposition.REPORT, f"It is kept: the host cannot be asked from here. To do without, run: {command}"
-    if off and restart:
+    if off and restart and not waived:
         return Disposition.REMOVE, "It can be removed while the server is stopped: run again with --execute."
     if policy.door is Door.SWEEP:
         return Disposition.REMOVE, f"Run: dedangle sweep --execute, or: dedangle cleanup {finding.server_id} --execute"

@@ -46,6 +46,12 @@ def facts(pair: Pair, mapping: Mapping | None, attachment: Attachment | None) ->
         if not mapping:
             released = any(each.attachment_id == attachment.id for each in pair.tombstones)
             yield f"Nova: {'a deleted' if released else 'no'} mapping names attachment {attachment.id}"
+    for asked, reading in scene.guests.items():
+        if reading.complete:
+            has = "has" if any(each.volume_id == pair.volume_id for each in reading.rows) else "does not have"
+            yield f"Host {asked}: the server's guest {has} a disk of volume {pair.volume_id}"
+        else:
+            yield f"Host {asked}: cannot tell, {reading.why}"
     for volume in pair.volume.rows:
         yield f"Cinder: volume {volume.id} is {volume.status}" + (", multiattach" if volume.multiattach else "")
     if pair.volume.absent:

@@ -17,9 +17,13 @@ class Needs(Word):
     GRACE = "grace"
     """The same finding, seen for longer than the grace period."""
     STOPPED = "stopped"
-    """The server is stopped, and its host is asked or left out on the operator's word (--no-host)."""
+    """The server is stopped or its guest is proved not to have the disk, and its host takes the connection down or is
+    left out on the operator's word (--no-host)."""
     NO_GUEST = "no-guest"
-    """The server is stopped or has no host, so that no guest uses the disk; the sweep waits its grace period too."""
+    """The server is stopped or has no host, or its guest is proved not to have the disk; the sweep waits its grace
+    period too."""
+    PROOF = "proof"
+    """Every host concerned answered that the server's guest there does not have the disk; the sweep waits too."""
     GUEST_OFF = "guest-off"
     """The door powers the guest off and disconnects the volume from the host first."""
 
@@ -49,6 +53,10 @@ _HARD_REBOOT = (
     "stopped and started: dedangle cleanup {server} --restart --no-host --execute"
 )
 _STOP = "Let it be stopped and started while it is cleaned: dedangle cleanup {server} --restart --execute"
+_PROVE = (
+    "It goes once the host proves that the guest does not have the disk, which takes dedangle in that host's "
+    "nova-compute; until then look at both sides with: dedangle audit --server {server} --all"
+)
 _LOOK = "Nothing is removed: look at both sides with: dedangle audit --server {server} --all"
 
 TABLE = (
@@ -126,8 +134,11 @@ TABLE = (
         code="attachment-left-by-migration",
         states="DC-2",
         sentence="Cinder keeps attachment {attachment} of volume {volume} on a host that server {server} has left.",
-        advice=_LOOK,
+        advice=_PROVE,
         remedy=Remedy.REMOVE_ATTACHMENT,
+        reboot=Needs.PROOF,
+        command=Needs.PROOF,
+        sweep=Needs.PROOF,
     ),
     Kind(
         code="attachment-released-by-nova",
@@ -135,6 +146,7 @@ TABLE = (
         sentence="Cinder keeps attachment {attachment} of volume {volume} for server {server}, and Nova has let it go.",
         advice=_STOP,
         remedy=Remedy.REMOVE_ATTACHMENT,
+        reboot=Needs.PROOF,
         command=Needs.NO_GUEST,
         sweep=Needs.NO_GUEST,
     ),
@@ -143,8 +155,11 @@ TABLE = (
         states="DC-6",
         sentence="Cinder keeps attachment {attachment} of volume {volume} for server {server}, and Nova has no record "
         "that it ever was its own.",
-        advice=_LOOK,
+        advice=_PROVE,
         remedy=Remedy.REMOVE_ATTACHMENT,
+        reboot=Needs.PROOF,
+        command=Needs.PROOF,
+        sweep=Needs.PROOF,
     ),
     Kind(
         code="attachment-failed",

@@ -44,6 +44,8 @@ class _Draft:
     """The code whose remedy and needs it takes, where the configuration says so."""
     reap: bool = False
     """Whether Nova must first have had the time to end a guest that may still run."""
+    proved: bool = False
+    """Whether every host concerned answered that the server's guest there does not have the disk."""
 
 
 def judge(
@@ -127,14 +129,13 @@ def _in_flight(pair: Pair, volume: Volume | None) -> Iterator[_Draft]:
 
 
 def _of_deleted(pair: Pair, volume: Volume | None) -> Iterator[_Draft]:
+    if any(each.is_legacy for each in pair.mappings):
+        yield from _all(pair, Verdict.LEGACY)
+        return
     for mapping in pair.mappings:
-        if mapping.is_legacy:
-            yield _Draft(Verdict.LEGACY, mapping=mapping)
-        else:
-            yield _Draft(Verdict.DANGLING, "mapping-of-deleted-server", mapping=mapping)
-    legacy = any(each.is_legacy for each in pair.mappings)
+        yield _Draft(Verdict.DANGLING, "mapping-of-deleted-server", mapping=mapping)
     for attachment in pair.attachments:
-        yield _Draft(Verdict.LEGACY, attachment=attachment) if legacy else _left_by_deleted(pair, volume, attachment)
+        yield _left_by_deleted(pair, volume, attachment)
 
 
 def _left_by_deleted(pair: Pair, volume: Volume | None, attachment: Attachment) -> _Draft:
@@ -150,7 +151,8 @@ def _left_by_deleted(pair: Pair, volume: Volume | None, attachment: Attachment) 
     if _may_share_host(pair, volume, host, attachment):
         return _Draft(Verdict.MISMATCH, "attachment-shares-host", attachment=attachment)
     hold = _hold_attachment(pair, volume)
-    if host and server and server.host and host != server.host:
+    proved = pair.scene.guest_lacks(pair.volume_id, {host} if host else {})
+    if host and server and server.host and host != server.host and not proved:
         # Evacuation and live migration leave a host behind whose state nobody has asked for.
         hold = hold or f"it is connected through host {host}, and the server was last on {server.host}"
     return _Draft(
@@ -158,7 +160,7 @@ def _left_by_deleted(pair: Pair, volume: Volume | None, attachment: Attachment) 
         "attachment-of-deleted-server",
         attachment=attachment,
         hold=hold,
-        reap=server is not None and server.may_still_run,
+        reap=server is not None and server.may_still_run and not proved,
     )
 
 
@@ -249,7 +251,8 @@ def _lost(pair: Pair, volume: Volume | None, mapping: Mapping) -> _Draft:
     elif volume and volume.status == "in-use" and not pair.others.rows:
         hold = "the volume is in-use although it has no attachment, so one of the two is wrong"
     verdict = Verdict.PROTECTED if _is_root(pair, mapping) else Verdict.DANGLING
-    return _Draft(verdict, code, mapping=mapping, hold=hold)
+    proved = scene.guest_lacks(mapping.volume_id, {server.host if server else None})
+    return _Draft(verdict, code, mapping=mapping, hold=hold, proved=proved)
 
 
 def _beside(pair: Pair, volume: Volume | None, own: Attachment | None, attachment: Attachment) -> _Draft:
@@ -268,14 +271,22 @@ def _beside(pair: Pair, volume: Volume | None, own: Attachment | None, attachmen
         return _Draft(Verdict.MISMATCH, "attachment-shares-host", attachment=attachment)
     if own_host != server_host:
         return _Draft(Verdict.MISMATCH, "migration-half-done", attachment=attachment)
-    return _Draft(Verdict.DANGLING, "attachment-left-by-migration", attachment=attachment)
+    # The server's guest has the disk, by its own attachment: only the host that it has left can tell that it is gone.
+    proved = pair.scene.guest_lacks(pair.volume_id, {host})
+    return _Draft(
+        Verdict.DANGLING,
+        "attachment-left-by-migration",
+        attachment=attachment,
+        hold=_hold_attachment(pair, volume),
+        proved=proved,
+    )
 
 
 def _unmapped(pair: Pair, volume: Volume | None, attachment: Attachment, hold: str = "") -> _Draft:
-    hold = hold or _hold_attachment(pair, volume)
     # A mapping of another volume or of another server names it: either side may be the one that is wrong.
     if attachment.id not in pair.scene.unmapped or any(each.attachment_id == attachment.id for each in pair.rivals):
         return _Draft(Verdict.MISMATCH, "link-mismatch", attachment=attachment)
+    hold = hold or _hold_attachment(pair, volume)
     if attachment.is_reserved:
         return _Draft(Verdict.DANGLING, "attachment-never-used", attachment=attachment, hold=hold)
     host = volume.host_of(attachment.id) if volume else None
@@ -283,9 +294,13 @@ def _unmapped(pair: Pair, volume: Volume | None, attachment: Attachment, hold: s
         hold = hold or "another attachment of the volume may be connected through the same host"
     if attachment.status.startswith("error"):
         return _Draft(Verdict.DANGLING, "attachment-failed", attachment=attachment, hold=hold)
+    # An attachment whose host Cinder does not tell may be connected through any.
+    server_host = pair.scene.server.host if pair.scene.server else None
+    proved = not pair.mappings and pair.scene.guest_lacks(pair.volume_id, {host, server_host})
     if any(each.attachment_id == attachment.id for each in pair.tombstones):
-        return _Draft(Verdict.DANGLING, "attachment-released-by-nova", attachment=attachment, hold=hold)
-    return _Draft(Verdict.MISMATCH, "attachment-unknown-to-nova", attachment=attachment, hold=hold)
+        return _Draft(Verdict.DANGLING, "attachment-released-by-nova", attachment=attachment, hold=hold, proved=proved)
+    verdict = Verdict.DANGLING if proved else Verdict.MISMATCH
+    return _Draft(verdict, "attachment-unknown-to-nova", attachment=attachment, hold=hold, proved=proved)
 
 
 def _hold_attachment(pair: Pair, volume: Volume | None) -> str:
@@ -375,6 +390,7 @@ def _finding(
         hold=draft.hold,
         ripe_at=draft.ripe_at,
         reap=draft.reap,
+        proved=draft.proved,
     )
     return dataclasses.replace(
         finding, disposition=disposition, sentence=sentence, advice=why, reason=f"{sentence} {why}"

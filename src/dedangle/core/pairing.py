@@ -8,6 +8,7 @@ from collections.abc import Iterable
 
 from dedangle.core.records import (
     Attachment,
+    CinderView,
     HostState,
     Life,
     Mapping,
@@ -67,10 +68,21 @@ def needed_of_cinder(
     return frozenset(volumes), frozenset(lost)
 
 
+def hosts_concerned(nova: NovaView, cinder: CinderView) -> frozenset[str]:
+    """The hosts whose word on the server's guest may decide: an attachment is lost, or a connected one not named."""
+    named = {each.attachment_id for each in nova.mappings}
+    unmapped = [each for each in cinder.attachments.rows if each.id not in named and not each.is_reserved]
+    if not unmapped and not any(each.absent for each in cinder.named.values()):
+        return frozenset()
+    volumes = [volume for reading in cinder.volumes.values() for volume in reading.rows]
+    hosts = {host for volume in volumes for each in unmapped for host in [volume.host_of(each.id)]}
+    return frozenset(host for host in (*hosts, *(each.host for each in nova.servers)) if host)
+
+
 def pairs(observation: Observation) -> tuple[Pair, ...]:
     """One pair for each volume that a live mapping or an attachment of the server names, in order of volume id."""
     cinder, nova = observation.cinder, observation.after
-    scene = _scene(observation)
+    the_scene = scene(observation)
     volume_ids = {each.volume_id for each in nova.mappings} | {each.volume_id for each in cinder.attachments.rows}
     unasked: Reading[Volume] = Reading.unread("the volume was not asked for")
     result = []
@@ -78,7 +90,7 @@ def pairs(observation: Observation) -> tuple[Pair, ...]:
         of_volume = cinder.of_volumes.get(volume_id, Reading[Attachment]())
         result.append(
             Pair(
-                scene=scene,
+                scene=the_scene,
                 volume_id=volume_id,
                 mappings=_by_id(each for each in nova.mappings if each.volume_id == volume_id),
                 tombstones=_by_id(each for each in nova.tombstones if each.volume_id == volume_id),
@@ -105,7 +117,8 @@ def _by_id(mappings: Iterable[Mapping]) -> tuple[Mapping, ...]:
     return tuple(sorted(mappings, key=lambda each: each.id))
 
 
-def _scene(observation: Observation) -> Scene:
+def scene(observation: Observation) -> Scene:
+    """What is true of the whole server, whatever its pairs."""
     nova, cinder = observation.after, observation.cinder
     life = _life(nova)
     listed = {each.id: each.volume_id for each in cinder.attachments.rows}
@@ -131,6 +144,9 @@ def _scene(observation: Observation) -> Scene:
         unmapped=frozenset(each for each, volume in listed.items() if each not in named and volume not in legacy),
         only_volume=_only_volume(nova.mappings),
         twice_named=frozenset(each for each, times in named.items() if times > 1),
+        guests=observation.guests,
+        host_acts=observation.host_acts,
+        mapped=frozenset(each.volume_id for each in nova.mappings),
     )
 
 

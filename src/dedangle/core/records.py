@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+from collections.abc import Iterable
 from collections.abc import Mapping as MappingType
 from datetime import datetime
 from typing import Any, Generic, TypeVar
@@ -60,6 +61,8 @@ class Remedy(Word):
     REMOVE_MAPPING = "remove-mapping"
     REMOVE_ATTACHMENT = "remove-attachment"
     RELINK_MAPPING = "relink-mapping"
+    RESTORE_MAPPING = "restore-mapping"
+    """Undo alone: no finding calls for it."""
     NONE = "none"
 
 
@@ -155,6 +158,11 @@ class Mapping:
         return self.attachment_id is not None or self.has_connection_info
 
     @property
+    def is_bootable(self) -> bool:
+        """Whether it has a place in the order in which the guest tries its disks; Nova writes -1 for none too."""
+        return self.boot_index is not None and self.boot_index >= 0
+
+    @property
     def is_legacy(self) -> bool:
         """Whether it was attached before Nova used Cinder's attachments (Queens): no id, but connected."""
         return self.attachment_id is None and self.has_connection_info
@@ -192,6 +200,14 @@ class Volume:
 
     def host_of(self, attachment_id: str) -> str | None:
         return dict(self.hosts).get(attachment_id)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Disk:
+    """A `<disk>` of a guest's domain that a volume is behind, running or for its next start."""
+
+    volume_id: str
+    """Its serial. A swap under a running guest leaves the serial of the volume that was there before."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -280,6 +296,10 @@ class Observation:
     after: NovaView
     rivals: Reading[Mapping] = dataclasses.field(default_factory=Reading)
     """Live mappings that other servers have of the volumes in question."""
+    guests: MappingType[str, Reading[Disk]] = dataclasses.field(default_factory=dict)
+    """By host that was asked: the disks of the server's guest there; none where the host has no such guest."""
+    host_acts: bool = False
+    """Whether the server's own host carries removals out, under the instance lock, with what they take down there."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -303,6 +323,28 @@ class Scene:
     """The volume of the only live mapping, or of the only one that was ever connected."""
     twice_named: frozenset[str]
     """Attachment ids that more than one live mapping names."""
+    guests: MappingType[str, Reading[Disk]]
+    """By host: the disks of the server's guest there; none where the host has no such guest."""
+    mapped: frozenset[str]
+    """The volumes that live mappings name."""
+    host_acts: bool
+    """Whether the server's own host carries removals out."""
+
+    def guest_lacks(self, volume_id: str, hosts: Iterable[str | None]) -> bool:
+        """Whether every one of the hosts proved that no guest of the server there uses the volume.
+
+        A disk that no mapping explains spoils the proof: after a swap the running guest still shows the serial of the
+        volume before (nova virt/libvirt/driver.py:_swap_volume changes what is behind the disk, not its serial).
+        """
+        asked = set(hosts)
+        for host in asked:
+            reading = self.guests.get(host or "")
+            if reading is None or not reading.complete:
+                return False
+            disks = {each.volume_id for each in reading.rows}
+            if volume_id in disks or disks - self.mapped:
+                return False
+        return bool(asked)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -351,6 +393,11 @@ class Finding:
     """The key under which it was first seen, where it has taken another code since."""
 
     @property
+    def identity(self) -> tuple[str | None, ...]:
+        """What it is about, in words that another machine uses too."""
+        return (self.code, self.remedy.value, self.server_id, self.volume_id, self.attachment_id, self.bdm_uuid)
+
+    @property
     def key(self) -> str:
         """The same for the same finding in every run, and another one as soon as a row of it has changed."""
         if self.sighted_as:
@@ -367,6 +414,7 @@ class Result(Word):
 
     REMOVED = "removed"
     RELINKED = "relinked"
+    RESTORED = "restored"
     CHANGED_MEANWHILE = "changed-meanwhile"
     REFUSED = "refused"
     FAILED = "failed"

@@ -25,6 +25,15 @@ def plain_row(record: Mapping | Attachment | None) -> dict[str, Any]:
     return {name: _plain(value) for name, value in dataclasses.asdict(record).items()} if record else {}
 
 
+def mapping_of(row: dict[str, Any]) -> Mapping:
+    """The mapping whose plain_row the journal kept, but for its age, which nobody compares.
+
+    The row may be of another release. Raises AttributeError or TypeError where it is no mapping's.
+    """
+    names = {each.name for each in dataclasses.fields(Mapping)} - {"created_at"}
+    return Mapping(**{name: value for name, value in row.items() if name in names})
+
+
 def _plain(value: Any) -> Any:
     if isinstance(value, datetime):
         return value.strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Servers and volumes of one project, made and used through the public APIs as a user would."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -26,8 +27,9 @@ class Builder:
         self.cloud = cloud
         self.user: Client = cloud.user(project)
 
-    def volume(self, size: int = 1, *, bootable: bool = False, name: str = "") -> str:
-        body = {"volume": {"size": size, "name": name}}
+    def volume(self, size: int = 1, *, bootable: bool = False, name: str = "", kind: str | None = None) -> str:
+        """Make a volume; kind is a volume type of Cinder, None for the default one."""
+        body = {"volume": {"size": size, "name": name, "volume_type": kind}}
         volume = str(self.user.cinder("POST", "/volumes", body, expect=202).body["volume"]["id"])
         self._wait_volume(volume, "available")
         if bootable:
@@ -42,20 +44,29 @@ class Builder:
     def server(self, name: str, volumes: int = 2, *, delete_on_termination: bool = False) -> Server:
         """Make a server with a root volume and `volumes` more."""
         root, *more = [self.volume(bootable=number == 0, name=f"{name}-{number}") for number in range(volumes + 1)]
-        disk = {
-            "uuid": root,
-            "boot_index": 0,
-            "source_type": "volume",
-            "destination_type": "volume",
-            "delete_on_termination": delete_on_termination,
-        }
-        request = {"name": name, "flavorRef": "1", "networks": "none", "block_device_mapping_v2": [disk]}
-        server = str(self.user.nova("POST", "/servers", {"server": request}, expect=202).body["server"]["id"])
-        self._wait_server(server, "ACTIVE")
-        self._wait_volume(root, "in-use")
+        server = self.boot(name, [root], delete_on_termination=delete_on_termination)
         for volume in more:
             self.attach(server, volume)
         return Server(server, (root, *more))
+
+    def boot(self, name: str, volumes: Sequence[str], *, delete_on_termination: bool = False) -> str:
+        """Make a server that boots from the first of the volumes and has all of them from the start."""
+        disks = [
+            {
+                "uuid": volume,
+                "boot_index": 0 if number == 0 else -1,
+                "source_type": "volume",
+                "destination_type": "volume",
+                "delete_on_termination": delete_on_termination,
+            }
+            for number, volume in enumerate(volumes)
+        ]
+        request = {"name": name, "flavorRef": "1", "networks": "none", "block_device_mapping_v2": disks}
+        server = str(self.user.nova("POST", "/servers", {"server": request}, expect=202).body["server"]["id"])
+        self._wait_server(server, "ACTIVE")
+        for volume in volumes:
+            self._wait_volume(volume, "in-use")
+        return server
 
     def attach(self, server: str, volume: str) -> None:
         body = {"volumeAttachment": {"volumeId": volume}}

@@ -6,7 +6,7 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -37,13 +37,15 @@ class Cloud:
         *,
         manager: str = MANAGER,
         database: str = "sqlite",
-        nova_overrides: Mapping[str, Mapping[str, object]] | None = None,
+        nova_overrides: config.Sections | None = None,
+        cinder_overrides: config.Sections | None = None,
         keep: bool = False,
         say: Callable[[str], None] = lambda _: None,
     ) -> None:
         self.home = Home(home, database)
         self.manager = manager
         self.nova_overrides = nova_overrides or {}
+        self.cinder_overrides = cinder_overrides or {}
         self.keep = keep
         self.faults = Faults(self.home.run)
         self._say = say
@@ -71,10 +73,10 @@ class Cloud:
         self.faults.clear()
         self._clients.clear()
         self.home.keep_or_choose_ports()
-        config.write(self.home, self.nova_overrides)
+        config.write(self.home, self.nova_overrides, self.cinder_overrides)
         if self.home.database == "mariadb":
             with self._step("packages are there"):
-                packages.ensure_installed()
+                packages.ensure_installed(packages.MARIADB)
         with ExitStack() as on_failure:
             on_failure.callback(self.down)
             build = not self.home.built.exists()
@@ -96,6 +98,9 @@ class Cloud:
 
     def is_up(self) -> bool:
         return any(process.is_running() for process in self._processes.values())
+
+    def is_running(self, service: str) -> bool:
+        return self._processes[service].is_running()
 
     def start(self, service: str) -> None:
         with self._step(f"{service} is up"):

@@ -33,14 +33,14 @@ _QUIET = (
 )
 
 
-def write(home: Home, nova_overrides: Sections) -> None:
+def write(home: Home, nova_overrides: Sections, cinder_overrides: Sections) -> None:
     """Write every file; what the services installed beside themselves (paste pipelines, filters) is copied."""
     installed = Path(sys.prefix) / "etc"
     files = {
         "keystone/keystone.conf": _keystone(home),
         "placement/placement.conf": _placement(home),
         "nova/nova.conf": _merged(_nova(home), nova_overrides),
-        "cinder/cinder.conf": _cinder(home),
+        "cinder/cinder.conf": _merged(_cinder(home), cinder_overrides),
     }
     for name, sections in files.items():
         path = home.etc / name
@@ -181,7 +181,7 @@ def _nova(home: Home) -> Sections:
         # Never called: servers boot from volumes, and nothing listens there.
         "glance": {"endpoint_override": f"http://{ADDRESS}:9"},
         "quota": {"instances": -1, "cores": -1, "ram": -1},
-        "dedangle": {"grace_period": 0, "state_dir": home.state / "dedangle"},
+        "dedangle": {"grace_period": 0, "reboot_budget": 5, "state_dir": home.state / "dedangle"},
     }
 
 

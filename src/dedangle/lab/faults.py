@@ -32,6 +32,7 @@ class Fault:
     """Which requests it hits, and what becomes of them; a pattern must match all of the path, and any part of the rest.
 
     `drop='request'` closes the connection before the service sees the request, `drop='answer'` after it did its work.
+    The first `skip` requests that it would hit pass, and after `times` more it hits none.
     """
 
     method: str = ".*"
@@ -44,6 +45,7 @@ class Fault:
     drop: Literal["request", "answer"] | None = None
     delay: float = 0
     after: float = 0
+    skip: int = 0
     times: int | None = None
     id: str = field(default_factory=lambda: uuid.uuid4().hex)
 
@@ -64,7 +66,7 @@ class FaultInjector:
         self._application = application
         self._rules = rules
         self._lock = threading.Lock()
-        self._used: Counter[str] = Counter()
+        self._met: Counter[str] = Counter()
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         fault = self._take(environ)
@@ -91,10 +93,12 @@ class FaultInjector:
         for fault in _read(self._rules):
             if fault.matches(environ):
                 with self._lock:
-                    if fault.times is not None and self._used[fault.id] >= fault.times:
+                    met = self._met[fault.id]
+                    if fault.times is not None and met >= fault.skip + fault.times:
                         continue
-                    self._used[fault.id] += 1
-                return fault
+                    self._met[fault.id] += 1
+                if met >= fault.skip:
+                    return fault
         return None
 
 

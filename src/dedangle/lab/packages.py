@@ -1,30 +1,46 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The packages of the system that the MariaDB lab needs beside those of Python."""
+"""Packages of the system that a lab needs beside those of Python."""
 
 import contextlib
 import os
 import shutil
 import subprocess
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from dedangle.lab.errors import LabError
 
-PACKAGES = ("mariadb-server", "rabbitmq-server")
 # Not the one in PATH: that starts the server as user rabbitmq, who cannot read a lab in somebody's home.
 RABBITMQ_SERVER = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
 _POLICY = Path("/usr/sbin/policy-rc.d")
 
 
-def ensure_installed() -> None:
+@dataclass(frozen=True)
+class Packages:
+    """Packages of Debian by name, and the programs and files that tell whether they are installed."""
+
+    names: tuple[str, ...]
+    programs: tuple[str, ...]
+    files: tuple[Path, ...] = ()
+
+    @property
+    def are_installed(self) -> bool:
+        return all(map(shutil.which, self.programs)) and all(each.exists() for each in self.files)
+
+
+MARIADB = Packages(("mariadb-server", "rabbitmq-server"), ("mariadbd",), (RABBITMQ_SERVER,))
+
+
+def ensure_installed(packages: Packages) -> None:
     """Install what is missing, when we are root on Debian or Ubuntu; nothing of it is started."""
-    if shutil.which("mariadbd") and RABBITMQ_SERVER.exists():
+    if packages.are_installed:
         return
     if os.geteuid() != 0 or not shutil.which("apt-get"):
-        raise LabError(f"The MariaDB lab needs packages; as root: apt-get install {' '.join(PACKAGES)}")
+        raise LabError(f"This lab needs packages; as root: apt-get install {' '.join(packages.names)}")
     environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
     with _nothing_starts():
-        for step in (["update"], ["install", "--yes", "--no-install-recommends", *PACKAGES]):
+        for step in (["update"], ["install", "--yes", "--no-install-recommends", *packages.names]):
             done = subprocess.run(
                 ["apt-get", "--quiet", *step],
                 env=environment,

@@ -26,6 +26,8 @@ class Process:
 
     def start(self, command: Sequence[str], environment: Mapping[str, str]) -> None:
         self._ready_file.unlink(missing_ok=True)
+        if self._child is not None:
+            self._child.wait()
         with self.output.open("ab") as log:
             self._child = subprocess.Popen(
                 command,

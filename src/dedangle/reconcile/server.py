@@ -16,6 +16,7 @@ from dedangle.core.records import (
     Attachment,
     CinderView,
     Finding,
+    HostState,
     NovaView,
     Observation,
     Outcome,
@@ -62,6 +63,7 @@ class Reconciler:
 
     nova: ports.Nova
     cinder: ports.Cinder
+    hosts: ports.Hosts
     policy: Policy
     clock: Callable[[], datetime]
     first_seen: Callable[[str], datetime | None]
@@ -99,15 +101,16 @@ class Reconciler:
         *,
         spare: int = 0,
         prepare: Callable[[Finding], None] = lambda _: None,
+        wanted: Callable[[Finding], bool] = lambda _: True,
     ) -> Generator[tuple[Finding, Outcome], None, None]:
         """Remove what the judgement said may be removed, as far as it still holds.
 
         Yields each finding that was tried with its outcome, as soon as it is known. Where a removal brings up new ones,
         at most `spare` (removals) of those are carried out too; prepare is called before each write and may raise
-        UnpreparedError. Raises journal.JournalUnwritableError before anything is changed.
+        UnpreparedError; what is not wanted is left. Raises journal.JournalUnwritableError before anything is changed.
         """
         tried: set[str] = set()
-        plan = planning.changes(judged.findings)
+        plan = tuple(filter(wanted, planning.changes(judged.findings)))
         for _ in range(_ROUNDS):
             if not plan:
                 return
@@ -129,7 +132,8 @@ class Reconciler:
 
     def _observe(self, server_id: str) -> Observation:
         before = self.nova.glance(server_id)
-        attachments = self.cinder.attachments_of_server(server_id)
+        named = {each.attachment_id for each in before.mappings if each.attachment_id}
+        attachments = self.cinder.attachments_of_server(server_id, named)
         if not attachments.complete:
             return Observation(
                 server_id=server_id, before=before, cinder=CinderView(attachments=attachments), after=before
@@ -142,6 +146,8 @@ class Reconciler:
             volumes={each: self.cinder.volume(each) for each in sorted(volume_ids)},
             of_volumes={each: self.cinder.attachments_of_volume(each) for each in sorted(volume_ids)},
         )
+        # Before Nova is read again: a disk that the guest got after that has a mapping by then.
+        guests = {host: self.hosts.disks(server_id, host) for host in pairing.hosts_concerned(before, cinder)}
         # What pairs needs no second look, and a healthy server costs one question to each side.
         settled = not volume_ids and before.complete
         return Observation(
@@ -150,7 +156,14 @@ class Reconciler:
             cinder=cinder,
             after=before if settled else self.nova.observe(server_id),
             rivals=self.nova.rivals(volume_ids, server_id) if volume_ids else Reading(),
+            guests=guests,
+            host_acts=bool(volume_ids) and self._own_host_acts(before),
         )
+
+    def _own_host_acts(self, nova: NovaView) -> bool:
+        # One that is down would only be waited for, and what is on it counts as in flight anyway.
+        hosts = {each.host for each in nova.servers if each.host and not each.deleted}
+        return nova.host_state is not HostState.DOWN and any(map(self.hosts.acts, hosts))
 
     def doubt(self, before: NovaView | None = None, listed: Collection[Attachment] = ()) -> str:
         """Why the credentials may not see all attachments, proved by one that they must see; empty: they see them.
@@ -160,6 +173,8 @@ class Reconciler:
         what Nova names, and the server is not of the token's project, that is the proof, at no cost.
         """
         project_id = self.cinder.project_id
+        if project_id is None:
+            return "the project of the credentials is not known, so nothing proves that they see the others"
         ids = {each.id for each in listed}
         if (
             before
@@ -214,10 +229,13 @@ class Reconciler:
         return outcome
 
     def _write(self, finding: Finding, judged: Judged) -> Outcome:
+        server = _living(judged)
+        if server and server.host and judged.seen.host_acts and finding.remedy is not Remedy.RELINK_MAPPING:
+            return self.hosts.carry_out(finding, server.host, self.policy)
         if finding.remedy is Remedy.REMOVE_MAPPING and finding.mapping:
-            return self.nova.soft_delete_mapping(finding.mapping, _living(judged))
+            return self.nova.soft_delete_mapping(finding.mapping, server)
         if finding.remedy is Remedy.RELINK_MAPPING and finding.mapping and finding.attachment:
-            return self.nova.relink_mapping(finding.mapping, _living(judged), finding.attachment.id)
+            return self.nova.relink_mapping(finding.mapping, server, finding.attachment.id)
         if finding.remedy is Remedy.REMOVE_ATTACHMENT and finding.attachment:
             return self.cinder.delete_attachment(finding.attachment)
         return Outcome(result=Result.FAILED, detail=f"no door carries out {finding.remedy}")

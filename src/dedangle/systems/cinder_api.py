@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import Any, TypeVar
 
 from keystoneauth1 import adapter
@@ -24,23 +24,19 @@ _CONSUMERS = {"glance_image_id": "glance", "image_owner": "glance"}
 class CinderApi:
     """Asks through keystoneauth, which sees to address, token and repeated reads; a write is never repeated.
 
-    remaining tells how many seconds there are left for all that is still asked; at none nothing is asked any more.
+    project_id is that of the credentials. remaining tells how many seconds there are left for all that is still asked;
+    at none nothing is asked any more.
     """
 
-    def __init__(self, client: adapter.Adapter, remaining: Callable[[], float] | None = None) -> None:
+    def __init__(
+        self, client: adapter.Adapter, project_id: str | None, remaining: Callable[[], float] | None = None
+    ) -> None:
         self._client = client
+        self.project_id = project_id
         self._remaining = remaining
 
-    @property
-    def project_id(self) -> str | None:
-        try:
-            project_id: str | None = self._client.get_project_id()
-        except ks_exceptions.ClientException:
-            return None
-        return project_id
-
-    def attachments_of_server(self, server_id: str) -> Reading[Attachment]:
-        reading = self._attachments({"instance_id": server_id})
+    def attachments_of_server(self, server_id: str, named: Collection[str]) -> Reading[Attachment]:
+        reading = self._attachments({"instance_id": server_id}, frozenset(named))
         if any(each.server_id != server_id for each in reading.rows):
             # A filter that Cinder does not know it may ignore or take for one that nothing matches.
             return Reading.unread("Cinder listed attachments of other servers than it was asked for")
@@ -60,6 +56,10 @@ class CinderApi:
 
     def volume(self, volume_id: str) -> Reading[Volume]:
         return self._one("volume", volume_id, _volume)
+
+    def encryption(self, volume_id: str) -> Reading[dict[str, Any]]:
+        """The volume's encryption metadata, without a key: provider, cipher, the id of the key."""
+        return self._show("volume", volume_id, f"/volumes/{volume_id}/encryption", dict)
 
     def delete_attachment(self, expected: Attachment) -> Outcome:
         """Read the attachment, compare, delete.
@@ -93,11 +93,51 @@ class CinderApi:
         detail = f"Cinder answered {answer.status_code}: {rest.message(answer)}"
         return Outcome(result=Result.REFUSED if answer.status_code in (403, 409) else Result.FAILED, detail=detail)
 
-    def _attachments(self, filters: dict[str, str]) -> Reading[Attachment]:
-        return self._list("attachment", "/attachments", filters, _attachment)
+    def create_attachment(self, volume_id: str, server_id: str) -> Reading[Attachment]:
+        """Reserve the volume for the server.
 
-    def _list(self, what: str, path: str, filters: dict[str, str], make: Callable[[dict[str, Any]], T]) -> Reading[T]:
-        """List what there is in all projects, to the last, empty page.
+        It is one conditional update of Cinder's, which fails where the volume is neither available nor multiattach
+        (cinder volume/api.py:_attachment_reserve).
+        """
+        body = self._write(
+            "POST", "/attachments", {"attachment": {"volume_uuid": volume_id, "instance_uuid": server_id}}
+        )
+        return Reading(tuple(map(_attachment, body.rows)), body.complete, body.why)
+
+    def connect_attachment(self, attachment_id: str, connector: dict[str, Any]) -> Reading[dict[str, Any]]:
+        """Connect the attachment through the connector's host and mark it attached, as Nova's attach does."""
+        path = f"/attachments/{attachment_id}"
+        body = self._write("PUT", path, {"attachment": {"connector": connector}})
+        if body.complete:
+            done = self._write("POST", f"{path}/action", {"os-complete": {}})
+            return body if done.complete else done
+        return body
+
+    def _write(self, method: str, path: str, body: dict[str, Any]) -> Reading[dict[str, Any]]:
+        try:
+            # Connectors and connection_info are secrets: they are kept out of the debug log too.
+            answer = self._ask(method, path, json=body, log=False, connect_retries=0, status_code_retries=0)
+        except _UnreadError as error:
+            return Reading.unread(str(error))
+        if answer.status_code == 204:
+            return Reading()
+        attachment = rest.body(answer).get("attachment")
+        if answer.status_code in (200, 202) and isinstance(attachment, dict):
+            return Reading((attachment,))
+        return Reading.unread(f"Cinder answered {answer.status_code} to {method} {path}: {rest.message(answer)}")
+
+    def _attachments(self, filters: dict[str, str], named: frozenset[str] = frozenset()) -> Reading[Attachment]:
+        return self._list("attachment", "/attachments", filters, _attachment, named)
+
+    def _list(
+        self,
+        what: str,
+        path: str,
+        filters: dict[str, str],
+        make: Callable[[dict[str, Any]], T],
+        named: frozenset[str] = frozenset(),
+    ) -> Reading[T]:
+        """List what there is in all projects, to the last, empty page; one page alone where it shows what is named.
 
         Cinder gives attachments no next link. Sorted by age, rows that come while paging come last; a marker that was
         deleted meanwhile is answered with 404, and then the list starts anew.
@@ -105,7 +145,7 @@ class CinderApi:
         for _ in range(_RESTARTS):
             rows: list[T] = []
             try:
-                for page in self._pages(what, path, filters):
+                for page in self._pages(what, path, filters, named):
                     rows += map(make, page)
             except _MarkerGoneError:
                 continue
@@ -114,7 +154,9 @@ class CinderApi:
             return Reading(tuple(rows))
         return Reading.unread(f"Cinder's list of {what}s changed faster than it could be read")
 
-    def _pages(self, what: str, path: str, filters: dict[str, str]) -> Iterator[list[dict[str, Any]]]:
+    def _pages(
+        self, what: str, path: str, filters: dict[str, str], named: frozenset[str]
+    ) -> Iterator[list[dict[str, Any]]]:
         params = {"all_tenants": "1", "limit": str(_PAGE), "sort": "created_at:asc", **filters}
         while True:
             answer = self._ask("GET", path, params=params)
@@ -124,18 +166,23 @@ class CinderApi:
             if answer.status_code != 200 or not isinstance(page, list):
                 raise _UnreadError(f"Cinder answered {answer.status_code} to a list of {what}s: {rest.message(answer)}")
             yield page
-            if not page:
+            if not page or ("marker" not in params and {each["id"] for each in page} == named):
                 return
             params["marker"] = page[-1]["id"]
 
     def _one(self, what: str, ident: str, make: Callable[[dict[str, Any]], Any]) -> Reading[Any]:
+        return self._show(what, ident, f"/{what}s/{ident}", lambda body: make(body[what]))
+
+    def _show(self, what: str, ident: str, path: str, make: Callable[[dict[str, Any]], T]) -> Reading[T]:
         try:
-            answer = self._ask("GET", f"/{what}s/{ident}")
+            answer = self._ask("GET", path)
         except _UnreadError as error:
             return Reading.unread(str(error))
-        body = rest.body(answer)
-        if answer.status_code == 200 and isinstance(body.get(what), dict):
-            return Reading((make(body[what]),))
+        if answer.status_code == 200:
+            try:
+                return Reading((make(rest.body(answer)),))
+            except (KeyError, TypeError, AttributeError):
+                return Reading.unread(f"Cinder's answer to {what} {ident} is not one of its own")
         if _is_gone(answer, ident):
             return Reading()
         return Reading.unread(f"Cinder answered {answer.status_code} to {what} {ident}: {rest.message(answer)}")

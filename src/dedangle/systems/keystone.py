@@ -4,10 +4,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from keystoneauth1 import adapter, loading
 from keystoneauth1 import exceptions as ks_exceptions
+from keystoneauth1.session import Session
 
 from dedangle.systems import nova_api
 from dedangle.systems.cinder_api import MICROVERSION
@@ -20,8 +21,18 @@ class CredentialsError(Exception):
     """There are none, or Keystone refuses them; the message names where they came from and what to do."""
 
 
-def cinder_client(conf: Any, environ: Mapping[str, str], *, timeout: float | None = None) -> adapter.Adapter:
-    """Return an adapter for Cinder's API with the first credentials found; timeout in seconds for each request.
+class Access(NamedTuple):
+    client: adapter.Adapter
+    project_id: str | None
+    """The project of the token."""
+
+
+class NoCredentialsError(CredentialsError):
+    """There are none."""
+
+
+def cinder_client(conf: Any, environ: Mapping[str, str], *, timeout: float | None = None) -> Access:
+    """Return a client of Cinder's API with the first credentials found; timeout in seconds for each request.
 
     The order: keystoneauth options in [dedangle]; OS_CLOUD or OS_AUTH_URL and the rest of OS_*; [cinder],
     [service_user] and [keystone_authtoken] of nova.conf. Raises CredentialsError.
@@ -29,7 +40,6 @@ def cinder_client(conf: Any, environ: Mapping[str, str], *, timeout: float | Non
     session, source = _session(conf, environ)
     if timeout is not None:
         session.timeout = timeout
-    service_type, _, interface = [*conf.cinder.catalog_info.split(":"), "", ""][:3]
     try:
         project_id = session.get_project_id()
     except ks_exceptions.ConnectFailure as error:
@@ -41,8 +51,18 @@ def cinder_client(conf: Any, environ: Mapping[str, str], *, timeout: float | Non
         ) from error
     if project_id is None:
         raise CredentialsError(f"The credentials of {source} are not scoped to a project, which Cinder needs.")
+    return _access(session, conf, project_id)
+
+
+def cinder_client_of(context: Any, conf: Any, *, timeout: float) -> Access:
+    """Return a client that asks with the token of a request's context, and sees of Cinder what its user may see."""
+    return _access(Session(auth=context.get_auth_plugin(), timeout=timeout), conf, context.project_id)
+
+
+def _access(session: Any, conf: Any, project_id: str | None) -> Access:
+    service_type, _, interface = [*conf.cinder.catalog_info.split(":"), "", ""][:3]
     template = conf.cinder.endpoint_template
-    return adapter.Adapter(
+    client = adapter.Adapter(
         session,
         service_type=service_type,
         interface=interface or None,
@@ -54,6 +74,7 @@ def cinder_client(conf: Any, environ: Mapping[str, str], *, timeout: float | Non
         retriable_status_codes=[429, 503],
         user_agent="dedangle",
     )
+    return Access(client, project_id)
 
 
 def nova_client(conf: Any, session: Any) -> adapter.Adapter:
@@ -82,7 +103,7 @@ def _session(conf: Any, environ: Mapping[str, str]) -> tuple[Any, str]:
     except Exception as error:
         # keystoneauth's loaders and openstacksdk raise a dozen kinds for one cause: what was written makes no sense.
         raise CredentialsError(f"The credentials make no sense: {' '.join(str(error).split())}") from error
-    raise CredentialsError(
+    raise NoCredentialsError(
         "There are no credentials for Cinder. Set auth_type and the rest in [dedangle], OS_CLOUD or OS_* in the "
         "environment, or [cinder] in nova.conf."
     )

@@ -16,15 +16,16 @@ _LINKS_FROM = 20
 
 
 class NovaCompute:
-    """One server on its own host, during its reboot; the caller holds the instance lock.
+    """One server on its own host; the caller holds the instance lock.
 
-    Under that lock no attach, detach or swap changes a mapping on this host, and the reboot's task_state keeps every
-    other operation away: so the task_state and the actions of the reboot itself are no signs of work in flight.
+    Under that lock no attach, detach or swap changes a mapping on this host. While it reboots its task_state keeps
+    every other operation away: task_state and actions are the reboot's own then, and no signs of work in flight.
     """
 
-    def __init__(self, context: Any, instance: Any) -> None:
+    def __init__(self, context: Any, instance: Any, *, rebooting: bool) -> None:
         self._context = context
         self._instance = instance
+        self._rebooting = rebooting
 
     def glance(self, server_id: str) -> NovaView:
         return self._view(server_id, deleted=False)
@@ -105,11 +106,27 @@ class NovaCompute:
             return NovaView(server_id=server_id, unread=(f"Nova could not be read ({type(error).__name__})",))
         return NovaView(
             server_id=server_id,
-            servers=(_server(self._instance),),
+            servers=(self._server(),),
             mappings=tuple(each for each in found if not each.deleted),
             tombstones=tuple(each for each in found if each.deleted),
             markers=markers,
             host_state=HostState.UP,
+        )
+
+    def _server(self) -> Server:
+        instance = self._instance
+        return Server(
+            id=instance.uuid,
+            cell=_CELL,
+            project_id=instance.project_id,
+            host=instance.host,
+            # What the reboot found, while the guest may be off by now.
+            vm_state=instance.vm_state,
+            task_state=None if self._rebooting else instance.task_state,
+            power_state=None if self._rebooting else instance.power_state,
+            image_ref=instance.image_ref or None,
+            root_device_name=instance.root_device_name,
+            launched_at=instance.launched_at,
         )
 
     def _markers(self) -> list[Marker]:
@@ -127,20 +144,6 @@ class NovaCompute:
         return markers
 
 
-def _server(instance: Any) -> Server:
-    # task_state is the reboot's own, and vm_state what it found.
-    return Server(
-        id=instance.uuid,
-        cell=_CELL,
-        project_id=instance.project_id,
-        host=instance.host,
-        vm_state=instance.vm_state,
-        image_ref=instance.image_ref or None,
-        root_device_name=instance.root_device_name,
-        launched_at=instance.launched_at,
-    )
-
-
 def _mapping(bdm: Any) -> Mapping:
     return Mapping(
         id=bdm.id,
@@ -154,6 +157,6 @@ def _mapping(bdm: Any) -> Mapping:
         boot_index=bdm.boot_index,
         device_name=bdm.device_name,
         created_at=bdm.created_at,
-        version=str(bdm.updated_at),
+        version=str(bdm.updated_at) if bdm.updated_at else None,
         deleted=bool(bdm.deleted),
     )

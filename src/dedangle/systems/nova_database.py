@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Callable, Collection, Iterator, Sequence
 from datetime import datetime, timedelta, timezone
 from typing import Any, TypeVar
@@ -133,14 +134,45 @@ class NovaDatabase:
         }
         return self._swap(expected, server, values, Result.RELINKED)
 
-    def _swap(self, expected: Mapping, server: Server | None, values: dict[str, Any], done: Result) -> Outcome:
+    def restore_mapping(
+        self,
+        expected: Mapping,
+        server: Server,
+        attachment_id: str | None,
+        connected: dict[str, Any] | None,
+        *,
+        multiattach: bool,
+    ) -> Outcome:
+        """Revive the row by the same compare-and-swap, if no live row of this cell has its volume or its place."""
+        values: dict[str, Any] = {
+            "deleted": 0,
+            "deleted_at": None,
+            "attachment_id": attachment_id,
+            "updated_at": self._clock().replace(tzinfo=None),
+        }
+        if connected is not None or attachment_id != expected.attachment_id:
+            values["connection_info"] = (
+                _connection_info(connected, expected.volume_id, multiattach) if connected else None
+            )
+        return self._swap(expected, server, values, Result.RESTORED, _is_free(expected, multiattach))
+
+    def _swap(
+        self,
+        expected: Mapping,
+        server: Server | None,
+        values: dict[str, Any],
+        done: Result,
+        *conditions: sa.ColumnElement[bool],
+    ) -> Outcome:
         table = schema.block_device_mapping
+        # Nova marks a row that is deleted with its own id.
+        deleted = expected.id if expected.deleted else 0
         statement = (
             sa.update(table)
-            .where(table.c.id == expected.id, table.c.deleted == 0, table.c.instance_uuid == expected.server_id)
+            .where(table.c.id == expected.id, table.c.deleted == deleted, table.c.instance_uuid == expected.server_id)
             .where(table.c.volume_id == expected.volume_id, _same(table.c.attachment_id, expected.attachment_id))
             .where(_same(_version(), expected.version))
-            .where(_server_condition(expected.server_id, server))
+            .where(_server_condition(expected.server_id, server), *conditions)
             .values(values)
         )
 
@@ -231,6 +263,30 @@ def _utc(moment: datetime | None) -> datetime | None:
 
 def _same(column: sa.ColumnElement[Any], value: object) -> sa.ColumnElement[bool]:
     return column.is_(None) if value is None else column == value
+
+
+def _is_free(expected: Mapping, multiattach: bool) -> sa.ColumnElement[bool]:
+    """Whether no live row of the cell maps the volume, nor one of the server's, of any kind, has the device's place."""
+    rows = schema.block_device_mapping.alias()
+    of_server = rows.c.instance_uuid == expected.server_id
+    taken = [rows.c.volume_id == expected.volume_id]
+    if multiattach:
+        taken = [sa.and_(of_server, taken[0])]
+    if expected.device_name:
+        taken.append(sa.and_(of_server, rows.c.device_name == expected.device_name))
+    if expected.is_bootable:
+        taken.append(sa.and_(of_server, rows.c.boot_index == expected.boot_index))
+    # MySQL updates no table that the same statement reads, unless it reads a copy: LIMIT makes it one.
+    found = sa.select(rows.c.id).where(rows.c.deleted == 0, sa.or_(*taken)).limit(1).subquery()
+    return ~sa.exists(sa.select(found.c.id))
+
+
+def _connection_info(attachment: dict[str, Any], volume_id: str, multiattach: bool) -> str:
+    """Cinder's answer in the form in which Nova keeps it (nova volume/cinder.py:_translate_attachment_ref)."""
+    rest = {name: value for name, value in attachment.items() if name not in ("id", "attach_mode", "connection_info")}
+    data = {name: value for name, value in attachment["connection_info"].items() if name != "attachment_id"}
+    info = {"driver_volume_type": data.pop("driver_volume_type", None), "data": data, **rest, "serial": volume_id}
+    return json.dumps({**info, "multiattach": True} if multiattach else info)
 
 
 def _version() -> sa.ColumnElement[Any]:

@@ -4,10 +4,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Protocol
+from typing import Any, Protocol
 
+from dedangle.core.doors import Policy
 from dedangle.core.records import (
     Attachment,
+    Disk,
+    Finding,
     Link,
     Mapping,
     Marker,
@@ -38,6 +41,34 @@ class Nova(Protocol):
 
     def relink_mapping(self, expected: Mapping, server: Server | None, attachment_id: str) -> Outcome:
         """Let the mapping name another attachment, not connected yet, if it and its server are still as expected."""
+
+
+class Hosts(Protocol):
+    def disks(self, server_id: str, host: str) -> Reading[Disk]:
+        """The disks of the server's guest on the host, running and for its next start; none: no guest is there."""
+
+    def acts(self, host: str) -> bool:
+        """Whether the host carries removals out itself, and answers."""
+
+    def carry_out(self, finding: Finding, host: str, policy: Policy) -> Outcome:
+        """Have the host judge the server anew, under the instance lock, and do what is found if it still holds."""
+
+
+class Restoring(Nova, Protocol):
+    def restore_mapping(
+        self,
+        expected: Mapping,
+        server: Server,
+        attachment_id: str | None,
+        connected: dict[str, Any] | None,
+        *,
+        multiattach: bool,
+    ) -> Outcome:
+        """Revive a soft-deleted row that names the attachment, if nothing has taken its place; else CHANGED_MEANWHILE.
+
+        connected is what connect_attachment answered, a secret; None leaves what the row has where it names the same
+        attachment, and nothing where it names another.
+        """
 
 
 class Fleet(Nova, Protocol):
@@ -71,7 +102,8 @@ class Cinder(Protocol):
     def project_id(self) -> str | None:
         """The project of the token, whose attachments prove nothing about other projects' being seen."""
 
-    def attachments_of_server(self, server_id: str) -> Reading[Attachment]: ...
+    def attachments_of_server(self, server_id: str, named: Collection[str]) -> Reading[Attachment]:
+        """One question where the answer is just what is named, and else as many as it takes to see the end."""
 
     def attachments_of_volume(self, volume_id: str) -> Reading[Attachment]: ...
 
@@ -87,3 +119,11 @@ class Cinder(Protocol):
 
     def delete_attachment(self, expected: Attachment) -> Outcome:
         """Delete the attachment if it is still as expected; Cinder's own veto (409) is REFUSED."""
+
+
+class Attaching(Cinder, Protocol):
+    def create_attachment(self, volume_id: str, server_id: str) -> Reading[Attachment]:
+        """Reserve the volume for the server; Cinder refuses where anybody else has it."""
+
+    def connect_attachment(self, attachment_id: str, connector: dict[str, Any]) -> Reading[dict[str, Any]]:
+        """Connect it through the connector's host, and mark it attached; answers with its connection_info, a secret."""

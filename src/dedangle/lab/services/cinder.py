@@ -58,16 +58,24 @@ def configure(conf: str) -> None:
     rpc.init(CONF)
 
 
-def start(part: str) -> service.Service:
+def create(part: str) -> list[service.Service]:
     if part == "cinder-volume":
-        backend = {"host": f"{CONF.host}@fake", "service_name": "fake"}
-        started = LabService.create(binary=constants.VOLUME_BINARY, coordination=True, **backend)
-    else:
-        started = LabService.create(binary=constants.SCHEDULER_BINARY)
-    started.start()
-    # The first heartbeat comes late, and until then a restarted service counts as down.
-    started.report_state()
-    return started
+        return [
+            LabService.create(
+                binary=constants.VOLUME_BINARY, coordination=True, host=f"{CONF.host}@{backend}", service_name=backend
+            )
+            for backend in CONF.enabled_backends
+        ]
+    return [LabService.create(binary=constants.SCHEDULER_BINARY)]
+
+
+def start(part: str) -> list[service.Service]:
+    created = create(part)
+    for each in created:
+        each.start()
+        # The first heartbeat comes late, and until then a restarted service counts as down.
+        each.report_state()
+    return created
 
 
 def main() -> None:
@@ -78,7 +86,7 @@ def main() -> None:
     priv_context.init(root_helper=shlex.split(utils.get_root_helper()))
     os_brick.setup(CONF)
     coordination.COORDINATOR.start()
-    running = [start(part) for part in program.parts if part != "cinder-api"]
+    running = [each for part in program.parts if part != "cinder-api" for each in start(part)]
     if "cinder-api" in program.parts:
         program.serve(wsgi.Loader(CONF).load_app(name="osapi_volume"), "cinder")
     program.stay(running)

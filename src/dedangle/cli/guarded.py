@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What all verbs share: whatever goes wrong ends in one line and a promised exit code."""
+
+from __future__ import annotations
+
+import argparse
+
+from cliff.command import Command
+
+from dedangle.cli import console
+from dedangle.cli.signals import Signals, StoppedError
+from dedangle.cli.wiring import UnreachableError, UsageError
+from dedangle.report import exit_codes
+from dedangle.state.lock import AnotherRunError
+
+
+class Guarded(Command):
+    """A verb that never shows a traceback; it comes before cliff's own classes among the bases."""
+
+    def guarded_run(self, args: argparse.Namespace, signals: Signals) -> int:
+        """Do all that the verb does and return its exit code."""
+        raise NotImplementedError
+
+    def show(self, args: argparse.Namespace) -> None:
+        """Print what take_action returns, in the format that was asked for."""
+        super().run(args)
+
+    def run(self, args: argparse.Namespace) -> int:
+        """Run the verb and return its exit code; no traceback reaches the operator."""
+        signals = Signals()
+        try:
+            with signals.installed():
+                return self.guarded_run(args, signals)
+        except StoppedError as stopped:
+            console.complain("Stopped by a signal at a safe boundary; run again to go on.")
+            return stopped.exit_code
+        except UsageError as error:
+            return _end(error, exit_codes.USAGE)
+        except AnotherRunError as error:
+            return _end(error, exit_codes.LOCKED)
+        except UnreachableError as error:
+            return _end(error, exit_codes.INCOMPLETE)
+        except Exception as error:
+            if self.app.options.debug:
+                raise
+            console.complain(
+                f"Unexpected {type(error).__name__}: {' '.join(str(error).split())}. The journal says how far the run "
+                "got; --debug shows where it happened."
+            )
+            return exit_codes.UNEXPECTED
+
+
+def _end(error: Exception, code: int) -> int:
+    console.complain(str(error))
+    return code

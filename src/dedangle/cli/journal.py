@@ -1,0 +1,158 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`dedangle journal list` and `show`: what was meant to be changed, from which door, and what came of it."""
+
+from __future__ import annotations
+
+import argparse
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from cliff.columns import FormattableColumn
+from cliff.lister import Lister
+from cliff.show import ShowOne
+
+from dedangle.cli import console
+from dedangle.cli.guarded import Guarded
+from dedangle.cli.signals import Signals
+from dedangle.cli.wiring import UsageError, configure
+from dedangle.report import exit_codes
+from dedangle.state import journal
+from dedangle.state.journal import Entry, History
+
+_SHORT = ("entry", "at", "door", "code", "remedy", "server_id", "volume_id", "attachment_id", "outcome")
+_COLUMNS = (*_SHORT, "detail", "undoes", "bdm_uuid", "cell", "host", "project_id", "run_id")
+_FIELDS = (*_COLUMNS, "outcome_at", "disposition", "first_seen", "reason", "evidence", "row")
+
+
+class JournalVerb(Guarded):
+    """A verb that reads the journal and nothing else, so that it works on a compute host too."""
+
+    history = History()
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser: argparse.ArgumentParser = super().get_parser(prog_name)
+        add_journal_option(parser)
+        console.add_config_options(parser)
+        return parser
+
+    def guarded_run(self, args: argparse.Namespace, signals: Signals) -> int:  # noqa: ARG002 - reading is always safe
+        self.history = read(args.journal, configure(self.app.config_args).state_dir)
+        self.show(args)
+        # Who counts what was changed must not take a part for the whole.
+        return exit_codes.INCOMPLETE if self.history.unreadable else exit_codes.DONE
+
+
+class JournalList(JournalVerb, Lister):
+    """List every change that was intended from any door of this machine, and what came of it.
+
+    The outcome `unfinished` means that the run ended between the intent and the outcome: the change may have been made.
+    """
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser = super().get_parser(prog_name)
+        parser.add_argument("--server", metavar="ID", help="only changes of this server")
+        parser.add_argument("--volume", metavar="ID", help="only changes of this volume")
+        parser.add_argument("--code", metavar="CODE", help="only changes for findings of this code")
+        parser.add_argument(
+            "--since",
+            metavar="TIME",
+            type=_time,
+            help="only changes from this time on, UTC: 2026-11-22 or 2026-11-22T21:30",
+        )
+        return parser
+
+    def take_action(self, parsed_args: argparse.Namespace) -> tuple[tuple[str, ...], list[list[Any]]]:
+        wanted = {"server_id": parsed_args.server, "volume_id": parsed_args.volume, "code": parsed_args.code}
+        chosen = [
+            _fields(each)
+            for each in self.history.entries
+            if all(value in (None, each.intent.get(name)) for name, value in wanted.items())
+            and (parsed_args.since is None or each.at >= parsed_args.since)
+        ]
+        columns = _SHORT if parsed_args.formatter == "table" and not parsed_args.columns else _COLUMNS
+        return columns, [[Field(each[name]) for name in columns] for each in chosen]
+
+
+class JournalShow(JournalVerb, ShowOne):
+    """Show all that the journal keeps of one change, the evidence and the row as it was included."""
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser = super().get_parser(prog_name)
+        parser.add_argument("entry", metavar="ENTRY", help="id of the entry, as journal list shows it")
+        return parser
+
+    def take_action(self, parsed_args: argparse.Namespace) -> tuple[tuple[str, ...], list[Any]]:
+        fields = _fields(entry_of(self.history, parsed_args.entry))
+        return _FIELDS, [Field(fields[name]) for name in _FIELDS]
+
+
+class Field(FormattableColumn):  # type: ignore[type-arg,unused-ignore]
+    """A value as it is for programs; for people nothing where there is none, and a list or a row line by line."""
+
+    def human_readable(self) -> str:
+        match self._value:
+            case None:
+                return ""
+            case list() as lines:
+                return "\n".join(map(str, lines))
+            case dict() as row:
+                return "\n".join(f"{name}: {'' if value is None else value}" for name, value in row.items())
+        return str(self._value)
+
+
+def add_journal_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--journal",
+        metavar="FILE",
+        type=Path,
+        help="read this journal, such as one copied from a compute host, in place of journal.jsonl in state_dir",
+    )
+
+
+def read(given: Path | None, state_dir: Path) -> History:
+    """Read the given journal or our own, with a complaint for each line that cannot be read; raises UsageError."""
+    path = given or state_dir / journal.NAME
+    try:
+        history = journal.read(path)
+    except FileNotFoundError:
+        if given:
+            raise UsageError(f"There is no journal {path}.") from None
+        console.complain(f"There is no journal {path} yet.")
+        return History()
+    except OSError as error:
+        raise UsageError(f"The journal {path} cannot be read: {error.strerror}.") from error
+    for each in history.unreadable:
+        console.complain(f"Not an entry of a journal: {each}")
+    return history
+
+
+def entry_of(history: History, ident: str) -> Entry:
+    """The entry of that id; raises UsageError where there is none."""
+    for each in history.entries:
+        if each.id == ident:
+            return each
+    raise UsageError(f"No entry {ident} in the journal. Look it up with: dedangle journal list")
+
+
+def _fields(entry: Entry) -> dict[str, Any]:
+    intent, outcome = entry.intent, entry.outcome
+    return {
+        **dict.fromkeys(_FIELDS),
+        **intent,
+        "entry": entry.id,
+        "at": entry.at.astimezone(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "door": (intent or outcome).get("door"),
+        "run_id": (intent or outcome).get("run_id"),
+        "outcome": outcome.get("outcome", "unfinished"),
+        "outcome_at": outcome.get("at"),
+        "detail": outcome.get("detail"),
+    }
+
+
+def _time(text: str) -> datetime:
+    try:
+        moment = datetime.fromisoformat(text.replace("Z", "+00:00"))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text} is no time; write 2026-11-22 or 2026-11-22T21:30") from error
+    return moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)

@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`dedangle undo`: a mapping that was removed by mistake is restored."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from cliff.show import ShowOne
+
+from dedangle.cli import console
+from dedangle.cli.guarded import Guarded
+from dedangle.cli.journal import Field, add_journal_option, entry_of, read
+from dedangle.cli.signals import Signals
+from dedangle.cli.wiring import UsageError, wire
+from dedangle.core.records import Door, Mapping, Outcome, Result
+from dedangle.core.rows import mapping_of
+from dedangle.report import exit_codes
+from dedangle.state import journal
+from dedangle.state.journal import Entry
+
+
+class Undo(Guarded, ShowOne):
+    """Restore a mapping that dedangle removed; without --execute say what would be done, and change nothing.
+
+    It is restored while nothing has taken its volume or its place. Where Cinder has lost its attachment a new one is
+    made, connected through the server's host, and named by the mapping.
+    """
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser: argparse.ArgumentParser = super().get_parser(prog_name)
+        parser.add_argument("entry", metavar="ENTRY", help="id of the entry, as dedangle journal list shows it")
+        parser.add_argument("--execute", action="store_true", help="do what the plan says")
+        parser.add_argument("--yes", action="store_true", help="do not ask on a terminal")
+        parser.add_argument(
+            "--connector",
+            metavar="FILE",
+            type=Path,
+            help="what nova-manage volume_attachment get_connector --json said on the server's host",
+        )
+        add_journal_option(parser)
+        console.add_config_options(parser)
+        return parser
+
+    def guarded_run(self, args: argparse.Namespace, signals: Signals) -> int:
+        from dedangle.core import undoing
+        from dedangle.reconcile.undo import Undoer
+
+        connector = _connector(args.connector) if args.connector else {}
+        wiring = wire(self.app.config_args, signals)
+        state_dir = wiring.settings.state_dir
+        undone = entry_of(read(args.journal, state_dir), args.entry)
+        undoer = Undoer(
+            nova=wiring.nova,
+            cinder=wiring.cinder,
+            entry=undone,
+            removed=_removed(undone),
+            resumed=_was_begun(undone, state_dir / journal.NAME),
+            connector=connector,
+            shield=signals.shield,
+        )
+        sight = undoer.look()
+        found = undoing.judge(sight)
+        if isinstance(found, str):
+            console.complain(f"Entry {undone.id} cannot be undone: {found}. Nothing was changed.")
+            return exit_codes.INCOMPLETE
+        outcome = None
+        if not args.execute:
+            console.complain("Nothing was changed. Run again with --execute.")
+        elif args.yes or console.confirm(f"{found.plan}\nDo this?"):
+            try:
+                outcome = undoer.execute(wiring.journal(Door.COMMAND))
+            except journal.JournalUnwritableError as error:
+                raise UsageError(f"{error}. Nothing was changed without it.") from error
+        else:
+            console.complain("Nothing was changed.")
+        self._row = _row(undone, found.plan, list(undoing.facts(sight)), outcome)
+        self.show(args)
+        return exit_codes.DONE if outcome is None or outcome.result is Result.RESTORED else exit_codes.INCOMPLETE
+
+    def take_action(self, parsed_args: argparse.Namespace) -> tuple[tuple[str, ...], list[Field]]:  # noqa: ARG002
+        return tuple(self._row), [Field(each) for each in self._row.values()]
+
+
+def _row(undone: Entry, plan: str, evidence: list[str], outcome: Outcome | None) -> dict[str, Any]:
+    return {
+        "entry": undone.id,
+        **{name: undone.intent.get(name) for name in ("code", "server_id", "volume_id", "bdm_uuid")},
+        "plan": plan,
+        "evidence": evidence,
+        "outcome": outcome.result.value if outcome else None,
+        "detail": outcome.detail or None if outcome else None,
+    }
+
+
+def _removed(undone: Entry) -> Mapping:
+    from dedangle.core import undoing
+
+    reason = undoing.unfit(undone.intent.get("remedy"), undone.outcome.get("outcome"))
+    if reason:
+        raise UsageError(f"Entry {undone.id} cannot be undone: {reason}.")
+    try:
+        return mapping_of(undone.intent["row"])
+    except (KeyError, TypeError, AttributeError) as error:
+        raise UsageError(f"Entry {undone.id} cannot be undone: it holds no whole row of a mapping.") from error
+
+
+def _was_begun(undone: Entry, own: Path) -> bool:
+    """Whether our own journal, which may not be the one that the entry is from, tells of an undo of it."""
+    try:
+        return any(each.intent.get("undoes") == undone.id for each in journal.read(own).entries)
+    except OSError:
+        return False
+
+
+def _connector(path: Path) -> dict[str, Any]:
+    try:
+        connector = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise UsageError(f"--connector {path} cannot be read: {error}.") from error
+    if not isinstance(connector, dict) or not isinstance(connector.get("host"), str):
+        raise UsageError(
+            f"--connector {path} holds no connector. Make it on the server's host: nova-manage volume_attachment "
+            "get_connector --json"
+        )
+    return connector

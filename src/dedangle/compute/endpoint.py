@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a host answers over Nova's message bus to the command and the sweep, beside nova-compute's own calls."""
+
+from __future__ import annotations
+
+from importlib import metadata
+from typing import Any
+
+import oslo_messaging as messaging
+from nova import exception, objects, utils
+
+from dedangle.core.records import Door
+from dedangle.systems.libvirt import disks
+from dedangle.systems.nova_rpc import NAMESPACE, VERSION
+
+
+class Endpoint:
+    """A namespace of ours on nova-compute's topic; a nova-compute without it answers UnsupportedVersion."""
+
+    target = messaging.Target(namespace=NAMESPACE, version=VERSION)
+
+    def __init__(self, manager: Any) -> None:
+        self._manager = manager
+
+    def about(self, context: Any) -> dict[str, str]:  # noqa: ARG002
+        """Tell that the host runs dedangle, and which release of it."""
+        return {"release": metadata.version("dedangle"), "host": self._manager.host}
+
+    def disks(self, context: Any, server_id: str) -> dict[str, Any]:
+        """The volume ids behind the disks of the server's guest, running and for its next start; why: not all told."""
+        try:
+            instance = objects.Instance.get_by_uuid(context.elevated(read_deleted="yes"), server_id, expected_attrs=[])
+        except exception.InstanceNotFound:
+            return {"disks": [], "why": f"Nova has no server {server_id} to look for"}
+        reading = disks(self._manager.driver, instance)
+        return {"disks": [each.volume_id for each in reading.rows], "why": reading.why}
+
+    def carry_out(
+        self, context: Any, server_id: str, identity: list[str | None], door: str, allowed: dict[str, bool]
+    ) -> dict[str, str]:
+        """Judge the server anew under the instance lock, and remove what the identity names if that still holds."""
+        locked = utils.synchronized(server_id)(self._manager.remove_one)
+        outcome = locked(context, server_id, tuple(identity), Door(door), allowed)
+        return {"result": outcome.result.value, "detail": outcome.detail}

@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command has the server's own host carry removals out, over Nova's message bus, where that host runs dedangle."""
+
+import json
+from collections.abc import Iterator
+
+import pytest
+
+from dedangle.lab import packages, rows
+from dedangle.lab.breakers import Breaker
+from dedangle.lab.builders import Builder, Server
+from dedangle.lab.cloud import MANAGER, Cloud
+from dedangle.lab.errors import LabError
+from shell import Dedangle
+
+NOVA_MANAGER = "nova.compute.manager.ComputeManager"
+
+
+@pytest.fixture(scope="module")
+def bus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
+    try:
+        packages.ensure_installed()
+    except LabError as missing:
+        pytest.skip(str(missing))
+    overrides = {"dedangle": {"cell_timeout": 5}}
+    with Cloud(tmp_path_factory.mktemp("bus"), database="mariadb", nova_overrides=overrides) as cloud:
+        # Another project's server, which the credentials must see.
+        Builder(cloud, "p2").server("control", 1)
+        yield cloud
+
+
+def broken(cloud: Cloud, name: str) -> Server:
+    builder = Builder(cloud)
+    server = builder.server(name, 2)
+    Breaker(builder).lose_attachment(server.id, server.volumes[1])
+    return server
+
+
+def test_a_stopped_server_is_cleaned_by_its_host(bus: Cloud) -> None:
+    dedangle = Dedangle(bus)
+    server = broken(bus, "stopped")
+    Builder(bus).stop(server.id)
+    before = rows.snapshot(bus.home)
+
+    done = dedangle("cleanup", server.id, "--execute", "--yes", "-f", "json")
+
+    assert done.code == 0, done.err
+    assert [(each["code"], each["outcome"]) for each in done.findings] == [("mapping-without-attachment", "removed")]
+    [change] = rows.diff(before, rows.snapshot(bus.home))
+    assert (change.table, change.after and change.after["volume_id"]) == ("mappings", server.volumes[1])
+    assert change.columns["has_deleted_at"] == (0, 1)
+    lines = [json.loads(line) for line in (bus.home.state / "dedangle" / "journal.jsonl").read_text().splitlines()]
+    # Written down where it was asked for, and where it was done.
+    assert len([each for each in lines if each["phase"] == "intent" and each["server_id"] == server.id]) == 2
+    log = (bus.logs / "nova.log").read_text(errors="replace")
+    assert f"of volume {server.volumes[1]} from instance {server.id}" in log
+
+    again = dedangle("cleanup", server.id, "--execute", "--yes")
+    assert again.code == 0
+    assert "There is nothing to do" in again.err
+
+
+def test_a_running_guest_that_may_have_the_disk_is_left_alone(bus: Cloud) -> None:
+    server = broken(bus, "running")
+    before = rows.snapshot(bus.home)
+    done = Dedangle(bus)("cleanup", server.id, "--execute", "--yes", "-f", "json")
+    assert [(each["code"], each["disposition"]) for each in done.findings] == [("mapping-without-attachment", "report")]
+    # The lab's guests are the fake driver's, which cannot tell what disks they have.
+    assert any("only nova-compute with libvirt" in each for each in done.findings[0]["evidence"])
+    assert rows.diff(before, rows.snapshot(bus.home)) == []
+
+
+@pytest.mark.parametrize("manager", [NOVA_MANAGER, ""], ids=["stock nova-compute", "no nova-compute"])
+def test_a_host_that_cannot_be_asked_is_not_presumed_to_agree(bus: Cloud, manager: str) -> None:
+    server = broken(bus, "unasked")
+    Builder(bus).stop(server.id)
+    before = rows.snapshot(bus.home)
+    bus.stop("nova-compute")
+    try:
+        if manager:
+            bus.manager = manager
+            bus.start("nova-compute")
+        done = Dedangle(bus)("cleanup", server.id, "--execute", "--yes", "-f", "json")
+    finally:
+        bus.manager = MANAGER
+        bus.stop("nova-compute")
+        bus.start("nova-compute")
+    assert [(each["code"], each["disposition"]) for each in done.findings] == [("mapping-without-attachment", "report")]
+    assert "--no-host" in done.findings[0]["reason"]
+    assert rows.diff(before, rows.snapshot(bus.home)) == []

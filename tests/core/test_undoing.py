@@ -1,0 +1,188 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Each fact that stands in the way of an undo, alone: everything else speaks for it."""
+
+import dataclasses
+from datetime import datetime, timezone
+from typing import Any
+
+import pytest
+
+from dedangle.core import undoing
+from dedangle.core.records import (
+    Attachment,
+    CinderView,
+    HostState,
+    Mapping,
+    Marker,
+    NovaView,
+    Observation,
+    Reading,
+    Server,
+    Volume,
+)
+from dedangle.core.rows import mapping_of, plain_row
+from dedangle.core.undoing import Restoration, Sight
+
+ROW = Mapping(
+    id=7,
+    uuid="bdm",
+    cell="cell1",
+    server_id="server",
+    volume_id="volume",
+    attachment_id="lost",
+    has_connection_info=True,
+    device_name="/dev/vdb",
+    created_at=datetime(2026, 8, 1, tzinfo=timezone.utc),
+    version="2026-08-01 12:00:00.123456",
+)
+GONE = dataclasses.replace(ROW, deleted=True)
+OTHER = dataclasses.replace(ROW, id=8, uuid="other", volume_id="second", device_name="/dev/vdc", attachment_id="used")
+SERVER = Server(id="server", cell="cell1", project_id="project", host="host", vm_state="stopped", power_state=4)
+VOLUME = Volume(id="volume", status="available", project_id="project")
+OWN = Attachment(id="lost", server_id="server", volume_id="volume", status="attached")
+THEIRS = Attachment(id="theirs", server_id="another", volume_id="volume", status="attached")
+
+
+def sight(
+    *,
+    removed: Mapping = ROW,
+    row: Mapping | None = GONE,
+    server: Server = SERVER,
+    volume: Volume | None = VOLUME,
+    attachments: tuple[Attachment, ...] = (),
+    others: tuple[Mapping, ...] = (OTHER,),
+    rivals: tuple[Mapping, ...] = (),
+    resumed: bool = False,
+    connector_host: str | None = "host",
+    **view: Any,
+) -> Sight:
+    rows = (row,) if row else ()
+    nova = NovaView(
+        server_id="server",
+        servers=(server,),
+        mappings=(*others, *(each for each in rows if not each.deleted)),
+        tombstones=tuple(each for each in rows if each.deleted),
+        **{"host_state": HostState.UP, **view},
+    )
+    cinder = CinderView(
+        attachments=Reading(),
+        volumes={"volume": Reading((volume,) if volume else ())},
+        of_volumes={"volume": Reading(attachments)},
+    )
+    seen = Observation(server_id="server", before=nova, cinder=cinder, after=nova, rivals=Reading(rivals))
+    return Sight(removed=removed, seen=seen, resumed=resumed, connector_host=connector_host)
+
+
+IN_USE = dataclasses.replace(VOLUME, status="in-use")
+SHARED = dataclasses.replace(IN_USE, multiattach=True)
+RIVAL = dataclasses.replace(ROW, id=9, uuid="rival", server_id="another")
+SHELVED = dataclasses.replace(SERVER, host=None, vm_state="shelved_offloaded")
+
+
+@pytest.mark.parametrize(
+    ("changes", "heir", "must_connect"),
+    [
+        ({}, None, True),
+        ({"removed": dataclasses.replace(ROW, cell="this cell", version="2026-08-01 12:00:00+00:00")}, None, True),
+        ({"server": dataclasses.replace(SERVER, vm_state="active", power_state=1)}, None, True),
+        ({"server": SHELVED, "connector_host": None}, None, False),
+        ({"attachments": (OWN,), "volume": IN_USE, "connector_host": None}, "lost", False),
+        ({"attachments": (OWN,), "volume": VOLUME, "connector_host": None}, "lost", False),
+        ({"attachments": (dataclasses.replace(OWN, status="reserved"),), "volume": VOLUME}, "lost", True),
+        ({"attachments": (dataclasses.replace(OWN, id="new"),), "volume": IN_USE, "resumed": True}, "new", True),
+        (
+            {
+                "attachments": (dataclasses.replace(OWN, id="new", status="attaching"),),
+                "volume": dataclasses.replace(VOLUME, status="attaching"),
+                "resumed": True,
+            },
+            "new",
+            True,
+        ),
+        ({"attachments": (THEIRS,), "volume": SHARED, "rivals": (RIVAL,)}, None, True),
+        ({"others": (dataclasses.replace(OTHER, boot_index=-1),)}, None, True),
+    ],
+)
+def test_restorable(changes: dict[str, Any], heir: str | None, must_connect: bool) -> None:
+    found = undoing.judge(sight(**changes))
+    assert isinstance(found, Restoration), found
+    assert (found.heir.id if found.heir else None, found.must_connect) == (heir, must_connect)
+    assert found.row.deleted
+
+
+def boots(row: Mapping) -> Mapping:
+    return dataclasses.replace(row, boot_index=0)
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"unread": ("Nova's cell2 could not be read",)}, "cannot tell, Nova's cell2"),
+        ({"row": None}, "archived or purged"),
+        ({"row": dataclasses.replace(ROW, deleted=True, uuid="reused")}, "archived or purged"),
+        ({"row": dataclasses.replace(ROW, deleted=True, id=70)}, "archived or purged"),
+        ({"row": ROW}, "restored already"),
+        ({"row": dataclasses.replace(ROW, deleted=True, attachment_id="else")}, "not as it was"),
+        ({"row": dataclasses.replace(ROW, deleted=True, version="2026-08-02 12:00:00")}, "not as it was"),
+        ({"row": dataclasses.replace(ROW, deleted=True, device_name="/dev/vdz")}, "not as it was"),
+        ({"server": dataclasses.replace(SERVER, deleted=True)}, "server server is deleted"),
+        ({"volume": None}, "no volume volume"),
+        ({"server": dataclasses.replace(SERVER, task_state="deleting")}, "busy: task_state deleting"),
+        ({"markers": (Marker(kind="migration", detail="3 (resize) is finished"),)}, "busy: migration 3"),
+        ({"host_state": HostState.DOWN}, "busy: host is down"),
+        ({"server": dataclasses.replace(SERVER, vm_state="error")}, "the server is error"),
+        ({"volume": dataclasses.replace(VOLUME, consumer="glance")}, "glance's now"),
+        ({"volume": dataclasses.replace(VOLUME, project_id="other")}, "project other's now"),
+        ({"others": (dataclasses.replace(ROW, id=9, uuid="anew"),)}, "again, by mapping anew"),
+        ({"others": (dataclasses.replace(ROW, id=9, uuid="anew"),), "volume": SHARED}, "again, by mapping anew"),
+        ({"others": (dataclasses.replace(OTHER, device_name="/dev/vdb"),)}, "volume second as /dev/vdb now"),
+        (
+            {
+                "removed": boots(ROW),
+                "row": dataclasses.replace(boots(ROW), deleted=True),
+                "others": (boots(OTHER),),
+            },
+            "boots from volume second now",
+        ),
+        ({"rivals": (RIVAL,)}, "server another maps the volume now"),
+        ({"attachments": (THEIRS,), "volume": IN_USE}, "another holds attachment theirs"),
+        ({"attachments": (dataclasses.replace(OWN, id="new"),), "volume": IN_USE}, "no undo has made"),
+        ({"attachments": (OWN, dataclasses.replace(OWN, id="new")), "volume": IN_USE}, "no undo has made"),
+        ({"volume": dataclasses.replace(VOLUME, status="error")}, "the volume is error"),
+        ({"volume": IN_USE}, "the volume is in-use"),
+        ({"volume": dataclasses.replace(VOLUME, status="attaching")}, "busy: volume volume is attaching"),
+        ({"connector_host": None}, "run there: nova-manage volume_attachment get_connector"),
+        ({"connector_host": "elsewhere"}, "that of host elsewhere, and the server is on host"),
+    ],
+)
+def test_hindered(changes: dict[str, Any], reason: str) -> None:
+    found = undoing.judge(sight(**changes))
+    assert isinstance(found, str)
+    assert reason in found
+
+
+@pytest.mark.parametrize(
+    ("remedy", "outcome", "reason"),
+    [
+        ("remove-mapping", "removed", ""),
+        ("remove-mapping", None, ""),
+        ("remove-mapping", "changed-meanwhile", "it removed nothing: its outcome is changed-meanwhile"),
+        ("remove-attachment", "removed", "gives no attachment its id back"),
+        ("relink-mapping", "relinked", "its remedy is relink-mapping"),
+        ("restore-mapping", "restored", "its remedy is restore-mapping"),
+        (None, "removed", "its remedy is lost"),
+    ],
+)
+def test_fit_entries(remedy: str | None, outcome: str | None, reason: str) -> None:
+    found = undoing.unfit(remedy, outcome)
+    assert bool(found) == bool(reason)
+    assert reason in found
+
+
+def test_row_of_the_journal_is_the_mapping_again() -> None:
+    kept = plain_row(ROW)
+    assert mapping_of({**kept, "a_later_release": 1}) == dataclasses.replace(ROW, created_at=None)
+    del kept["created_at"], kept["version"]
+    assert mapping_of(kept) == dataclasses.replace(ROW, created_at=None, version=None)
+    with pytest.raises(TypeError):
+        mapping_of({"id": 7})

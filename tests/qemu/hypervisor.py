@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A libvirtd of our own, and what libvirt and QEMU say of the guests."""
+
+import os
+import re
+import signal
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from xml.etree import ElementTree
+
+from storage import run
+
+from dedangle.lab.client import wait_for
+
+# What a libvirtd that runs as root keeps where is compiled in.
+_PLACES = {"etc": "/etc/libvirt", "run": "/run", "lib": "/var/lib", "log": "/var/log", "cache": "/var/cache"}
+_CONFIGURATION = {
+    "libvirtd.conf": 'auth_unix_rw = "none"\nauth_unix_ro = "none"\n',
+    "qemu.conf": """\
+user = "root"
+group = "root"
+dynamic_ownership = 0
+remember_owner = 0
+security_driver = "none"
+cgroup_controllers = []
+namespaces = []
+stdio_handler = "file"
+""",
+}
+# Its QEMU driver does not load without this account, whichever one the guests run as.
+_ACCOUNT = {"/etc/passwd": "libvirt-qemu:x:64055:64055::/:/usr/sbin/nologin\n", "/etc/group": "libvirt-qemu:x:64055:\n"}
+# If the tests die, it dies, and with the first process of a process namespace the kernel ends all others: the guests.
+_OWN_NAMESPACES = "setpriv --pdeathsig KILL unshare --mount --propagation=slave --pid --fork --kill-child --mount-proc"
+
+
+class Hypervisor:
+    """What a libvirtd that keeps everything below `directory` says."""
+
+    def __init__(self, directory: Path) -> None:
+        self._logs = directory / "log" / "libvirt" / "qemu"
+        self._socket = directory / "run" / "libvirt" / "libvirt-sock"
+        self.uri = f"qemu+unix:///system?socket={self._socket}"
+
+    def virsh(self, *command: str) -> str:
+        return run("virsh", "--connect", self.uri, *command).strip()
+
+    def volumes(self, server: str) -> list[str]:
+        """Which volumes are behind the disks of a server's domain, which must be the same now and at its next start."""
+        running, next_start = (_serials(self.virsh("dumpxml", *how, server)) for how in ([], ["--inactive"]))
+        assert running == next_start
+        return running
+
+    def endings(self, server: str) -> list[str]:
+        """How the guests of a server have ended until now: `shutdown` by themselves, or `destroyed`."""
+        log = self._logs / f"{self.virsh('domname', server)}.log"
+        return re.findall(r"shutting down, reason=(\w+)", log.read_text())
+
+    def answers(self) -> bool:
+        try:
+            return self._socket.exists() and bool(self.virsh("capabilities"))
+        except subprocess.CalledProcessError:
+            return False
+
+
+@contextmanager
+def libvirtd(directory: Path) -> Iterator[Hypervisor]:
+    """Run a libvirtd in a mount and process namespace of its own, which leaves the machine's own libvirt alone.
+
+    It sees what is mounted outside where that is mounted below a shared mount; its guests end with it.
+    """
+    binds = {directory / name: place for name, place in _PLACES.items()}
+    for each in binds:
+        each.mkdir(parents=True)
+    for name, text in _CONFIGURATION.items():
+        (directory / "etc" / name).write_text(text)
+    for place, line in _ACCOUNT.items():
+        own = directory / Path(place).name
+        own.write_text(Path(place).read_text() + line)
+        binds[own] = place
+    # Without exec: the first process of a process namespace must reap orphans, as a shell does and libvirtd does not.
+    script = "\n".join(["set -e", *(f"mount --bind '{own}' {place}" for own, place in binds.items()), "libvirtd", ""])
+    hypervisor = Hypervisor(directory)
+    with (
+        (directory / "libvirtd.out").open("w") as log,
+        subprocess.Popen(
+            [*_OWN_NAMESPACES.split(), "sh", "-c", script], stdout=log, stderr=log, start_new_session=True
+        ) as process,
+    ):
+        try:
+            wait_for(f"a libvirtd ({log.name})", lambda: process.poll() is not None or hypervisor.answers())
+            assert process.poll() is None, Path(log.name).read_text()
+            yield hypervisor
+        finally:
+            # unshare waits for its child, and the kernel lets that end when everything in its namespace has.
+            os.killpg(process.pid, signal.SIGTERM)
+
+
+def _serials(domain: str) -> list[str]:
+    return [str(disk.findtext("serial")) for disk in ElementTree.fromstring(domain).iterfind("./devices/disk")]
