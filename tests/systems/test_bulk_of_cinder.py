@@ -1,0 +1,155 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Cinder's API and its database tell the same in bulk, also where a page's last row goes while the list is read.
+
+The API is played here: a real one cannot be made to lose a row between two pages.
+"""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+import sqlalchemy as sa
+
+from dedangle.core import packing
+from dedangle.reconcile.screen import Gathered, Screen
+from dedangle.systems import cinder_api, cinder_database, database, ports
+from dedangle.systems.cinder_api import CinderApi
+from dedangle.systems.cinder_database import CinderDatabase
+
+STATUSES = ("attached", "reserved", "attaching", "detaching", "error_attaching", "error_detaching", "detached")
+VOLUMES = [("in-use", None), ("in-use", "none"), ("in-use", "migrating"), ("available", None), ("error", "error")]
+
+
+class Answer:
+    def __init__(self, status_code: int, body: dict[str, Any]) -> None:
+        self.status_code, self.text, self._body = status_code, json.dumps(body), body
+
+    def json(self) -> dict[str, Any]:
+        return self._body
+
+
+class Api:
+    """Pages through what a database holds, oldest first, as Cinder's API does."""
+
+    def __init__(self, engine: sa.Engine, before: Callable[[dict[str, str]], None] = lambda _: None) -> None:
+        self._engine, self._before = engine, before
+
+    def request(self, path: str, method: str, *, params: dict[str, str], **_: object) -> Answer:
+        assert method == "GET"
+        self._before(params)
+        what, make = {
+            "/attachments": ("attachments", self._attachments),
+            "/volumes/detail": ("volumes", self._volumes),
+        }[urlsplit(path).path]
+        rows = make()
+        start = 0
+        if "marker" in params:
+            ids = [each["id"] for each in rows]
+            if params["marker"] not in ids:
+                return Answer(404, {"itemNotFound": {"message": f"{params['marker']} could not be found."}})
+            start = ids.index(params["marker"]) + 1
+        return Answer(200, {what: rows[start : start + int(params["limit"])]})
+
+    def _rows(self, table: str) -> list[dict[str, Any]]:
+        with self._engine.connect() as connection:
+            found = connection.execute(sa.text(f"SELECT * FROM {table} WHERE deleted = 0 ORDER BY rowid")).mappings()
+            return [dict(each) for each in found]
+
+    def _attachments(self) -> list[dict[str, Any]]:
+        return [
+            {
+                "id": each["id"],
+                "instance": each["instance_uuid"],
+                "volume_id": each["volume_id"],
+                "status": each["attach_status"],
+            }
+            for each in self._rows("volume_attachment")
+        ]
+
+    def _volumes(self) -> list[dict[str, Any]]:
+        return [
+            {**each, "os-vol-mig-status-attr:migstat": each["migration_status"], "metadata": {}, "attachments": []}
+            for each in self._rows("volumes")
+        ]
+
+
+@pytest.fixture
+def url(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A database with every status of an attachment on every kind of volume, with and without a server."""
+    monkeypatch.setattr(database, "PAGE", 10)
+    monkeypatch.setattr(cinder_api, "_PAGE", 10)
+    url = f"sqlite:///{tmp_path}/cinder.db"
+    attachments, volumes = cinder_database._volume_attachment, cinder_database._volumes
+    with sa.create_engine(url).begin() as connection:
+        for table in (attachments, volumes):
+            table.create(connection)
+        for status, migration in VOLUMES:
+            volume = {"id": str(uuid.uuid4()), "status": status, "migration_status": migration}
+            connection.execute(volumes.insert().values(**volume, deleted=False))
+            for attached in STATUSES:
+                for server in (None, str(uuid.uuid4())):
+                    row = {"instance_uuid": server, "volume_id": volume["id"], "attach_status": attached}
+                    for deleted in (False, True):
+                        connection.execute(attachments.insert().values(**row, id=str(uuid.uuid4()), deleted=deleted))
+    return url
+
+
+def screen(url: str, cinder: ports.Bulk) -> Screen:
+    """Nova has a mapping of a live server for every attachment that has one."""
+    with sa.create_engine(url).connect() as connection:
+        select = "SELECT id, instance_uuid, volume_id FROM volume_attachment"
+        mapped = connection.execute(sa.text(f"{select} WHERE deleted = 0 AND instance_uuid IS NOT NULL")).all()
+    servers = [each.instance_uuid for each in mapped]
+    with Gathered() as gathered:
+        ids = packing.rows_of(((each,), b"") for each in servers)
+        links = packing.rows_of((tuple(each), packing.status_byte("attached")) for each in mapped)
+        gathered.take([packing.Servers("cell1", ids, ("p",) * len(servers)), packing.Links("cell1", links)])
+        for pages in cinder.bulk():
+            for answer in pages:
+                assert answer.complete, answer.why
+                gathered.take(answer.rows)
+        found = gathered.screen()
+    found.ownerless.sort(key=lambda each: each.key)
+    return found
+
+
+def test_both_tell_the_same(url: str) -> None:
+    by_api = screen(url, CinderApi(Api(sa.create_engine(url)), None))
+    by_database = screen(url, CinderDatabase(url, 60))
+    assert by_api == by_database
+    assert by_api.paired == 2
+    assert len(by_api.suspects) == len(VOLUMES) * len(STATUSES) - 2
+    assert len(by_api.ownerless) == len(VOLUMES) * len(STATUSES)
+
+
+def test_a_list_whose_marker_goes_starts_anew(url: str) -> None:
+    gone: list[str] = []
+
+    def lose(params: dict[str, str]) -> None:
+        if "marker" in params and not gone:
+            gone.append(params["marker"])
+            with engine.begin() as connection:
+                connection.execute(sa.text("UPDATE volume_attachment SET deleted = 1 WHERE id = :id"), {"id": gone[0]})
+
+    engine = sa.create_engine(url)
+    api = CinderApi(Api(engine, lose), None)
+    (pages,) = api.bulk()
+    readings = list(pages)
+    assert len(gone) == 1
+    assert all(each.complete for each in readings)
+    assert screen(url, api) == screen(url, CinderDatabase(url, 60))
+
+
+def test_a_list_that_never_holds_still_is_not_read(url: str) -> None:
+    def lose(params: dict[str, str]) -> None:
+        params.update({"marker": "gone"} if "marker" in params else {})
+
+    (pages,) = CinderApi(Api(sa.create_engine(url), lose), None).bulk()
+    unread = [each.why for each in pages if not each.complete]
+    assert unread[0] == "Cinder's list of attachments changed faster than it could be read"
