@@ -17,12 +17,13 @@ class NovaRpc:
 
     def __init__(self, timeout: float) -> None:
         self._timeout = timeout
-        self._asked: dict[str, str] = {}
+        self._asked: dict[str, Reading[str]] = {}
         self._clients: dict[str, Any] = {}
 
     def disks(self, server_id: str, host: str) -> Reading[Disk]:
-        if not self.acts(host):
-            return Reading.unread(self._asked[host])
+        about = self.about(host)
+        if not about.complete:
+            return Reading.unread(about.why)
         try:
             answer = self._call(host, "disks", server_id=server_id)
         except Exception as error:
@@ -30,17 +31,20 @@ class NovaRpc:
         return Reading(tuple(Disk(volume_id=each) for each in answer["disks"]), not answer["why"], answer["why"])
 
     def acts(self, host: str) -> bool:
-        """Ask the host once in a run."""
+        return self.about(host).complete
+
+    def about(self, host: str) -> Reading[str]:
+        """Which release of dedangle the host runs, asked once in a run; unread where it runs none or is silent."""
         if host not in self._asked:
             try:
-                self._call(host, "about")
-                self._asked[host] = ""
+                self._asked[host] = Reading((str(self._call(host, "about")["release"]),))
             except _UnreachableError as error:
-                self._asked[host] = f"host {host} cannot be asked: {error}"
+                self._asked[host] = Reading.unread(f"host {host} cannot be asked: {error}")
             except Exception as error:
                 # A nova-compute without our endpoint answers UnsupportedVersion, one that is down not at all.
-                self._asked[host] = f"host {host} does not run dedangle, or does not answer ({type(error).__name__})"
-        return not self._asked[host]
+                why = f"host {host} does not run dedangle, or does not answer ({type(error).__name__})"
+                self._asked[host] = Reading.unread(why)
+        return self._asked[host]
 
     def carry_out(self, finding: Finding, host: str, policy: Policy) -> Outcome:
         try:
