@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 import time
 from collections.abc import Sequence
@@ -15,10 +16,12 @@ from cliff.lister import Lister
 from dedangle.cli import console
 from dedangle.cli.guarded import Guarded
 from dedangle.cli.signals import Signals, StoppedError
-from dedangle.cli.wiring import UsageError, Wiring, wire
+from dedangle.cli.wiring import UsageError, Wiring, clock, wire
 from dedangle.core.records import Finding
+from dedangle.core.text import harmless_lines
 from dedangle.report import exit_codes
 from dedangle.report.account import Account
+from dedangle.report.cells import cell
 
 _SHORT = ("code", "disposition", "server_id", "volume_id", "attachment_id")
 
@@ -29,7 +32,12 @@ class Verb(Guarded, Lister):
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser: argparse.ArgumentParser = super().get_parser(prog_name)
         parser.add_argument("--all", action="store_true", help="list in-flight, foreign and legacy pairs too")
-        parser.add_argument("--report", metavar="FILE.json", type=Path, help="write the whole run to FILE.json")
+        parser.add_argument(
+            "--report",
+            metavar="FILE",
+            type=Path,
+            help="write the whole run to FILE too: a page for people (.html) or a document for programs (.json)",
+        )
         parser.add_argument(
             "--detailed-exit-code",
             action="store_true",
@@ -43,8 +51,8 @@ class Verb(Guarded, Lister):
         raise NotImplementedError
 
     def guarded_run(self, args: argparse.Namespace, signals: Signals) -> int:
-        if args.report and args.report.suffix != ".json":
-            raise UsageError(f"--report {args.report} is of no known kind. Name a file that ends in .json.")
+        if args.report and args.report.suffix not in (".json", ".html"):
+            raise UsageError(f"--report {args.report} is of no known kind. Name a file that ends in .html or .json.")
         if args.report:
             # Before anything is done: a run that changed something must not end in "nothing was changed".
             _write_report(args.report, "")
@@ -81,13 +89,12 @@ class Verb(Guarded, Lister):
             columns = document.COLUMNS
         self.formatter = self._formatter_plugins[args.formatter].obj
         if listed or args.formatter != "table":
-            empty = "" if args.formatter == "table" else None
-            rows = ([empty if row[name] is None else row[name] for name in columns] for row in listed)
+            rows = ([cell(row[name], args.formatter) for name in columns] for row in listed)
             self.produce_output(args, columns, rows)
         if args.formatter == "table":
-            sys.stdout.write(self.explain(account, findings))
+            sys.stdout.write(harmless_lines(self.explain(account, findings)))
         if args.report:
-            _write_report(args.report, document.document(account, everything=args.all))
+            _write_report(args.report, _report(args, account))
 
     def explain(self, account: Account, findings: Sequence[Finding]) -> str:
         """Say in words what the table shows: once for all findings that are alike, and each failure."""
@@ -108,9 +115,18 @@ class Verb(Guarded, Lister):
         raise NotImplementedError("Guarded.run takes its place")
 
 
+def _report(args: argparse.Namespace, account: Account) -> str:
+    from dedangle.report import document, html
+
+    if args.report.suffix == ".json":
+        return document.document(account, everything=args.all)
+    command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+    return html.page(account, everything=args.all, command=command, at=clock())
+
+
 def _write_report(path: Path, text: str) -> None:
     try:
-        path.write_text(text)
+        path.write_text(text, encoding="utf-8")
     except OSError as error:
         raise UsageError(f"--report {path} cannot be written: {error.strerror}.") from error
 

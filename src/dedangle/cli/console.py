@@ -7,10 +7,12 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+from dedangle.core.text import harmless_lines
+
 
 def complain(line: str) -> None:
     """Say one line on stderr, in place of a progress line that may stand there."""
-    sys.stderr.write(f"{_erase()}{line}\n")
+    sys.stderr.write(f"{_erase()}{harmless_lines(line)}\n")
     sys.stderr.flush()
 
 
@@ -27,7 +29,7 @@ def confirm(question: str) -> bool:
     """Ask on a terminal; a script, which cannot answer, has answered with --execute."""
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         return True
-    sys.stderr.write(f"{_erase()}{question} [y/N] ")
+    sys.stderr.write(f"{_erase()}{harmless_lines(question)} [y/N] ")
     sys.stderr.flush()
     return sys.stdin.readline().strip().lower() in ("y", "yes")
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from dedangle.systems.cinder_api import CinderApi
     from dedangle.systems.keystone import Access
     from dedangle.systems.nova_actions import InstanceActions
+    from dedangle.systems.nova_cells import Cell
     from dedangle.systems.nova_database import NovaDatabase
 
 from dedangle.cli.signals import Signals
@@ -119,25 +120,31 @@ def wire(config_args: Sequence[str], signals: Signals) -> Wiring:
     Raises UsageError or UnreachableError.
     """
     settings = configure(config_args)
-    _require_api_database()
+    require_api_database()
+    from dedangle.systems import nova_cells
+
+    cells = nova_cells.every_cell(settings.cell_timeout)
+    if not cells.complete:
+        raise UnreachableError(f"{cells.why}. Nothing was read; run again when it answers.")
+    return assemble(settings, cells.rows, find_access(), signals)
+
+
+def assemble(settings: Settings, cells: Sequence[Cell], access: Access, signals: Signals) -> Wiring:
+    """Put together what was found and reached."""
     from dedangle.state.sightings import Sightings
     from dedangle.systems import nova_cells
     from dedangle.systems.cinder_api import CinderApi
     from dedangle.systems.nova_actions import InstanceActions
     from dedangle.systems.nova_database import NovaDatabase
 
-    cells = nova_cells.every_cell(settings.cell_timeout)
-    if not cells.complete:
-        raise UnreachableError(f"{cells.why}. Nothing was read; run again when it answers.")
-    access = _access()
     run_id = uuid4().hex[:12]
-    actions = InstanceActions(cells.rows, run_id=run_id, clock=clock)
+    actions = InstanceActions(cells, run_id=run_id, clock=clock)
     return Wiring(
         settings=settings,
         actions=actions,
         nova=NovaDatabase(
             nova_cells.api_cell(settings.cell_timeout),
-            cells.rows,
+            cells,
             actions=actions,
             service_down_time=settings.service_down_time,
             clock=clock,
@@ -179,7 +186,8 @@ def configure(config_args: Sequence[str]) -> Settings:
     return settings
 
 
-def _require_api_database() -> None:
+def require_api_database() -> None:
+    """Raise UsageError where nova.conf names no API database."""
     from nova import conf as nova_conf
 
     conf = nova_conf.CONF
@@ -188,7 +196,8 @@ def _require_api_database() -> None:
         raise UsageError(f"[api_database] connection is not set in {found}. Name Nova's nova.conf with --config-file.")
 
 
-def _access() -> Access:
+def find_access() -> Access:
+    """Find credentials and log in; raises UsageError or UnreachableError."""
     from nova import conf as nova_conf
 
     from dedangle.systems import keystone
