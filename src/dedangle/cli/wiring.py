@@ -46,6 +46,7 @@ class Wiring:
     """keystoneauth's, with the credentials that Cinder is asked with."""
     sightings: Sightings
     signals: Signals
+    clock: Callable[[], datetime]
     run_id: str
 
     def reconciler(
@@ -76,7 +77,7 @@ class Wiring:
             cinder=self.cinder,
             hosts=NovaRpc(self.settings.cell_timeout),
             policy=policy,
-            clock=clock,
+            clock=self.clock,
             first_seen=self.sightings.first_seen,
             thorough=True,
             shield=self.signals.shield,
@@ -106,7 +107,7 @@ class Wiring:
     def journal(self, door: Door) -> Journal:
         from dedangle.state.journal import Journal
 
-        return Journal(self.settings.state_dir, run_id=self.run_id, door=door, clock=clock)
+        return Journal(self.settings.state_dir, run_id=self.run_id, door=door, clock=self.clock)
 
 
 def clock() -> datetime:
@@ -146,6 +147,7 @@ def wire(config_args: Sequence[str], signals: Signals) -> Wiring:
         session=access.client.session,
         sightings=Sightings(settings.state_dir),
         signals=signals,
+        clock=clock,
         run_id=run_id,
     )
 
