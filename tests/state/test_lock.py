@@ -111,7 +111,7 @@ def test_a_run_that_is_killed_keeps_nobody_out_for_long(url: str) -> None:
     ("url", "why"),
     [
         ("mysql://nova:secret@db/nova", "Galera"),
-        ("redis://:secret@127.0.0.1:1", "cannot be used"),
+        ("etcd3+http://nova:secret@127.0.0.1:1", "cannot be used"),
         ("nothing://secret", "cannot be used"),
         ("secret", "no URL"),
     ],
