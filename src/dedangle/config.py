@@ -49,7 +49,7 @@ _OPTIONS = [
         "concurrency",
         default=4,
         min=1,
-        max=64,
+        max=16,
         help="How many servers the sweep and the audit look at at once; each asks Cinder one thing at a time.",
     ),
     cfg.StrOpt(
