@@ -42,7 +42,7 @@ class Sweep(ChangingVerb):
             help="only part I of N, the same servers every time; auto in a Kubernetes Indexed Job",
         )
         parser.add_argument(
-            "--wait-lock", metavar="SECONDS", type=float, default=0, help="how long to wait for another run to end"
+            "--wait-lock", metavar="SECONDS", type=int, default=0, help="how long to wait for another run to end"
         )
         parser.add_argument("--textfile", metavar="FILE.prom", type=Path, help="write Prometheus metrics to FILE.prom")
         return parser
