@@ -15,6 +15,7 @@ from cliff.lister import Lister
 
 from dedangle.cli import console
 from dedangle.cli.guarded import Guarded
+from dedangle.cli.progress import Progress
 from dedangle.cli.signals import Signals, StoppedError
 from dedangle.cli.wiring import UsageError, Wiring, clock, wire
 from dedangle.core.records import Finding
@@ -28,6 +29,9 @@ _SHORT = ("code", "disposition", "server_id", "volume_id", "attachment_id")
 
 class Verb(Guarded, Lister):
     """A verb whose result is a list of findings; subclasses fill the account in `work`."""
+
+    say: Progress
+    """Where the verb tells how far it is."""
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser: argparse.ArgumentParser = super().get_parser(prog_name)
@@ -57,6 +61,7 @@ class Verb(Guarded, Lister):
             # Before anything is done: a run that changed something must not end in "nothing was changed".
             _write_report(args.report, "")
         started = time.monotonic()
+        self.say = Progress(time.monotonic)
         wiring = wire(self.app.config_args, signals)
         account = Account(run_id=wiring.run_id)
         stopped: StoppedError | None = None
@@ -72,10 +77,15 @@ class Verb(Guarded, Lister):
             console.complain(each)
         if account.refusal:
             console.complain(f"Nothing was removed: {account.refusal}")
-        console.complain(_summary(account, time.monotonic() - started))
+        seconds = time.monotonic() - started
+        console.complain(_summary(account, seconds))
+        self.conclude(args, wiring, account, seconds)
         if stopped:
             raise stopped
         return exit_codes.exit_code(account, detailed=args.detailed_exit_code)
+
+    def conclude(self, args: argparse.Namespace, wiring: Wiring, account: Account, seconds: float) -> None:
+        """Do what a verb has to do when all is known; seconds is how long the run took."""
 
     def _show(self, args: argparse.Namespace, account: Account) -> None:
         from dedangle.report import document

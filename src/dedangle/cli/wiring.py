@@ -47,6 +47,7 @@ class Wiring:
     """keystoneauth's, with the credentials that Cinder is asked with."""
     sightings: Sightings
     signals: Signals
+    clock: Callable[[], datetime]
     run_id: str
 
     def reconciler(
@@ -77,7 +78,7 @@ class Wiring:
             cinder=self.cinder,
             hosts=NovaRpc(self.settings.cell_timeout),
             policy=policy,
-            clock=clock,
+            clock=self.clock,
             first_seen=self.sightings.first_seen,
             thorough=True,
             shield=self.signals.shield,
@@ -107,7 +108,7 @@ class Wiring:
     def journal(self, door: Door) -> Journal:
         from dedangle.state.journal import Journal
 
-        return Journal(self.settings.state_dir, run_id=self.run_id, door=door, clock=clock)
+        return Journal(self.settings.state_dir, run_id=self.run_id, door=door, clock=self.clock)
 
 
 def clock() -> datetime:
@@ -153,6 +154,7 @@ def assemble(settings: Settings, cells: Sequence[Cell], access: Access, signals:
         session=access.client.session,
         sightings=Sightings(settings.state_dir),
         signals=signals,
+        clock=clock,
         run_id=run_id,
     )
 
