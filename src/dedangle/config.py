@@ -38,6 +38,25 @@ _OPTIONS = [
         default="$state_path/dedangle",
         help="Directory of the journal, the sightings and the lock.",
     ),
+    cfg.StrOpt(
+        "coordination_url",
+        default="",
+        secret=True,
+        help="Where tooz keeps the sweep's lock, for sweeps on several machines: file://, etcd3+http(s)://, redis://, "
+        "zookeeper:// or kubernetes://; without, a file in state_dir is the lock.",
+    ),
+    cfg.IntOpt(
+        "concurrency",
+        default=4,
+        min=1,
+        max=16,
+        help="How many servers the sweep and the audit look at at once; each asks Cinder one thing at a time.",
+    ),
+    cfg.StrOpt(
+        "textfile_dir",
+        default="",
+        help="Directory of node_exporter's textfile collector, where the sweep leaves its metrics.",
+    ),
     cfg.IntOpt(
         "cell_timeout",
         default=60,
@@ -93,6 +112,9 @@ class Settings:
     max_removals: int
     max_removals_percent: float
     state_dir: Path
+    coordination_url: str
+    concurrency: int
+    textfile_dir: Path | None
     cell_timeout: float
     cinder_database: str | None
     stop_timeout: float
@@ -118,6 +140,9 @@ def settings(conf: Any) -> Settings:
         max_removals=own.max_removals,
         max_removals_percent=own.max_removals_percent,
         state_dir=Path(own.state_dir),
+        coordination_url=own.coordination_url,
+        concurrency=own.concurrency,
+        textfile_dir=Path(own.textfile_dir) if own.textfile_dir else None,
         cell_timeout=own.cell_timeout,
         cinder_database=own.cinder_database,
         stop_timeout=own.stop_timeout,

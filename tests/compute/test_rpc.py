@@ -61,6 +61,14 @@ def test_a_stopped_server_is_cleaned_by_its_host(bus: Cloud) -> None:
     assert "There is nothing to do" in again.err
 
 
+def test_the_doctor_finds_the_host_with_dedangle(bus: Cloud) -> None:
+    done = Dedangle(bus)("doctor", "-f", "json")
+    assert done.code == 0, done.out
+    assert {each["state"] for each in json.loads(done.out)} == {"ok"}
+    [hosts] = [each["sentence"] for each in json.loads(done.out) if each["check"] == "hosts"]
+    assert hosts.startswith("Of 1 compute hosts that are up 1 were asked, and 1 run dedangle (")
+
+
 def test_a_running_guest_that_may_have_the_disk_is_left_alone(bus: Cloud) -> None:
     server = broken(bus, "running")
     before = rows.snapshot(bus.home)

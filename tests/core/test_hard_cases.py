@@ -2,12 +2,14 @@
 """States in which an obvious verdict would unplug somebody, or keep something for ever."""
 
 import dataclasses
+from datetime import timedelta
 
 import pytest
 from worlds import (
     HOST,
     JUST_NOW,
     LONG_AGO,
+    NOW,
     OTHER_HOST,
     OTHER_SERVER,
     RUNNING,
@@ -25,7 +27,7 @@ from worlds import (
     volume,
 )
 
-from dedangle.core.records import Door, HostState, Mapping
+from dedangle.core.records import Disposition, Door, HostState, Mapping
 
 DOORS = [Door.REBOOT, Door.COMMAND, Door.SWEEP]
 
@@ -203,3 +205,12 @@ def test_a_task_state_is_a_sign_whoever_read_it() -> None:
         servers=(server(task_state="rebooting"),), attachments=(attachment("B", "reserved"),), volumes=(volume(),)
     )
     assert {"in-flight"} == {each.code for each in findings(rebooting)}
+
+
+@pytest.mark.parametrize("ahead", [timedelta(seconds=1), timedelta(days=3650)])
+def test_what_was_seen_in_the_future_waits_from_now_on_and_not_for_ever(ahead: timedelta) -> None:
+    reserved = World(servers=(server(),), mappings=(never_attached(),), volumes=(volume("available"),))
+    (waits,) = findings(reserved, first_seen=lambda _: NOW + ahead)
+    assert (waits.disposition, waits.first_seen) == (Disposition.WAIT, NOW)
+    (later,) = findings(reserved, now=NOW + timedelta(hours=1), first_seen=lambda _: waits.first_seen)
+    assert later.disposition is Disposition.REMOVE

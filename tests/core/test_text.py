@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dedangle.core.text import harmless
+from dedangle.core.text import defused, harmless, harmless_lines
 
 
 @pytest.mark.parametrize(
@@ -28,3 +28,13 @@ def test_a_name_is_shown_without_its_powers(name: str, shown: str) -> None:
 @given(st.text())
 def test_nothing_that_controls_formats_or_separates_is_left(name: str) -> None:
     assert not [each for each in harmless(name) if unicodedata.category(each) in ("Cc", "Cf", "Cs", "Zl", "Zp")]
+
+
+def test_lines_of_ours_stay_lines() -> None:
+    assert harmless_lines("1. a\x1b[2J\n   b\r\n") == "1. a\\x1b[2J\n   b\\r\n"
+
+
+@pytest.mark.parametrize("name", ["=1+1", "+1", "-1", "@SUM(A1)"])
+def test_a_formula_is_text_to_a_spreadsheet(name: str) -> None:
+    assert defused(name) == f"'{name}"
+    assert defused(f"web{name}") == f"web{name}"

@@ -3,12 +3,10 @@
 
 import json
 import os
-import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from filesystems import file_system
 
 from dedangle.lab import rows
 from dedangle.lab.breakers import Breaker
@@ -44,20 +42,6 @@ def elsewhere(tmp_path: Path, state_dir: Path) -> tuple[str, str]:
     path.mkdir()
     (path / "elsewhere.conf").write_text(f"[dedangle]\nstate_dir = {state_dir}\n")
     return "--config-dir", str(path)
-
-
-@contextmanager
-def file_system(path: Path, options: str) -> Iterator[None]:
-    """A small file system of its own on the directory, which must be empty."""
-    if os.geteuid() != 0:
-        pytest.skip("only root can mount a file system")
-    mount = subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(path)], capture_output=True, text=True)
-    if mount.returncode != 0:
-        pytest.skip(f"root may mount no file system here: {mount.stderr.strip()}")
-    try:
-        yield
-    finally:
-        subprocess.run(["umount", str(path)], check=True)
 
 
 def cleanup(dedangle: Dedangle, server: Server, options: tuple[str, str]) -> Done:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import argparse
 
-from dedangle.cli import console, servers
+from dedangle.cli import servers
 from dedangle.cli.base import Verb
 from dedangle.cli.wiring import Wiring
 from dedangle.core.records import Door, Finding
@@ -35,7 +35,7 @@ class Audit(Verb):
         if args.server:
             suspects = servers.identify(args.server, wiring.nova)
         else:
-            screen = fleet.read_screen(wiring.nova, wiring.bulk, reconciler, account, console.progress)
+            screen = fleet.read_screen(wiring.nova, wiring.bulk, reconciler, account, self.say)
             if screen is None:
                 return
             account.paired = screen.paired
@@ -49,7 +49,10 @@ class Audit(Verb):
                 and args.project in (None, finding.project_id)
             )
 
-        judged = fleet.audit(suspects, reconciler, account, console.progress, wanted=wanted)
+        concurrency = wiring.settings.concurrency
+        judged = list(fleet.audit(suspects, reconciler, account, self.say, wanted=wanted, concurrency=concurrency))
         if args.server:
             servers.require_known(judged)
-        servers.remember(wiring.sightings, judged)
+            servers.remember(wiring.sightings, judged, wiring.clock())
+        else:
+            servers.remember(wiring.sightings, judged, wiring.clock(), quiet=servers.quiet(suspects))

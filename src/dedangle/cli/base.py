@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 import time
 from collections.abc import Sequence
@@ -14,11 +15,14 @@ from cliff.lister import Lister
 
 from dedangle.cli import console
 from dedangle.cli.guarded import Guarded
+from dedangle.cli.progress import Progress
 from dedangle.cli.signals import Signals, StoppedError
-from dedangle.cli.wiring import UsageError, Wiring, wire
+from dedangle.cli.wiring import UsageError, Wiring, clock, wire
 from dedangle.core.records import Finding
+from dedangle.core.text import harmless_lines
 from dedangle.report import exit_codes
 from dedangle.report.account import Account
+from dedangle.report.cells import cell
 
 _SHORT = ("code", "disposition", "server_id", "volume_id", "attachment_id")
 
@@ -26,10 +30,18 @@ _SHORT = ("code", "disposition", "server_id", "volume_id", "attachment_id")
 class Verb(Guarded, Lister):
     """A verb whose result is a list of findings; subclasses fill the account in `work`."""
 
+    say: Progress
+    """Where the verb tells how far it is."""
+
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser: argparse.ArgumentParser = super().get_parser(prog_name)
         parser.add_argument("--all", action="store_true", help="list in-flight, foreign and legacy pairs too")
-        parser.add_argument("--report", metavar="FILE.json", type=Path, help="write the whole run to FILE.json")
+        parser.add_argument(
+            "--report",
+            metavar="FILE",
+            type=Path,
+            help="write the whole run to FILE too: a page for people (.html) or a document for programs (.json)",
+        )
         parser.add_argument(
             "--detailed-exit-code",
             action="store_true",
@@ -43,12 +55,13 @@ class Verb(Guarded, Lister):
         raise NotImplementedError
 
     def guarded_run(self, args: argparse.Namespace, signals: Signals) -> int:
-        if args.report and args.report.suffix != ".json":
-            raise UsageError(f"--report {args.report} is of no known kind. Name a file that ends in .json.")
+        if args.report and args.report.suffix not in (".json", ".html"):
+            raise UsageError(f"--report {args.report} is of no known kind. Name a file that ends in .html or .json.")
         if args.report:
             # Before anything is done: a run that changed something must not end in "nothing was changed".
             _write_report(args.report, "")
         started = time.monotonic()
+        self.say = Progress(time.monotonic)
         wiring = wire(self.app.config_args, signals)
         account = Account(run_id=wiring.run_id)
         stopped: StoppedError | None = None
@@ -64,10 +77,15 @@ class Verb(Guarded, Lister):
             console.complain(each)
         if account.refusal:
             console.complain(f"Nothing was removed: {account.refusal}")
-        console.complain(_summary(account, time.monotonic() - started))
+        seconds = time.monotonic() - started
+        console.complain(_summary(account, seconds))
+        self.conclude(args, wiring, account, seconds)
         if stopped:
             raise stopped
         return exit_codes.exit_code(account, detailed=args.detailed_exit_code)
+
+    def conclude(self, args: argparse.Namespace, wiring: Wiring, account: Account, seconds: float) -> None:
+        """Do what a verb has to do when all is known; seconds is how long the run took."""
 
     def _show(self, args: argparse.Namespace, account: Account) -> None:
         from dedangle.report import document
@@ -81,13 +99,12 @@ class Verb(Guarded, Lister):
             columns = document.COLUMNS
         self.formatter = self._formatter_plugins[args.formatter].obj
         if listed or args.formatter != "table":
-            empty = "" if args.formatter == "table" else None
-            rows = ([empty if row[name] is None else row[name] for name in columns] for row in listed)
+            rows = ([cell(row[name], args.formatter) for name in columns] for row in listed)
             self.produce_output(args, columns, rows)
         if args.formatter == "table":
-            sys.stdout.write(self.explain(account, findings))
+            sys.stdout.write(harmless_lines(self.explain(account, findings)))
         if args.report:
-            _write_report(args.report, document.document(account, everything=args.all))
+            _write_report(args.report, _report(args, account))
 
     def explain(self, account: Account, findings: Sequence[Finding]) -> str:
         """Say in words what the table shows: once for all findings that are alike, and each failure."""
@@ -108,9 +125,18 @@ class Verb(Guarded, Lister):
         raise NotImplementedError("Guarded.run takes its place")
 
 
+def _report(args: argparse.Namespace, account: Account) -> str:
+    from dedangle.report import document, html
+
+    if args.report.suffix == ".json":
+        return document.document(account, everything=args.all)
+    command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+    return html.page(account, everything=args.all, command=command, at=clock())
+
+
 def _write_report(path: Path, text: str) -> None:
     try:
-        path.write_text(text)
+        path.write_text(text, encoding="utf-8")
     except OSError as error:
         raise UsageError(f"--report {path} cannot be written: {error.strerror}.") from error
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import argparse
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from dedangle.cli import console
@@ -31,13 +31,15 @@ class ChangingVerb(Verb):
     """A verb that changes something, when told to."""
 
     door: Door
-    say = staticmethod(console.progress)
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
         for name, settings in OPTIONS.items():
             parser.add_argument(name, **settings)
         return parser
+
+    def max_removals(self, args: argparse.Namespace, wiring: Wiring) -> int:
+        return wiring.settings.max_removals if args.max_removals is None else int(args.max_removals)
 
     def carry_out(
         self,
@@ -48,6 +50,7 @@ class ChangingVerb(Verb):
         judged: Sequence[Judged],
         totals: Mapping[planning.Scope, int] | None = None,
         restarter: Restarter | None = None,
+        over: Callable[[], bool] = lambda: False,
     ) -> bool:
         """Remove what was judged removable, if the operator says so and the fuse bears it.
 
@@ -64,7 +67,7 @@ class ChangingVerb(Verb):
             console.complain(f"{len(doomed)} to be changed. Nothing was changed. Run again with --execute.")
             return True
         limits = planning.Limits(
-            max_removals=wiring.settings.max_removals if args.max_removals is None else args.max_removals,
+            max_removals=self.max_removals(args, wiring),
             max_removals_percent=wiring.settings.max_removals_percent,
         )
         stops = [each.seen.server_id for each in judged if restarter and reconciler.counts_on_stop(each)]
@@ -82,6 +85,7 @@ class ChangingVerb(Verb):
                 limits=limits,
                 totals=Counter(totals or {}),
                 off=restarter.off if restarter else None,
+                over=over,
             )
             execution.run(judged, account, self.say)
         except JournalUnwritableError as error:

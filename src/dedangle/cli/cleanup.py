@@ -62,9 +62,9 @@ class Cleanup(ChangingVerb):
             self.door, no_host=args.no_host, allow_root=args.allow_root, relink=args.relink, restart=args.restart
         )
         restarter = wiring.restarter(self.say, account.trouble)
-        judged = fleet.audit(servers.identify(args.server, wiring.nova), reconciler, account, self.say)
+        judged = list(fleet.audit(servers.identify(args.server, wiring.nova), reconciler, account, self.say))
         servers.require_known(judged)
-        servers.remember(wiring.sightings, judged)
+        servers.remember(wiring.sightings, judged, wiring.clock())
         left_off = [each.seen.server_id for each in judged if restarter.was_left_off(each.server)]
         agreed = self.carry_out(
             args, wiring, reconciler, account, judged, restarter=restarter if args.restart else None

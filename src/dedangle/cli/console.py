@@ -7,27 +7,30 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+from dedangle.core.text import harmless_lines
+
 
 def complain(line: str) -> None:
     """Say one line on stderr, in place of a progress line that may stand there."""
-    sys.stderr.write(f"{_erase()}{line}\n")
+    sys.stderr.write(f"{_erase()}{harmless_lines(line)}\n")
     sys.stderr.flush()
 
 
-def progress(what: str, done: int = 0, total: int = 0) -> None:
-    """Show how far the run is: one changing line on a terminal, one line for each step elsewhere."""
-    if sys.stderr.isatty():
-        sys.stderr.write(f"{_erase()}{what}{f' {done}/{total}' if total else ''} ...")
-        sys.stderr.flush()
-    elif done <= 1:
-        complain(f"{what}{f' ({total})' if total else ''} ...")
+def is_terminal() -> bool:
+    return sys.stderr.isatty()
+
+
+def show(line: str) -> None:
+    """Let the line stand on the terminal until the next one takes its place."""
+    sys.stderr.write(f"{_erase()}{line}")
+    sys.stderr.flush()
 
 
 def confirm(question: str) -> bool:
     """Ask on a terminal; a script, which cannot answer, has answered with --execute."""
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         return True
-    sys.stderr.write(f"{_erase()}{question} [y/N] ")
+    sys.stderr.write(f"{_erase()}{harmless_lines(question)} [y/N] ")
     sys.stderr.flush()
     return sys.stdin.readline().strip().lower() in ("y", "yes")
 
@@ -49,4 +52,4 @@ def take_config_options(argv: Sequence[str]) -> tuple[list[str], list[str]]:
 
 
 def _erase() -> str:
-    return "\r\x1b[K" if sys.stderr.isatty() else ""
+    return "\r\x1b[K" if is_terminal() else ""

@@ -16,7 +16,9 @@ from dedangle.cli import console
 from dedangle.cli.guarded import Guarded
 from dedangle.cli.signals import Signals
 from dedangle.cli.wiring import UsageError, configure
+from dedangle.core.text import harmless
 from dedangle.report import exit_codes
+from dedangle.report.cells import cell
 from dedangle.state import journal
 from dedangle.state.journal import Entry, History
 
@@ -71,7 +73,7 @@ class JournalList(JournalVerb, Lister):
             and (parsed_args.since is None or each.at >= parsed_args.since)
         ]
         columns = _SHORT if parsed_args.formatter == "table" and not parsed_args.columns else _COLUMNS
-        return columns, [[Field(each[name]) for name in columns] for each in chosen]
+        return columns, [[Field(cell(each[name], parsed_args.formatter)) for name in columns] for each in chosen]
 
 
 class JournalShow(JournalVerb, ShowOne):
@@ -84,7 +86,7 @@ class JournalShow(JournalVerb, ShowOne):
 
     def take_action(self, parsed_args: argparse.Namespace) -> tuple[tuple[str, ...], list[Any]]:
         fields = _fields(entry_of(self.history, parsed_args.entry))
-        return _FIELDS, [Field(fields[name]) for name in _FIELDS]
+        return _FIELDS, [Field(cell(fields[name], parsed_args.formatter)) for name in _FIELDS]
 
 
 class Field(FormattableColumn):  # type: ignore[type-arg,unused-ignore]
@@ -95,9 +97,9 @@ class Field(FormattableColumn):  # type: ignore[type-arg,unused-ignore]
             case None:
                 return ""
             case list() as lines:
-                return "\n".join(map(str, lines))
+                return "\n".join(harmless(str(each)) for each in lines)
             case dict() as row:
-                return "\n".join(f"{name}: {'' if value is None else value}" for name, value in row.items())
+                return "\n".join(harmless(f"{name}: {'' if value is None else value}") for name, value in row.items())
         return str(self._value)
 
 

@@ -16,6 +16,7 @@ from dedangle.cli import console
 _VERBS = {
     "audit": "dedangle.cli.audit:Audit",
     "cleanup": "dedangle.cli.cleanup:Cleanup",
+    "doctor": "dedangle.cli.doctor:Doctor",
     "journal list": "dedangle.cli.journal:JournalList",
     "journal show": "dedangle.cli.journal:JournalShow",
     "sweep": "dedangle.cli.sweep:Sweep",

@@ -4,11 +4,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from dedangle.cli import console
 from dedangle.cli.wiring import UnreachableError, UsageError
+from dedangle.core.sharding import WHOLE, Shard
 from dedangle.core.text import harmless
 
 if TYPE_CHECKING:
@@ -64,10 +66,26 @@ def require_known(judged: Sequence[Judged]) -> None:
             )
 
 
-def remember(sightings: Sightings, judged: Sequence[Judged]) -> None:
-    """Note when each finding was first seen; without a place to write, the grace period begins anew each run."""
+def remember(
+    sightings: Sightings, judged: Sequence[Judged], now: datetime, *, quiet: Callable[[str], bool] = lambda _: False
+) -> None:
+    """Note when each finding was first seen; without a place to write, the grace period begins anew each run.
+
+    quiet tells the servers that a bulk read found beyond suspicion.
+    """
+    read = {each.seen.server_id for each in judged if not each.unread}
     try:
-        checked = {each.seen.server_id for each in judged if not each.unread}
-        sightings.remember((finding for each in judged for finding in each.findings), checked=checked)
+        sightings.remember(
+            (finding for each in judged for finding in each.findings),
+            tried={each.seen.server_id for each in judged},
+            known=lambda server_id: server_id in read or quiet(server_id),
+            now=now,
+        )
     except OSError as error:
         console.complain(f"Sightings are not remembered, so the sweep's grace period does not pass: {error}")
+
+
+def quiet(suspects: Collection[str], shard: Shard = WHOLE) -> Callable[[str], bool]:
+    """Tell which servers a bulk read of the shard found beyond suspicion, when these are its suspects."""
+    held = frozenset(suspects)
+    return lambda server_id: shard.holds(server_id) and server_id not in held

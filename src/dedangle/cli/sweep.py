@@ -5,12 +5,20 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import os
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-from dedangle.cli import servers
+from dedangle.cli import console, servers, spans
 from dedangle.cli.changing import ChangingVerb
 from dedangle.cli.wiring import UsageError, Wiring
 from dedangle.core.records import Door
+from dedangle.core.sharding import WHOLE
 from dedangle.report.account import Account
+
+if TYPE_CHECKING:
+    from dedangle.reconcile.server import Judged
 
 
 class Sweep(ChangingVerb):
@@ -18,23 +26,107 @@ class Sweep(ChangingVerb):
 
     door = Door.SWEEP
 
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser = super().get_parser(prog_name)
+        parser.add_argument(
+            "--time-budget",
+            metavar="TIME",
+            type=spans.seconds,
+            help="stop between two servers after this time, such as 30m; with --execute, half of it is for removals",
+        )
+        parser.add_argument(
+            "--shard",
+            metavar="I/N",
+            type=lambda text: spans.shard(text, os.environ),
+            default=WHOLE,
+            help="only part I of N, the same servers every time; auto in a Kubernetes Indexed Job",
+        )
+        parser.add_argument(
+            "--wait-lock", metavar="SECONDS", type=int, default=0, help="how long to wait for another run to end"
+        )
+        parser.add_argument("--textfile", metavar="FILE.prom", type=Path, help="write Prometheus metrics to FILE.prom")
+        return parser
+
     def work(self, args: argparse.Namespace, wiring: Wiring, account: Account) -> None:
         from dedangle.reconcile import fleet
-        from dedangle.state.lock import exclusive
 
+        begun, shard = time.monotonic(), args.shard
         with contextlib.ExitStack() as held:
             if args.execute:
                 # From the first read on: a second sweep would read the whole fleet only to be told to wait.
-                try:
-                    held.enter_context(exclusive(wiring.settings.state_dir))
-                except OSError as error:
-                    raise UsageError(f"state_dir cannot be used: {error}. Nothing was changed.") from error
+                _take_turn(args, wiring, held)
+                begun = time.monotonic()
+
+            def is_over(share: float = 1) -> bool:
+                return args.time_budget is not None and time.monotonic() - begun >= share * args.time_budget
+
             reconciler = wiring.reconciler(self.door)
-            screen = fleet.read_screen(wiring.nova, wiring.bulk, reconciler, account, self.say)
+            screen = fleet.read_screen(wiring.nova, wiring.bulk, reconciler, account, self.say, shard)
             if screen is None:
                 return
             account.paired = screen.paired
             account.add(screen.ownerless)
-            judged = fleet.audit(screen.suspects, reconciler, account, self.say)
-            servers.remember(wiring.sightings, judged)
-            self.carry_out(args, wiring, reconciler, account, judged, screen.totals)
+            judged: list[Judged] = []
+            try:
+                # What was judged until a signal came is kept.
+                judged.extend(
+                    fleet.audit(
+                        wiring.sightings.least_recent_first(screen.suspects, wiring.clock()),
+                        reconciler,
+                        account,
+                        self.say,
+                        # Were all of it spent on looking, no run would ever come to the removals.
+                        over=lambda: is_over(0.5 if args.execute else 1),
+                        concurrency=wiring.settings.concurrency,
+                    )
+                )
+            finally:
+                quiet = servers.quiet(screen.suspects, shard)
+                servers.remember(wiring.sightings, judged, wiring.clock(), quiet=quiet)
+            self.carry_out(args, wiring, reconciler, account, judged, screen.totals, over=is_over)
+
+    def conclude(self, args: argparse.Namespace, wiring: Wiring, account: Account, seconds: float) -> None:
+        from dedangle.report import exit_codes, metrics
+
+        path = _textfile(args, wiring)
+        if path is None:
+            return
+        try:
+            metrics.write(
+                path,
+                account,
+                shard=args.shard,
+                succeeded=exit_codes.exit_code(account, detailed=False) == exit_codes.DONE,
+                max_removals=self.max_removals(args, wiring),
+                seconds=seconds,
+                now=wiring.clock(),
+            )
+        except OSError as error:
+            console.complain(f"The metrics are not written: {error}")
+
+
+def _textfile(args: argparse.Namespace, wiring: Wiring) -> Path | None:
+    """Where the metrics go; shards may share a directory, but not a file."""
+    if args.textfile or wiring.settings.textfile_dir is None:
+        named: Path | None = args.textfile
+        return named
+    shard = "" if args.shard == WHOLE else f"-{args.shard.index}-of-{args.shard.count}"
+    return wiring.settings.textfile_dir / f"dedangle{shard}.prom"
+
+
+def _take_turn(args: argparse.Namespace, wiring: Wiring, held: contextlib.ExitStack) -> None:
+    """Lock the whole fleet, or a shard of it: shards are there to run at once. Raises UsageError, AnotherRunError."""
+    from dedangle.state import coordination, lock
+
+    name = "lock" if args.shard == WHOLE else f"lock-{args.shard.index}-of-{args.shard.count}"
+    url, wait = wiring.settings.coordination_url, args.wait_lock
+    try:
+        if url:
+            own = f"dedangle-{name}"
+            held.enter_context(coordination.exclusive(url, own, member=wiring.run_id, wait=wait, warn=console.complain))
+        else:
+            held.enter_context(lock.exclusive(wiring.settings.state_dir, name, wait=wait))
+    except coordination.CoordinationError as error:
+        raise UsageError(f"{error} Nothing was changed.") from error
+    except OSError as error:
+        raise UsageError(f"state_dir cannot be used: {error}. Nothing was changed.") from error

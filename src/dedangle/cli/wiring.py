@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from dedangle.systems.cinder_database import CinderDatabase
     from dedangle.systems.keystone import Access
     from dedangle.systems.nova_actions import InstanceActions
+    from dedangle.systems.nova_cells import Cell
     from dedangle.systems.nova_database import NovaDatabase
     from dedangle.systems.ports import Bulk
 
@@ -50,6 +51,7 @@ class Wiring:
     """keystoneauth's, with the credentials that Cinder is asked with."""
     sightings: Sightings
     signals: Signals
+    clock: Callable[[], datetime]
     run_id: str
 
     def reconciler(
@@ -80,7 +82,7 @@ class Wiring:
             cinder=self.cinder,
             hosts=NovaRpc(self.settings.cell_timeout),
             policy=policy,
-            clock=clock,
+            clock=self.clock,
             first_seen=self.sightings.first_seen,
             thorough=True,
             shield=self.signals.shield,
@@ -110,7 +112,7 @@ class Wiring:
     def journal(self, door: Door) -> Journal:
         from dedangle.state.journal import Journal
 
-        return Journal(self.settings.state_dir, run_id=self.run_id, door=door, clock=clock)
+        return Journal(self.settings.state_dir, run_id=self.run_id, door=door, clock=self.clock)
 
 
 def clock() -> datetime:
@@ -123,26 +125,32 @@ def wire(config_args: Sequence[str], signals: Signals) -> Wiring:
     Raises UsageError or UnreachableError.
     """
     settings = configure(config_args)
-    _require_api_database()
+    require_api_database()
+    from dedangle.systems import nova_cells
+
+    cells = nova_cells.every_cell(settings.cell_timeout)
+    if not cells.complete:
+        raise UnreachableError(f"{cells.why}. Nothing was read; run again when it answers.")
+    return assemble(settings, cells.rows, find_access(), signals)
+
+
+def assemble(settings: Settings, cells: Sequence[Cell], access: Access, signals: Signals) -> Wiring:
+    """Put together what was found and reached."""
     from dedangle.state.sightings import Sightings
     from dedangle.systems import nova_cells
     from dedangle.systems.cinder_api import CinderApi
     from dedangle.systems.nova_actions import InstanceActions
     from dedangle.systems.nova_database import NovaDatabase
 
-    cells = nova_cells.every_cell(settings.cell_timeout)
-    if not cells.complete:
-        raise UnreachableError(f"{cells.why}. Nothing was read; run again when it answers.")
-    access = _access()
     cinder = CinderApi(*access)
     run_id = uuid4().hex[:12]
-    actions = InstanceActions(cells.rows, run_id=run_id, clock=clock)
+    actions = InstanceActions(cells, run_id=run_id, clock=clock)
     return Wiring(
         settings=settings,
         actions=actions,
         nova=NovaDatabase(
             nova_cells.api_cell(settings.cell_timeout),
-            cells.rows,
+            cells,
             actions=actions,
             service_down_time=settings.service_down_time,
             clock=clock,
@@ -152,6 +160,7 @@ def wire(config_args: Sequence[str], signals: Signals) -> Wiring:
         session=access.client.session,
         sightings=Sightings(settings.state_dir),
         signals=signals,
+        clock=clock,
         run_id=run_id,
     )
 
@@ -185,7 +194,8 @@ def configure(config_args: Sequence[str]) -> Settings:
     return settings
 
 
-def _require_api_database() -> None:
+def require_api_database() -> None:
+    """Raise UsageError where nova.conf names no API database."""
     from nova import conf as nova_conf
 
     conf = nova_conf.CONF
@@ -212,7 +222,8 @@ def bulk_of_cinder(settings: Settings) -> CinderDatabase | None:
         ) from error
 
 
-def _access() -> Access:
+def find_access() -> Access:
+    """Find credentials and log in; raises UsageError or UnreachableError."""
     from nova import conf as nova_conf
 
     from dedangle.systems import keystone

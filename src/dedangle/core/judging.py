@@ -371,7 +371,8 @@ def _finding(
         attachment=attachment,
         reason="",
     )
-    finding = dataclasses.replace(finding, first_seen=first_seen(finding.key) or now)
+    # After a clock that ran ahead was set back, what was "seen" in the future would wait for that moment.
+    finding = dataclasses.replace(finding, first_seen=min(first_seen(finding.key) or now, now))
     if finding.code == "transition-stuck" and not older_than(finding.first_seen, policy.grace, now):
         # Attach and detach have no task_state: only time tells one on its way from one that stopped half-way.
         finding = dataclasses.replace(

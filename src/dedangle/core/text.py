@@ -9,4 +9,16 @@ def harmless(text: str) -> str:
 
     In Unicode's terms what turns the direction of a line (U+202E) or has no width is no more printable than an escape.
     """
+    if text.isprintable():
+        return text
     return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)
+
+
+def harmless_lines(text: str) -> str:
+    """The same for a text of ours in several lines, whose line ends are kept."""
+    return "\n".join(map(harmless, text.split("\n")))
+
+
+def defused(text: str) -> str:
+    """The text with an apostrophe before what a spreadsheet would take for a formula and carry out."""
+    return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text

@@ -5,14 +5,16 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Protocol
 
 from dedangle.core import planning
 from dedangle.core.packing import Page
 from dedangle.core.planning import Limits, Scope
 from dedangle.core.records import Finding, Outcome, Reading, Result
+from dedangle.core.sharding import WHOLE, Shard
 from dedangle.reconcile.screen import Gathered, Screen
 from dedangle.reconcile.server import Judged, Reconciler, UnpreparedError
 from dedangle.reconcile.spool import NoRoomError
@@ -27,14 +29,19 @@ class Progress(Protocol):
 
 
 def read_screen(
-    nova: ports.Fleet, cinder: ports.Bulk, reconciler: Reconciler, account: Account, say: Progress
+    nova: ports.Fleet,
+    cinder: ports.Bulk,
+    reconciler: Reconciler,
+    account: Account,
+    say: Progress,
+    shard: Shard = WHOLE,
 ) -> Screen | None:
     """Read both sides in bulk; None where a side is incomplete, which the account then names.
 
     With a part missing every attachment of that part would look like a left-over, so nothing is judged at all.
     """
     say("Reading Nova's servers and mappings in every cell, and Cinder's attachments and volumes")
-    with Gathered() as gathered:
+    with Gathered(shard) as gathered:
         try:
             unread = gather([*nova.bulk(), *cinder.bulk()], gathered)
             if not unread and gathered.has_links:
@@ -69,16 +76,48 @@ def audit(
     say: Progress,
     *,
     wanted: Callable[[Finding], bool] = lambda _: True,
-) -> list[Judged]:
-    """Judge each server with fresh reads and enter what is found; the sweep's first half, and all of an audit."""
-    judged = []
-    for done, server_id in enumerate(server_ids, 1):
-        say("Judging servers", done, len(server_ids))
-        one = reconciler.audit(server_id)
-        account.add(each for each in one.findings if wanted(each))
-        account.miss(f"server {server_id}: {why}" for why in one.unread)
-        judged.append(one)
-    return judged
+    over: Callable[[], bool] = lambda: False,
+    concurrency: int = 1,
+) -> Iterator[Judged]:
+    """Judge each server with fresh reads and enter what is found; the sweep's first half, and all of an audit.
+
+    Where its time is over before the last server was begun, the account names how many are left.
+    """
+    done = 0
+    with ThreadPoolExecutor(concurrency, "dedangle-judge") as pool:
+        for one in _ahead(pool, reconciler, server_ids, over, 2 * concurrency):
+            done += 1
+            say("Judging servers", done, len(server_ids))
+            account.add(each for each in one.findings if wanted(each))
+            account.miss(f"server {one.seen.server_id}: {why}" for why in one.unread)
+            yield one
+    if done < len(server_ids):
+        account.miss(
+            [
+                f"{len(server_ids) - done} of {len(server_ids)} suspect servers, for the time budget was over. "
+                "The next run begins with them"
+            ]
+        )
+
+
+def _ahead(
+    pool: ThreadPoolExecutor, reconciler: Reconciler, server_ids: Iterable[str], over: Callable[[], bool], most: int
+) -> Iterator[Judged]:
+    """Judge in the pool, at most so many servers ahead of the one that is asked for; in the order of the servers."""
+    begun: deque[Future[Judged]] = deque()
+    try:
+        for server_id in server_ids:
+            if over():
+                break
+            begun.append(pool.submit(reconciler.audit, server_id))
+            if len(begun) == most:
+                yield begun.popleft().result()
+        while begun:
+            yield begun.popleft().result()
+    finally:
+        # A signal shall not wait for servers that nobody asks for any more.
+        for each in begun:
+            each.cancel()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -92,6 +131,8 @@ class Execution:
     totals: Counter[Scope]
     off: Callable[[str, Journal], contextlib.AbstractContextManager[None]] | None = None
     """Stops the server while the block lasts; may raise UnpreparedError."""
+    over: Callable[[], bool] = lambda: False
+    """Whether no other server may be begun."""
 
     def run(self, judged: Iterable[Judged], account: Account, say: Progress) -> None:
         """Remove what was found unless the fuse trips; each server is judged anew right before its writes."""
@@ -103,6 +144,10 @@ class Execution:
         doomed = [(each, plan) for each, plan in doomed if plan]
         spare = planning.spare(planned, self.limits, self.totals)
         for done, (one, plan) in enumerate(doomed, 1):
+            if self.over():
+                left = len(doomed) - done + 1
+                account.miss([f"the removals of {left} servers, for the time budget was over. A later run does them"])
+                return
             say("Cleaning servers", done, len(doomed))
             try:
                 spare = self._clean(one, plan, account, spare)

@@ -13,6 +13,7 @@ from dedangle.core.judging import ownerless
 from dedangle.core.packing import ID, NO_ID
 from dedangle.core.planning import Scope
 from dedangle.core.records import Attachment, Finding
+from dedangle.core.sharding import WHOLE, Shard
 from dedangle.reconcile.spool import PARTS, Spool
 
 _PROJECT = 4
@@ -49,7 +50,8 @@ class Gathered:
     of 3,000,000 attachments takes less memory than Nova's modules.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, shard: Shard = WHOLE) -> None:
+        self._shard = shard
         self._files = contextlib.ExitStack()
         self._cells: dict[str, _Cell] = {}
         self._projects: dict[str, int] = {}
@@ -74,14 +76,12 @@ class Gathered:
                 rows = (ident + number.to_bytes(_PROJECT, "big") for ident, number in zip(ids, numbers, strict=True))
                 self._cell(page.cell).servers.add(b"".join(rows))
             elif isinstance(page, packing.Links):
-                packed, cell = page.rows.packed, self._cell(page.cell)
-                self.has_links = self.has_links or bool(packed)
+                self.has_links = self.has_links or bool(page.rows.packed)
+                packed, cell = self._own(page.rows), self._cell(page.cell)
                 cell.links.add(packed)
                 cell.linked.add(b"".join(packed[at : at + ID] for at in range(ID, len(packed), _ROW)))
-                self._odd.update(page.rows.odd)
             elif isinstance(page, packing.Attachments):
-                self._attachments.add(page.rows.packed)
-                self._odd.update(page.rows.odd)
+                self._attachments.add(self._own(page.rows))
             else:
                 self._volumes.add(page.rows.packed)
 
@@ -131,10 +131,22 @@ class Gathered:
                         totals[scope] += count
         return counts.total() - sum(counts[each] for each in suspects & counts.keys())
 
+    def _own(self, rows: packing.Rows) -> bytes:
+        """The rows of the shard's servers; each row's server decides, as a whole pair names the same on both sides."""
+        self._odd.update(filter(self._shard.holds, rows.odd))
+        if self._shard.count == 1:
+            return rows.packed
+        each_row = (rows.packed[at : at + _ROW] for at in range(0, len(rows.packed), _ROW))
+        return b"".join(row for row in each_row if self._shard.holds(_server(row)))
+
     def _cell(self, name: str) -> _Cell:
         if name not in self._cells:
             self._cells[name] = _Cell(self._files)
         return self._cells[name]
+
+
+def _server(row: bytes) -> str | None:
+    return None if row[_SERVER] == NO_ID else packing.unpack(row[_SERVER])
 
 
 def _unowned(packed: bytes) -> Finding:

@@ -39,6 +39,11 @@ class Account:
     def complete(self) -> bool:
         return not self.not_checked
 
+    @property
+    def incomplete(self) -> bool:
+        """Whether something was not read, or was refused or failed."""
+        return bool(self.not_checked or self.failed() or self.troubles)
+
     def listed(self, everything: bool = False) -> list[Finding]:
         """The findings to show: those with a code of the table, or all that are not consistent."""
         shown = (each for each in self.findings.values() if each.code in KINDS or everything)

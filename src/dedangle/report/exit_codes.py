@@ -19,7 +19,7 @@ def exit_code(account: Account, *, detailed: bool) -> int:
     """The code of a run that came to its end; 3 and 4 are those of nova-manage placement audit."""
     if account.refusal:
         return FUSE
-    if not account.complete or account.failed() or account.troubles:
+    if account.incomplete:
         return INCOMPLETE
     if detailed and account.left():
         return FOUND

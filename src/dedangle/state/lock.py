@@ -5,8 +5,11 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
+
+_POLL = 1.0
 
 
 class AnotherRunError(Exception):
@@ -14,16 +17,38 @@ class AnotherRunError(Exception):
 
 
 @contextlib.contextmanager
-def exclusive(state_dir: Path) -> Iterator[None]:
-    """Hold `lock` in the state directory; the kernel lets go of it however the process ends.
+def exclusive(state_dir: Path, name: str = "lock", *, wait: float = 0) -> Iterator[None]:
+    """Hold the file `name` in the state directory; the kernel lets go of it however the process ends.
 
-    Raises AnotherRunError at once where another process holds it, OSError where it cannot be made.
+    Raises AnotherRunError where another process still holds it after `wait` seconds, OSError where it cannot be made.
     """
     state_dir.mkdir(mode=0o750, parents=True, exist_ok=True)
-    path = state_dir / "lock"
+    path = state_dir / name
     with path.open("a") as handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise AnotherRunError(f"Another run of dedangle holds {path}. Wait for it to end.") from error
+
+        def acquire() -> bool:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return False
+            return True
+
+        await_turn(acquire, str(path), wait)
         yield
+
+
+def await_turn(
+    acquire: Callable[[], bool],
+    what: str,
+    wait: float,
+    *,
+    monotonic: Callable[[], float] = time.monotonic,
+    pause: Callable[[float], None] = time.sleep,
+) -> None:
+    """Try to acquire until `wait` seconds are over; raises AnotherRunError."""
+    deadline = monotonic() + wait
+    while not acquire():
+        left = deadline - monotonic()
+        if left <= 0:
+            raise AnotherRunError(f"Another run of dedangle holds {what}. Wait for it to end, or use --wait-lock.")
+        pause(min(_POLL, left))

@@ -1,15 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
-"""When each finding was first seen, so that a grace period spans runs."""
+"""When each finding was first seen, so that a grace period spans runs, and when each suspect was last looked at."""
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
 import os
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
 from datetime import datetime
 from pathlib import Path
+from typing import NamedTuple
 
 from dedangle.core.records import Finding
+
+
+class _Memory(NamedTuple):
+    first_seen: dict[str, datetime]
+    last_checked: dict[str, datetime]
 
 
 class Sightings:
@@ -17,25 +25,70 @@ class Sightings:
 
     def __init__(self, state_dir: Path) -> None:
         self._path = state_dir / "sightings.json"
-        self._seen = self._load()
+        self._memory: _Memory | None = None
 
     def first_seen(self, key: str) -> datetime | None:
-        return self._seen.get(key)
+        return self._remembered.first_seen.get(key)
 
-    def remember(self, findings: Iterable[Finding], *, checked: Collection[str]) -> None:
-        """Keep what was found now and forget what is gone from the servers that were checked; raises OSError."""
-        found = {each.key: each.first_seen for each in findings if each.first_seen}
-        kept = {key: seen for key, seen in self._load().items() if key.split()[1] not in checked}
-        self._seen = {**kept, **found}
+    def least_recent_first(self, server_ids: Iterable[str], now: datetime) -> list[str]:
+        """The servers in the order in which they were last checked, those that never were before all others."""
+        checked = self._remembered.last_checked
+
+        def age(server_id: str) -> tuple[float, str]:
+            moment = checked.get(server_id)
+            # What a clock that ran ahead wrote would keep the server at the end until that moment has come.
+            return (moment.timestamp() if moment and moment <= now else 0.0, server_id)
+
+        return sorted(server_ids, key=age)
+
+    def remember(
+        self, findings: Iterable[Finding], *, tried: Collection[str], known: Callable[[str], bool], now: datetime
+    ) -> None:
+        """Keep what was found now, and which servers were tried; raises OSError.
+
+        Of a server whose state is known by now nothing is kept but that.
+        """
+        with self._locked():
+            old = self._load()
+            kept = {key: seen for key, seen in old.first_seen.items() if not known(key.split()[1])}
+            found = {each.key: each.first_seen for each in findings if each.first_seen}
+            waiting = {server_id: moment for server_id, moment in old.last_checked.items() if not known(server_id)}
+            self._memory = _Memory({**kept, **found}, {**waiting, **dict.fromkeys(tried, now)})
+            text = json.dumps({name: _texts(moments) for name, moments in self._memory._asdict().items()}, indent=0)
+            draft = self._path.with_name(f"{self._path.name}.{os.getpid()}")
+            draft.write_text(text)
+            draft.replace(self._path)
+
+    @property
+    def _remembered(self) -> _Memory:
+        # Not before it is asked for: a run that waits for another's end goes on where that one ended.
+        if self._memory is None:
+            self._memory = self._load()
+        return self._memory
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
+        """Shards and an audit may share the file: none of them shall lose what another wrote."""
         self._path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
-        draft = self._path.with_name(f"{self._path.name}.{os.getpid()}")
-        draft.write_text(json.dumps({key: seen.isoformat() for key, seen in sorted(self._seen.items())}, indent=0))
-        draft.replace(self._path)
+        with self._path.with_name(f"{self._path.name}.lock").open("a") as handle:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            yield
 
-    def _load(self) -> dict[str, datetime]:
+    def _load(self) -> _Memory:
         # Lost sightings only make a finding wait for its grace period once more.
         try:
             entries = json.loads(self._path.read_text())
-            return {key: datetime.fromisoformat(seen) for key, seen in entries.items()}
-        except (OSError, ValueError, AttributeError, TypeError):
-            return {}
+            return _Memory(*(_moments(entries[name]) for name in _Memory._fields))
+        except (OSError, ValueError, AttributeError, TypeError, KeyError):
+            return _Memory({}, {})
+
+
+def _moments(texts: dict[str, str]) -> dict[str, datetime]:
+    moments = {name: datetime.fromisoformat(text) for name, text in texts.items()}
+    if any(each.tzinfo is None for each in moments.values()):
+        raise ValueError("a time without a zone could not be compared with the others")
+    return moments
+
+
+def _texts(moments: dict[str, datetime]) -> dict[str, str]:
+    return {name: moment.isoformat() for name, moment in sorted(moments.items())}

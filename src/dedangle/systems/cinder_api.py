@@ -6,7 +6,9 @@ from __future__ import annotations
 import contextlib
 import itertools
 from collections.abc import Callable, Collection, Iterator
+from datetime import datetime
 from typing import Any, TypeVar
+from uuid import UUID
 
 from keystoneauth1 import adapter
 from keystoneauth1 import exceptions as ks_exceptions
@@ -38,6 +40,31 @@ class CinderApi:
         self._client = client
         self.project_id = project_id
         self._remaining = remaining
+
+    def newest_microversion(self) -> Reading[str]:
+        """The newest microversion that Cinder offers, without a row where it does not tell."""
+        try:
+            found = self._client.get_endpoint_data()
+        except ks_exceptions.ClientException as error:
+            return Reading.unread(f"Cinder's address could not be found or asked ({type(error).__name__})")
+        newest = found and found.max_microversion
+        return Reading((".".join(map(str, newest)),) if newest else ())
+
+    def time_of_filtered_list(self) -> Reading[datetime]:
+        """Cinder's own time, told with a list filtered by server; unread where it lets nobody filter like that.
+
+        Without resource_filters.json Cinder answers 400, and Nova's own clean-up silently does nothing.
+        """
+        try:
+            params = {"all_tenants": "1", "limit": "1", "instance_id": str(UUID(int=0))}
+            answer = self._ask("GET", "/attachments", params=params)
+        except _UnreadError as error:
+            return Reading.unread(str(error))
+        if answer.status_code != 200 or "attachments" not in rest.body(answer):
+            return Reading.unread(
+                f"Cinder answered {answer.status_code} to a list of a server's attachments: {rest.message(answer)}"
+            )
+        return Reading(tuple(rest.date(answer)))
 
     def attachments_of_server(self, server_id: str, named: Collection[str]) -> Reading[Attachment]:
         reading = self._attachments({"instance_id": server_id}, frozenset(named))

@@ -28,6 +28,16 @@ class NovaApi:
         """Ask Nova to start the server, which it does later; returns why Nova will not, or an empty string."""
         return self._act(server_id, "os-start")
 
+    def why_hidden(self, server_id: str) -> str:
+        """Why Nova does not show the server, or an empty string where it does."""
+        try:
+            answer = self._client.get(f"/servers/{server_id}", raise_exc=False, timeout=_TIMEOUT)
+        except ks_exceptions.ClientException as error:
+            return f"Nova did not answer ({type(error).__name__})"
+        if answer.status_code == 200:
+            return ""
+        return f"Nova answered {answer.status_code} to server {server_id}: {rest.message(answer)}"
+
     def _act(self, server_id: str, action: str) -> str:
         try:
             answer = self._client.post(

@@ -20,13 +20,13 @@ class NovaRpc:
 
     def __init__(self, timeout: float) -> None:
         self._timeout = timeout
-        self._mute: dict[tuple[str, str], str] = {}
-        """Why a (host, namespace) cannot be asked; empty where it answers."""
+        self._asked: dict[tuple[str, str], Reading[Any]] = {}
         self._transports: dict[str, Any] = {}
 
     def disks(self, server_id: str, host: str) -> Reading[Disk]:
-        if not self.acts(host):
-            return Reading.unread(self._mute[host, NAMESPACE])
+        about = self.about(host)
+        if not about.complete:
+            return Reading.unread(about.why)
         try:
             answer = self._call(host, "disks", server_id=server_id)
         except Exception as error:
@@ -34,10 +34,15 @@ class NovaRpc:
         return Reading(tuple(Disk(volume_id=each) for each in answer["disks"]), not answer["why"], answer["why"])
 
     def acts(self, host: str) -> bool:
-        return self._answers(host, NAMESPACE, "about")
+        return self.about(host).complete
+
+    def about(self, host: str) -> Reading[str]:
+        """Which release of dedangle the host runs; unread where it runs none or is silent."""
+        answer = self._ask_once(host, NAMESPACE, "about")
+        return Reading(tuple(str(each["release"]) for each in answer.rows), answer.complete, answer.why)
 
     def disconnects(self, host: str) -> bool:
-        return not self.acts(host) and self._answers(host, _BASE, "ping", arg="dedangle")
+        return not self.acts(host) and self._ask_once(host, _BASE, "ping", arg="dedangle").complete
 
     def disconnect(self, server_id: str, volume_id: str, host: str) -> str:
         from nova import context, objects
@@ -67,19 +72,19 @@ class NovaRpc:
             return Outcome(result=Result.FAILED, detail=detail)
         return Outcome(result=Result(answer["result"]), detail=answer["detail"])
 
-    def _answers(self, host: str, namespace: str, method: str, **arguments: Any) -> bool:
+    def _ask_once(self, host: str, namespace: str, method: str, **arguments: Any) -> Reading[Any]:
         """Ask the host once in a run."""
-        if (host, namespace) not in self._mute:
+        if (host, namespace) not in self._asked:
             try:
-                self._call(host, method, namespace, **arguments)
-                self._mute[host, namespace] = ""
+                answer = Reading((self._call(host, method, namespace, **arguments),))
             except _UnreachableError as error:
-                self._mute[host, namespace] = f"host {host} cannot be asked: {error}"
+                answer = Reading.unread(f"host {host} cannot be asked: {error}")
             except Exception as error:
                 # A nova-compute without our endpoint answers UnsupportedVersion, one that is down not at all.
                 why = f"host {host} does not run dedangle, or does not answer ({type(error).__name__})"
-                self._mute[host, namespace] = why
-        return not self._mute[host, namespace]
+                answer = Reading.unread(why)
+            self._asked[host, namespace] = answer
+        return self._asked[host, namespace]
 
     def _call(self, host: str, method: str, namespace: str | None = NAMESPACE, **arguments: Any) -> Any:
         import oslo_messaging as messaging

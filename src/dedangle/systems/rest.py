@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from datetime import datetime, timezone
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 
@@ -21,3 +24,12 @@ def message(answer: Any) -> str:
         if isinstance(value, dict) and isinstance(value.get("message"), str):
             return "".join(each for each in " ".join(value["message"].split()) if each.isprintable())
     return "not an answer of the service's own"
+
+
+def date(answer: Any) -> Iterator[datetime]:
+    """When the service says that it answered, to the second, where it says so."""
+    try:
+        moment = parsedate_to_datetime(answer.headers.get("Date", ""))
+    except (TypeError, ValueError):
+        return
+    yield moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)

@@ -1,0 +1,177 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`dedangle doctor`: whether everything that a run depends on is there."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from importlib import metadata
+from typing import TYPE_CHECKING, Any
+
+from cliff.lister import Lister
+
+from dedangle.cli import console, wiring
+from dedangle.cli.guarded import Guarded
+from dedangle.cli.signals import Signals
+from dedangle.cli.wiring import UnreachableError, UsageError
+from dedangle.core.records import Door
+from dedangle.core.text import harmless
+from dedangle.report import exit_codes
+from dedangle.report.cells import cell
+
+if TYPE_CHECKING:
+    from dedangle.config import Settings
+    from dedangle.reconcile.doctor import Check
+    from dedangle.systems.keystone import Access
+    from dedangle.systems.nova_cells import Cell
+
+_COLUMNS = ("check", "state", "sentence", "next_step")
+
+
+class Doctor(Guarded, Lister):
+    """Examine configuration, databases, credentials, Cinder, compute hosts and state_dir, and change nothing.
+
+    Each check is ok, warning or fail, with the next step; exit code 5 says that one failed.
+    """
+
+    checks: tuple[Check, ...] = ()
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser: argparse.ArgumentParser = super().get_parser(prog_name)
+        console.add_config_options(parser)
+        return parser
+
+    def guarded_run(self, args: argparse.Namespace, signals: Signals) -> int:
+        from dedangle.reconcile.doctor import State
+
+        self.checks = tuple(_examine(self.app.config_args, signals))
+        self.show(args)
+        if args.formatter == "table":
+            steps: dict[str, list[str]] = {}
+            for each in self.checks:
+                if each.next_step:
+                    steps.setdefault(each.next_step, []).append(each.name)
+            for step, names in steps.items():
+                sys.stdout.write(harmless(f"{', '.join(names)}: {step}") + "\n")
+        return exit_codes.INCOMPLETE if any(each.state is State.FAIL for each in self.checks) else exit_codes.DONE
+
+    def take_action(self, parsed_args: argparse.Namespace) -> tuple[tuple[str, ...], list[list[Any]]]:
+        # The next steps stand below a table: beside the sentences no screen would hold them.
+        short = parsed_args.formatter == "table" and not parsed_args.columns
+        columns = _COLUMNS[:-1] if short else _COLUMNS
+        rows = [(each.name, each.state.value, each.sentence, each.next_step) for each in self.checks]
+        return columns, [[cell(value, parsed_args.formatter) for value in row[: len(columns)]] for row in rows]
+
+
+def _examine(config_args: list[str], signals: Signals) -> Iterator[Check]:
+    from dedangle.reconcile import doctor
+
+    try:
+        settings = wiring.configure(config_args)
+        wiring.require_api_database()
+    except UsageError as error:
+        yield doctor.Check("configuration", doctor.State.FAIL, str(error), "Name nova.conf with --config-file.")
+        return
+    yield _configuration()
+    cells, found = _cells(settings)
+    yield from found
+    broken = any(each.state is doctor.State.FAIL for each in found)
+    access, check = _credentials()
+    yield check
+    yield from _guarded("cinder", lambda: _cinder(settings, cells, access, signals, broken=broken))
+    yield from _guarded("hosts", lambda: _hosts(settings, cells))
+    yield doctor.state_dir(settings.state_dir)
+    yield doctor.lock(settings.state_dir)
+
+
+def _configuration() -> Check:
+    from nova import conf as nova_conf
+
+    from dedangle.reconcile.doctor import Check, State
+
+    conf = nova_conf.CONF
+    files = ", ".join([*(conf.config_file or []), *(conf.config_dir or [])])
+    versions = f"dedangle {metadata.version('dedangle')} beside Nova {metadata.version('nova')}"
+    return Check("configuration", State.OK, f"{versions} reads {files}.")
+
+
+def _cells(settings: Settings) -> tuple[tuple[Cell, ...], list[Check]]:
+    """Every cell that the API database names, and how all databases are."""
+    from dedangle.reconcile import doctor
+    from dedangle.systems import nova_cells
+
+    checks = list(doctor.databases([nova_cells.api_cell(settings.cell_timeout)]))
+    cells = nova_cells.every_cell(settings.cell_timeout) if checks[0].state is not doctor.State.FAIL else None
+    if cells is None:
+        return (), [*checks, doctor.unknown("database of each cell", "the API database, which names them, failed")]
+    if not cells.complete:
+        fail = doctor.Check(
+            "database of each cell", doctor.State.FAIL, f"{cells.why}.", "nova-manage cell_v2 list_cells"
+        )
+        return (), [*checks, fail]
+    return cells.rows, [*checks, *doctor.databases(cells.rows)]
+
+
+def _credentials() -> tuple[Access | None, Check]:
+    from dedangle.reconcile.doctor import Check, State
+
+    name = "credentials"
+    try:
+        access = wiring.find_access()
+        token = access.client.session.auth.get_access(access.client.session)
+    except UnreachableError as error:
+        return None, Check(name, State.FAIL, str(error), "Compare auth_url, and look whether Keystone runs.")
+    except UsageError as error:
+        return None, Check(name, State.FAIL, str(error), "openstack token issue, with the same credentials, says more.")
+    roles = ", ".join(sorted(token.role_names))
+    who = f"Keystone takes user {token.username} of project {token.project_name}, whose roles are {roles}."
+    if "admin" in token.role_names:
+        return access, Check(name, State.OK, who)
+    return access, Check(
+        name, State.WARNING, f"{who} None is admin.", "Unless your policies name another, take an administrator."
+    )
+
+
+def _cinder(
+    settings: Settings, cells: tuple[Cell, ...], access: Access | None, signals: Signals, *, broken: bool
+) -> Iterator[Check]:
+    from nova import conf as nova_conf
+
+    from dedangle.reconcile import doctor
+    from dedangle.systems import keystone
+    from dedangle.systems.nova_api import NovaApi
+
+    if access is None:
+        for name in ("service token", "cinder microversion", "cinder filters", "clock", "all projects"):
+            yield doctor.unknown(name, "there are no credentials that Keystone takes")
+        return
+    wired = wiring.assemble(settings, cells, access, signals)
+    yield doctor.service_token(wired.session.get_auth_headers() or ())
+    yield from doctor.cinder_filters(wired.cinder, wiring.clock(), settings.service_down_time)
+    if broken:
+        yield doctor.unknown("all projects", "a database failed that may hold the row to prove it by")
+        return
+    yield from doctor.sees_all(
+        wired.reconciler(Door.SWEEP), NovaApi(keystone.nova_client(nova_conf.CONF, wired.session))
+    )
+
+
+def _hosts(settings: Settings, cells: tuple[Cell, ...]) -> Iterator[Check]:
+    from dedangle.reconcile import doctor
+    from dedangle.systems.nova_rpc import NovaRpc
+
+    if not cells:
+        yield doctor.unknown("hosts", "the API database, which names the cells, failed")
+        return
+    yield doctor.hosts(cells, NovaRpc(settings.cell_timeout), wiring.clock(), settings.service_down_time)
+
+
+def _guarded(name: str, checks: Callable[[], Iterable[Check]]) -> Iterator[Check]:
+    """Let no error of one check keep the others from being made."""
+    from dedangle.reconcile.doctor import Check, State
+
+    try:
+        yield from checks()
+    except Exception as error:
+        yield Check(name, State.FAIL, f"Unexpected {type(error).__name__}: {' '.join(str(error).split())}.")

@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How far a run is, how fast, and how long it will take."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from dedangle.cli import console
+
+_EVERY = 500
+
+
+class Progress:
+    """One changing line on a terminal; elsewhere a line for each step, and for every 500 servers of it."""
+
+    def __init__(self, monotonic: Callable[[], float]) -> None:
+        self._monotonic = monotonic
+        self._step = ""
+        self._begun = 0.0
+
+    def __call__(self, what: str, done: int = 0, total: int = 0) -> None:
+        now = self._monotonic()
+        if what != self._step:
+            self._step, self._begun = what, now
+        line = f"{what}{f' {done}/{total}' if total else ''}{_pace(done, total, now - self._begun)} ..."
+        if console.is_terminal():
+            console.show(line)
+        elif done <= 1 or done % _EVERY == 0:
+            console.complain(line)
+
+
+def _pace(done: int, total: int, elapsed: float) -> str:
+    # The first one marks the beginning: the pace is that of those after it.
+    if done < 2 or elapsed <= 0:
+        return ""
+    rate = (done - 1) / elapsed
+    minutes, seconds = divmod(round((total - done) / rate), 60)
+    return f", {rate:.1f}/s, {minutes} min {seconds} s left"

@@ -1,0 +1,215 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a run depends on, examined one by one: what fails keeps no other from being looked at."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from dedangle.core.records import Word
+from dedangle.reconcile.server import Reconciler
+from dedangle.state.writable import why_unwritable
+from dedangle.systems.cinder_api import MICROVERSION, CinderApi
+from dedangle.systems.nova_about import RELEASES, ComputeHost, compute_hosts, revision
+from dedangle.systems.nova_api import NovaApi
+from dedangle.systems.nova_cells import Cell
+from dedangle.systems.nova_rpc import NovaRpc
+
+# Each that is silent costs one timeout, all of them together.
+_SAMPLE = 8
+_SKEW = timedelta(seconds=5)
+
+
+class State(Word):
+    OK = "ok"
+    WARNING = "warning"
+    FAIL = "fail"
+
+
+@dataclasses.dataclass(frozen=True)
+class Check:
+    name: str
+    state: State
+    sentence: str
+    next_step: str = ""
+
+
+def unknown(name: str, why: str) -> Check:
+    """A check that could not be made, because another one failed."""
+    return Check(name, State.WARNING, f"Not checked: {why}.", "See to what failed, and run: dedangle doctor")
+
+
+def databases(cells: Sequence[Cell]) -> Iterator[Check]:
+    """Whether each database answers, and which release's schema it has."""
+    for cell, answer in [(cell, cell.ask(revision)) for cell in cells]:
+        name, found = f"database {cell.name}", answer()
+        if not found.complete:
+            yield Check(
+                name,
+                State.FAIL,
+                f"{found.why}.",
+                "Compare its address and password with: nova-manage cell_v2 list_cells --verbose",
+            )
+            continue
+        release = RELEASES.get(found.rows[0])
+        if release:
+            yield Check(name, State.OK, f"It answers, with the schema of Nova {release} ({found.rows[0]}).")
+        else:
+            yield Check(
+                name,
+                State.WARNING,
+                f"It answers, with schema {found.rows[0]}, the last of no release that dedangle is tested with.",
+                "Finish an upgrade that is half done: nova-manage api_db sync; nova-manage db sync",
+            )
+
+
+def cinder_filters(cinder: CinderApi, now: datetime, service_down_time: timedelta) -> Iterator[Check]:
+    """Whether Cinder offers the microversion and the filter that every run needs, and whether its clock is ours."""
+    newest = cinder.newest_microversion()
+    if not newest.complete:
+        yield Check(
+            "cinder microversion", State.FAIL, f"{newest.why}.", "Look at: openstack catalog show block-storage"
+        )
+    elif newest.rows and _numbers(newest.rows[0]) < _numbers(MICROVERSION):
+        sentence = f"Cinder offers {newest.rows[0]}, and dedangle and Nova need {MICROVERSION}."
+        yield Check(
+            "cinder microversion", State.FAIL, sentence, "Upgrade Cinder, or name its v3 in [cinder] catalog_info."
+        )
+    elif newest.rows:
+        yield Check("cinder microversion", State.OK, f"Cinder offers {newest.rows[0]}; {MICROVERSION} is used.")
+    else:
+        sentence = f"Cinder does not tell which it offers; {MICROVERSION} is used."
+        yield Check("cinder microversion", State.WARNING, sentence, "Look at: openstack versions show")
+    told = cinder.time_of_filtered_list()
+    if not told.complete:
+        yield Check(
+            "cinder filters",
+            State.FAIL,
+            f"{told.why}.",
+            "Where it was a 400, give cinder-api its resource_filters.json back (resource_query_filters_file).",
+        )
+        yield unknown("clock", "Cinder did not list attachments")
+        return
+    yield Check("cinder filters", State.OK, "Cinder lists the attachments of a server.")
+    yield clock(told.rows, now, service_down_time)
+
+
+def clock(told: Sequence[datetime], now: datetime, service_down_time: timedelta) -> Check:
+    """Compare Cinder's time, to the second, with ours."""
+    if not told:
+        return unknown("clock", "Cinder's answers bear no date")
+    skew = abs(now - told[0])
+    sentence = f"This machine's clock and Cinder's are {skew.total_seconds():.0f} s apart."
+    if skew <= _SKEW:
+        return Check("clock", State.OK, sentence)
+    state = State.WARNING if skew < service_down_time else State.FAIL
+    return Check(
+        "clock", state, f"{sentence} Ages and hosts that are down are told by the clock.", "Set it: chronyc tracking"
+    )
+
+
+def service_token(headers: Iterable[str]) -> Check:
+    """Whether Cinder is asked without a service token: with one it would not ask Nova before it deletes."""
+    if "x-service-token" in map(str.lower, headers):
+        return Check(
+            "service token",
+            State.FAIL,
+            "A service token is sent, with which Cinder deletes attachments that Nova still uses.",
+            "Name credentials of a plain administrator in [dedangle].",
+        )
+    sentence = "None is sent: Cinder asks Nova itself before it deletes an attachment."
+    return Check("service token", State.OK, sentence)
+
+
+def sees_all(reconciler: Reconciler, power: NovaApi) -> Iterator[Check]:
+    """Whether the credentials see other projects, proved by rows that they must see."""
+    in_cinder, in_nova = "all projects in cinder", "all projects in nova"
+    links = reconciler.nova.links("")
+    project_id = reconciler.cinder.project_id
+    others = [each for each in links.rows if each.project_id != project_id]
+    if not links.complete or not others:
+        why = links.why or "no active server of another project has a volume, so nothing proves it"
+        yield unknown(in_cinder, why)
+        yield unknown(in_nova, why)
+        return
+    doubt = reconciler.doubt()
+    if doubt:
+        yield Check(
+            in_cinder,
+            State.FAIL,
+            f"{doubt[0].upper()}{doubt[1:]}.",
+            "Name a project-scoped administrator in [dedangle] or by OS_*; compare [cinder] os_region_name.",
+        )
+    else:
+        yield Check(in_cinder, State.OK, "Cinder shows an attachment of a server of another project.")
+    hidden = power.why_hidden(others[0].server_id)
+    if hidden:
+        yield Check(
+            in_nova,
+            State.WARNING,
+            f"{hidden}. Only cleanup --restart asks Nova's API.",
+            "Name a project-scoped administrator in [dedangle] or by OS_*.",
+        )
+    else:
+        yield Check(in_nova, State.OK, f"Nova shows server {others[0].server_id} of another project.")
+
+
+def hosts(cells: Sequence[Cell], rpc: NovaRpc, now: datetime, service_down_time: timedelta) -> Check:
+    """Which of a sample of the compute hosts that are up can be asked over Nova's message bus, and run dedangle."""
+    waiting = [cell.ask(compute_hosts(now, service_down_time)) for cell in cells]
+    answers = [each() for each in waiting]
+    if not all(each.complete for each in answers):
+        return unknown("hosts", "; ".join(each.why for each in answers if each.why))
+    known: list[ComputeHost] = [host for each in answers for row in each.rows for host in row]
+    up = sorted(host.name for host in known if host.is_up)
+    if not up:
+        return Check(
+            "hosts", State.WARNING, f"None of {len(known)} compute hosts is up.", "openstack compute service list"
+        )
+    sample = up[:: -(-len(up) // _SAMPLE)]
+    with ThreadPoolExecutor(len(sample)) as threads:
+        asked = list(threads.map(rpc.about, sample))
+    acting = [each for each in asked if each.complete]
+    releases = ", ".join(sorted({each.rows[0] for each in acting}))
+    sentence = f"Of {len(up)} compute hosts that are up {len(sample)} were asked, and {len(acting)} run dedangle"
+    sentence += f" ({releases})." if acting else "."
+    if len(acting) == len(sample):
+        return Check("hosts", State.OK, sentence)
+    first = next(each.why for each in asked if not each.complete)
+    return Check(
+        "hosts",
+        State.WARNING,
+        f"{sentence} The first that does not: {first}.",
+        "What needs a host's word is only reported there; deploy dedangle-nova-compute, or use cleanup --no-host.",
+    )
+
+
+def state_dir(path: Path) -> Check:
+    """Whether a run could write down what it means to do."""
+    if not path.exists():
+        sentence = f"{path} does not exist; the first run with --execute makes it, for its own user."
+        return Check(
+            "state_dir", State.WARNING, sentence, f"Make it for the user of the runs: install -d -m 750 {path}"
+        )
+    why = why_unwritable(path)
+    if why:
+        sentence = f"{path} cannot be written: {why}. Without a journal nothing is changed."
+        return Check(
+            "state_dir", State.FAIL, sentence, "Give it to the user of the runs, or name another in [dedangle]."
+        )
+    return Check("state_dir", State.OK, f"{path} can be written.")
+
+
+def lock(path: Path) -> Check:
+    sentence = (
+        f"A file lock in {path} keeps the runs of this machine apart, not those of others; "
+        "no run undoes another's work either way, as every write compares before it swaps."
+    )
+    return Check("lock", State.OK, sentence)
+
+
+def _numbers(microversion: str) -> tuple[int, ...]:
+    return tuple(map(int, microversion.split(".")))

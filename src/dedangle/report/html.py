@@ -1,0 +1,168 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The HTML report of a run: one file that needs no server, no network and no script of anybody else."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime
+from importlib import resources
+from typing import Any, NamedTuple
+
+from jinja2 import Environment, StrictUndefined
+
+from dedangle.core.findings import KINDS
+from dedangle.core.records import Disposition, Finding, Result, Verdict
+from dedangle.core.text import harmless
+from dedangle.report import document
+from dedangle.report.account import Account
+
+# A command stands in an advice behind a colon or in parentheses.
+_COMMAND = re.compile(r"(?:: |\()((?:dedangle|openstack|cinder) [^,;()]+)")
+_URGENT = "volume-in-use-elsewhere"
+_OPEN_UP_TO = 10
+_GROUPS = {
+    "urgent": ("Urgent", "Two servers may write to one volume. Stop one of them before anything else."),
+    "failed": ("Tried and not done", "Refused or failed: the reason tells what stood in the way."),
+    "report": ("To be decided by you", "Nothing of this is removed unasked; each says what stands in the way."),
+    "protect": ("Root disks", "Kept unless --allow-root names them; without its root disk a server does not boot."),
+    "remove": ("Ready to be removed", "Nothing stands in the way. The command changes something: read the reason."),
+    "wait": ("To be looked at again later", "It may be on its way, or was not seen for long enough."),
+    "changed": ("Changed meanwhile", "Somebody else changed it first. The next run judges it anew."),
+    "done": ("Done", "What was changed is in the journal: dedangle journal list"),
+    "quiet": ("Left alone", "In flight, another service's, or from before Cinder had attachments."),
+}
+_OUTCOMES = {
+    Result.REMOVED: "done",
+    Result.RELINKED: "done",
+    Result.RESTORED: "done",
+    Result.CHANGED_MEANWHILE: "changed",
+    Result.REFUSED: "failed",
+    Result.FAILED: "failed",
+}
+_DISPOSITIONS = {
+    Disposition.REMOVE: "remove",
+    Disposition.RELINK: "remove",
+    Disposition.REPORT: "report",
+    Disposition.WAIT: "wait",
+    Disposition.PROTECT: "protect",
+}
+_FILTERS = {"code": "Finding", "group": "To do", "cell": "Cell", "host": "Host", "project_id": "Project"}
+
+
+class _Bar(NamedTuple):
+    label: str
+    number: int
+    percent: float
+    """Of the longest bar of its chart."""
+
+
+def page(account: Account, *, everything: bool, command: str, at: datetime) -> str:
+    """The whole run as one HTML page; command is what was typed, at the time of the report in UTC."""
+    cards = [_card(account, each, command) for each in account.listed(everything)]
+    groups = [
+        {"title": title, "advice": advice, "codes": _by_code(card for card in cards if card["group"] == title)}
+        for title, advice in _GROUPS.values()
+        if any(card["group"] == title for card in cards)
+    ]
+    style, script = _part("page.css"), _part("page.js")
+    # Every value is text of somebody's: autoescape keeps it out of the markup, harmless from turning a line around.
+    environment = Environment(
+        autoescape=True, finalize=_finalize, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined
+    )
+    return environment.from_string(_part("page.html")).render(
+        policy=_policy(style, script),
+        style=style,
+        script=script,
+        run_id=account.run_id,
+        command=command,
+        at=f"{at:%Y-%m-%d %H:%M} UTC",
+        complete=account.complete,
+        refusal=account.refusal,
+        not_checked=account.not_checked,
+        troubles=account.troubles,
+        consistent=account.counts()[Verdict.CONSISTENT.value],
+        total=len(cards),
+        unfolded=len(cards) <= _OPEN_UP_TO,
+        charts=_charts(account),
+        groups=groups,
+        filters=_filters(cards),
+    )
+
+
+def commands(advice: str) -> list[str]:
+    """The commands that an advice names, to be copied one by one."""
+    return [each.strip().rstrip(".") for each in _COMMAND.findall(advice)]
+
+
+def _card(account: Account, finding: Finding, command: str) -> dict[str, Any]:
+    outcome = account.outcomes.get(finding.key)
+    typed = commands(finding.advice)
+    if not typed and not outcome and finding.disposition in (Disposition.REMOVE, Disposition.RELINK):
+        typed = [f"{command} --execute"]
+    return {
+        **document.row(account, finding),
+        "sentence": finding.sentence or finding.reason,
+        "advice": "" if outcome else finding.advice,
+        "commands": [] if outcome and outcome.result in (Result.REMOVED, Result.RELINKED) else typed,
+        "group": _GROUPS[_group(finding, outcome.result if outcome else None)][0],
+    }
+
+
+def _group(finding: Finding, result: Result | None) -> str:
+    if result:
+        return _OUTCOMES[result]
+    if finding.code == _URGENT:
+        return "urgent"
+    return _DISPOSITIONS[finding.disposition] if finding.code in KINDS else "quiet"
+
+
+def _by_code(cards: Iterable[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+    found: dict[str, list[dict[str, Any]]] = {}
+    for card in cards:
+        found.setdefault(card["code"], []).append(card)
+    return found
+
+
+def _charts(account: Account) -> list[tuple[str, list[_Bar]]]:
+    """Consistent pairs are told in words: beside their number no other bar could be seen."""
+    verdicts = Counter(each.verdict.value for each in account.findings.values())
+    del verdicts[Verdict.CONSISTENT.value]
+    cells = Counter(each.cell or "no cell" for each in account.findings.values() if each.code in KINDS)
+    return [(title, list(_bars(counts))) for title, counts in (("By verdict", verdicts), ("By cell", cells)) if counts]
+
+
+def _bars(counts: Counter[str]) -> Iterator[_Bar]:
+    longest = max(counts.values())
+    for label, count in counts.most_common():
+        yield _Bar(label, count, max(0.5, round(100 * count / longest, 1)))
+
+
+def _filters(cards: Sequence[dict[str, Any]]) -> list[tuple[str, str, list[str]]]:
+    """What can be chosen from: fields with more than one value."""
+    found = ((name, label, sorted({card[name] or "" for card in cards})) for name, label in _FILTERS.items())
+    return [(name, label, values) for name, label, values in found if len(values) > 1]
+
+
+def _policy(style: str, script: str) -> str:
+    """Our own style and script by their hashes, and nothing else from anywhere."""
+    return (
+        f"default-src 'none'; style-src '{_hash(style)}'; script-src '{_hash(script)}'; "
+        "base-uri 'none'; form-action 'none'"
+    )
+
+
+def _hash(text: str) -> str:
+    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+
+
+def _finalize(value: Any) -> Any:
+    # What the template calls safe is our own file, with its line ends.
+    return harmless(value) if isinstance(value, str) and not hasattr(value, "__html__") else value
+
+
+def _part(name: str) -> str:
+    return (resources.files("dedangle.report") / "page" / name).read_text(encoding="utf-8")

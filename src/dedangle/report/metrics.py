@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a run came to, for node_exporter's textfile collector; no label is an id, of which there is no end."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+
+from dedangle.core.records import Finding, Result
+from dedangle.core.sharding import Shard
+from dedangle.report.account import Account
+
+_Sample = tuple[str, float]
+"""The name with its labels, and the value."""
+
+_PREFIX = "dedangle_"
+# (type, help) of each metric, in the order in which they are written.
+_METRICS = {
+    "findings": ("gauge", "Findings that the last run left, by code, cell and disposition."),
+    "removed_total": ("counter", "Removals, by code of the finding."),
+    "kept_total": ("counter", "Removals that were tried and not done, by reason."),
+    "run_complete": ("gauge", "Whether the last run read all that it had to and failed in nothing."),
+    "last_success_timestamp_seconds": ("gauge", "When a run last ended with all done; 0: never."),
+    "run_duration_seconds": ("gauge", "How long the last run took."),
+    "oldest_finding_age_seconds": ("gauge", "For how long the oldest finding that was left has been seen; 0: none."),
+    "max_removals": ("gauge", "The fuse: how many removals one run may do."),
+}
+
+
+def write(
+    path: Path, account: Account, *, shard: Shard, succeeded: bool, max_removals: int, seconds: float, now: datetime
+) -> None:
+    """Replace the file by this run's metrics and add to the counters that it holds; raises OSError.
+
+    Whoever reads it at any moment reads all of one run.
+    """
+    before = _samples(path)
+    text = exposition(
+        account,
+        before,
+        shard=shard,
+        succeeded=succeeded,
+        max_removals=max_removals,
+        seconds=seconds,
+        now=now,
+    )
+    # The collector takes every *.prom for metrics.
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    draft.write_text(text)
+    draft.chmod(0o644)
+    draft.replace(path)
+
+
+def exposition(
+    account: Account,
+    before: dict[str, float],
+    *,
+    shard: Shard,
+    succeeded: bool,
+    max_removals: int,
+    seconds: float,
+    now: datetime,
+) -> str:
+    """The run in Prometheus' text format; before holds the samples of the run before, whose counters go on."""
+    removed = {each.key for each in account.removed()}
+    left = [each for each in account.listed() if each.key not in removed]
+    seen = [each.first_seen for each in left if each.first_seen]
+    last_success = "last_success_timestamp_seconds"
+    fixed: dict[str, float] = {
+        "run_complete": not account.incomplete,
+        last_success: now.timestamp() if succeeded else before.get(_name(last_success, shard=str(shard)), 0),
+        "run_duration_seconds": round(seconds, 3),
+        "oldest_finding_age_seconds": max((now - min(seen)).total_seconds(), 0) if seen else 0,
+        "max_removals": max_removals,
+    }
+    samples = {_name(name, shard=str(shard)): value for name, value in fixed.items()}
+    samples.update(Counter(_of_finding(each, shard) for each in left))
+    counters = Counter(_name("removed_total", shard=str(shard), code=each.code) for each in account.removed())
+    counters.update(
+        _name("kept_total", shard=str(shard), reason=outcome.result.value)
+        for outcome in account.outcomes.values()
+        if outcome.result not in (Result.REMOVED, Result.RELINKED)
+    )
+    samples.update((name, value) for name, value in before.items() if name.partition("{")[0].endswith("_total"))
+    for name, count in counters.items():
+        samples[name] = samples.get(name, 0) + count
+    return "".join(_lines(samples))
+
+
+def _lines(samples: dict[str, float]) -> Iterator[str]:
+    for metric, (kind, text) in _METRICS.items():
+        own = sorted(each for each in samples if each.partition("{")[0] == _PREFIX + metric)
+        if own:
+            yield f"# HELP {_PREFIX}{metric} {text}\n# TYPE {_PREFIX}{metric} {kind}\n"
+            yield from (f"{name} {float(samples[name])!r}\n" for name in own)
+
+
+def _of_finding(finding: Finding, shard: Shard) -> str:
+    disposition = finding.disposition.value
+    return _name("findings", shard=str(shard), code=finding.code, cell=finding.cell or "none", disposition=disposition)
+
+
+def _name(metric: str, **labels: str) -> str:
+    pairs = ",".join(f'{name}="{_escaped(value)}"' for name, value in labels.items())
+    return f"{_PREFIX}{metric}{{{pairs}}}"
+
+
+def _escaped(value: str) -> str:
+    # A cell's name is what an administrator typed.
+    return value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+
+
+def _samples(path: Path) -> dict[str, float]:
+    """What the run before wrote; a file that is not there, or not ours, begins the counters anew, as they may."""
+    samples: dict[str, float] = {}
+    try:
+        for line in path.read_text().splitlines():
+            if line.startswith(_PREFIX):
+                name, _, value = line.rpartition(" ")
+                samples[name] = float(value)
+    except (FileNotFoundError, ValueError):
+        return {}
+    return samples

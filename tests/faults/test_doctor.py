@@ -1,0 +1,208 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The doctor names what is broken, on one line, and looks at everything else all the same."""
+
+import csv
+import io
+import json
+from collections.abc import Callable
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+
+import pytest
+from filesystems import file_system
+from test_incomplete import moved_away
+
+from dedangle.lab import rows
+from dedangle.lab.builders import Builder
+from dedangle.lab.cloud import Cloud
+from dedangle.reconcile import doctor
+from dedangle.reconcile.doctor import State
+from shell import Dedangle, Done
+
+ALL = (
+    "configuration",
+    "database API database",
+    "database cell0",
+    "database cell1",
+    "credentials",
+    "service token",
+    "cinder microversion",
+    "cinder filters",
+    "clock",
+    "all projects in cinder",
+    "all projects in nova",
+    "hosts",
+    "state_dir",
+    "lock",
+)
+
+Overridden = Callable[[str], tuple[str, str]]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def control(cloud: Cloud) -> str:
+    """A server of another project than the credentials', which they must see."""
+    return Builder(cloud, "p2").server("control", 1).id
+
+
+@pytest.fixture
+def overridden(tmp_path: Path) -> Overridden:
+    """Options that add to the lab's configuration."""
+
+    def options(text: str) -> tuple[str, str]:
+        # A directory is read after every file.
+        path = tmp_path / "conf.d"
+        path.mkdir()
+        (path / "override.conf").write_text(text)
+        return "--config-dir", str(path)
+
+    return options
+
+
+def examine(dedangle: Dedangle, *options: str, **environment: str) -> tuple[Done, dict[str, dict[str, str]]]:
+    done = dedangle("doctor", "-f", "json", *options, **environment)
+    assert "Traceback" not in done.err + done.out
+    checks = {each["check"]: each for each in json.loads(done.out)}
+    assert all(len(each["sentence"].splitlines()) == 1 for each in checks.values())
+    assert all(each["next_step"] for each in checks.values() if each["state"] != "ok")
+    return done, checks
+
+
+def failed(checks: dict[str, dict[str, str]]) -> list[str]:
+    return [name for name, each in checks.items() if each["state"] == "fail"]
+
+
+def warned(checks: dict[str, dict[str, str]]) -> list[str]:
+    return [name for name, each in checks.items() if each["state"] == "warning"]
+
+
+def test_all_is_well(cloud: Cloud, dedangle: Dedangle, control: str) -> None:
+    before = rows.snapshot(cloud.home)
+    done, checks = examine(dedangle)
+    assert (done.code, done.err) == (0, "")
+    assert tuple(checks) == ALL
+    # RPC of this lab ends with the process, and doctor says so.
+    assert (failed(checks), warned(checks)) == ([], ["hosts"])
+    assert "Of 1 compute hosts that are up 1 were asked, and 0 run dedangle" in checks["hosts"]["sentence"]
+    assert str(cloud.nova_conf) in checks["configuration"]["sentence"]
+    assert "Nova 2026.2 (ab450ba04102)" in checks["database cell1"]["sentence"]
+    assert "cdeec0c85668" in checks["database API database"]["sentence"]
+    assert "user nova of project service" in checks["credentials"]["sentence"]
+    assert control in checks["all projects in nova"]["sentence"] or "of another project" in done.out
+    assert rows.diff(before, rows.snapshot(cloud.home)) == []
+
+
+def test_it_speaks_every_format(dedangle: Dedangle) -> None:
+    table = dedangle("doctor")
+    assert table.code == 0
+    assert "| configuration" in table.out
+    assert table.out.splitlines()[-1].startswith("hosts: What needs a host's word")
+    read = list(csv.DictReader(io.StringIO(dedangle("doctor", "-f", "csv").out)))
+    assert tuple(each["check"] for each in read) == ALL
+    assert "check: configuration" in dedangle("doctor", "-f", "yaml").out
+    assert dedangle("doctor", "-f", "value", "-c", "check").out.splitlines() == list(ALL)
+
+
+@pytest.mark.parametrize("database", ["nova_cell0", "nova_cell1"])
+def test_a_cell_is_moved_away(cloud: Cloud, dedangle: Dedangle, database: str) -> None:
+    with moved_away(cloud.home.database_file(database)):
+        done, checks = examine(dedangle)
+    assert done.code == 5
+    assert failed(checks) == [f"database {database.removeprefix('nova_')}"]
+    assert warned(checks) == ["all projects", "hosts"]
+
+
+def test_the_api_database_is_moved_away(cloud: Cloud, dedangle: Dedangle) -> None:
+    with moved_away(cloud.home.database_file("nova_api")):
+        done, checks = examine(dedangle)
+    assert done.code == 5
+    assert failed(checks) == ["database API database"]
+    assert checks["cinder filters"]["state"] == checks["state_dir"]["state"] == "ok"
+
+
+def test_a_wrong_password(dedangle: Dedangle, overridden: Overridden) -> None:
+    done, checks = examine(dedangle, *overridden("[cinder]\npassword = wrong\n"))
+    assert done.code == 5
+    assert failed(checks) == ["credentials"]
+    assert "Keystone refuses the credentials of nova.conf's [cinder]" in checks["credentials"]["sentence"]
+    assert checks["database cell1"]["state"] == checks["state_dir"]["state"] == "ok"
+
+
+def test_keystone_is_down(cloud: Cloud, dedangle: Dedangle) -> None:
+    cloud.stop("keystone")
+    try:
+        done, checks = examine(dedangle)
+    finally:
+        cloud.start("keystone")
+    assert done.code == 5
+    assert failed(checks) == ["credentials"]
+    assert "Keystone could not be asked" in checks["credentials"]["sentence"]
+    assert checks["database cell1"]["state"] == checks["state_dir"]["state"] == "ok"
+
+
+def test_cinder_is_down(cloud: Cloud, dedangle: Dedangle) -> None:
+    cloud.stop("cinder")
+    try:
+        done, checks = examine(dedangle)
+    finally:
+        cloud.start("cinder")
+    assert done.code == 5
+    assert failed(checks)[-2:] == ["cinder filters", "all projects in cinder"]
+    assert checks["all projects in nova"]["state"] == checks["credentials"]["state"] == "ok"
+
+
+def test_a_token_of_one_project(cloud: Cloud, dedangle: Dedangle) -> None:
+    done, checks = examine(dedangle, OS_CLIENT_CONFIG_FILE=str(cloud.clouds_yaml), OS_CLOUD="dedangle-p1")
+    assert done.code == 5
+    assert failed(checks) == ["all projects in cinder"]
+    assert warned(checks) == ["credentials", "all projects in nova", "hosts"]
+
+
+def test_cinder_has_no_resource_filters(cloud: Cloud, dedangle: Dedangle) -> None:
+    with cloud.faults.inject("cinder", method="GET", path=r"/v3/.*attachments", query="instance_id", status=400):
+        done, checks = examine(dedangle)
+    assert done.code == 5
+    assert failed(checks) == ["cinder filters"]
+    assert "Cinder answered 400" in checks["cinder filters"]["sentence"]
+    assert "resource_filters.json" in checks["cinder filters"]["next_step"]
+    assert checks["all projects in cinder"]["state"] == "ok"
+
+
+def test_state_dir_is_read_only(dedangle: Dedangle, overridden: Overridden, tmp_path: Path) -> None:
+    path = tmp_path / "state"
+    path.mkdir()
+    options = overridden(f"[dedangle]\nstate_dir = {path}\n")
+    with file_system(path, "size=64k,ro"):
+        done, checks = examine(dedangle, *options)
+    assert done.code == 5
+    assert failed(checks) == ["state_dir"]
+    assert "Read-only file system" in checks["state_dir"]["sentence"]
+
+
+def test_state_dir_is_not_made(dedangle: Dedangle, overridden: Overridden, tmp_path: Path) -> None:
+    path = tmp_path / "missing"
+    done, checks = examine(dedangle, *overridden(f"[dedangle]\nstate_dir = {path}\n"))
+    assert done.code == 0
+    assert "state_dir" in warned(checks)
+    assert not path.exists()
+
+
+def test_configuration_cannot_be_read(dedangle: Dedangle, overridden: Overridden) -> None:
+    done, checks = examine(dedangle, *overridden("[dedangle]\ngrace_period = soon\n"))
+    assert done.code == 5
+    assert (list(checks), failed(checks)) == (["configuration"], ["configuration"])
+
+
+@pytest.mark.parametrize(
+    ("seconds", "state"), [(0, State.OK), (-5, State.OK), (30, State.WARNING), (-30, State.WARNING), (90, State.FAIL)]
+)
+def test_clocks_are_apart(seconds: int, state: State) -> None:
+    now = datetime(2026, 11, 22, 23, 0, tzinfo=timezone.utc)
+    check = doctor.clock([now + timedelta(seconds=seconds)], now, timedelta(seconds=60))
+    assert check.state is state
+    assert f"{abs(seconds)} s apart" in check.sentence
+
+
+def test_a_service_token_is_seen() -> None:
+    assert doctor.service_token(["X-Auth-Token", "X-Service-Token"]).state is State.FAIL
+    assert doctor.service_token(["X-Auth-Token"]).state is State.OK

@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Runs as they could have been, without a cloud."""
+
+import dataclasses
+import uuid
+
+from dedangle.core.findings import KINDS, TABLE
+from dedangle.core.records import Disposition, Finding, Outcome, Remedy, Result, Verdict
+from dedangle.report.account import Account
+
+HOSTILE = (
+    "<img src=x onerror=pwned=1>",
+    "<script>pwned=1</script>",
+    '"><svg onload=pwned=1>',
+    "</script><script>pwned=1</script>",
+    "{{ 7 * 7 }}",
+    '=HYPERLINK("http://127.0.0.1:9/?"&A1,"web-1")',
+    "+1+cmd|' /C calc'!A0",
+    "-2+3+cmd|' /C calc'!A0",
+    "@SUM(1+1)",
+    "\x1b[2J\x1b]0;pwned\x07",
+    "safe\u202egnp.exe",
+    "two\r\nlines\u2028here",
+    "\ud800lone",
+)
+"""What tenants may call things."""
+
+
+def account(*findings: Finding, **fields: object) -> Account:
+    made = Account(run_id="0123456789ab", **fields)  # type: ignore[arg-type]
+    made.add(findings)
+    return made
+
+
+def finding(code: str, number: int = 0, disposition: Disposition = Disposition.REPORT, **changes: object) -> Finding:
+    """One of the table's codes, with ids that its number makes."""
+    kind = KINDS[code]
+    ids = {
+        name: str(uuid.UUID(int=number * 4 + place)) for place, name in enumerate(("server", "volume", "attachment"))
+    }
+    sentence, advice = kind.sentence.format(**ids), kind.advice.format(**ids)
+    made = Finding(
+        code=code,
+        verdict=Verdict.DANGLING,
+        remedy=kind.remedy,
+        disposition=disposition,
+        server_id=ids["server"],
+        volume_id=ids["volume"],
+        attachment_id=ids["attachment"],
+        bdm_uuid=str(uuid.UUID(int=number * 4 + 3)),
+        reason=f"{sentence} {advice}",
+        sentence=sentence,
+        advice=advice,
+        cell=f"cell{number % 3}",
+        host=f"compute-{number % 40}",
+        project_id=uuid.UUID(int=number % 17).hex,
+        evidence=(
+            f"Nova cell{number % 3}: server {ids['server']} is active, host compute-{number % 40} (up)",
+            f"Nova cell{number % 3}: mapping of volume {ids['volume']} names attachment {ids['attachment']}",
+            f"Cinder: attachment {ids['attachment']} is not found, and not in the server's list",
+            f"Cinder: volume {ids['volume']} is available",
+        ),
+    )
+    return dataclasses.replace(made, **changes)  # type: ignore[arg-type]
+
+
+def many(count: int) -> Account:
+    """Findings of every code, in turn."""
+    return account(*(finding(TABLE[number % len(TABLE)].code, number) for number in range(count)), paired=250_000)
+
+
+def varied() -> Account:
+    """A little of everything."""
+    removed = finding("attachment-of-deleted-server", 1, Disposition.REMOVE)
+    refused = finding("attachment-never-used", 2, Disposition.REMOVE)
+    run = account(
+        removed,
+        refused,
+        finding("mapping-without-attachment", 3),
+        finding("mapping-without-attachment", 4),
+        finding("mapping-of-deleted-server", 5, Disposition.REMOVE, advice="It can be removed: run again."),
+        finding("mapping-never-attached", 6, Disposition.WAIT),
+        finding("mapping-without-attachment", 7, Disposition.PROTECT, verdict=Verdict.PROTECTED),
+        finding("volume-in-use-elsewhere", 8),
+        finding("attachment-unknown-owner", 9, verdict=Verdict.FOREIGN, cell=None, host=None),
+        finding("link-mismatch", 10, verdict=Verdict.MISMATCH),
+        paired=1234,
+    )
+    run.outcomes[removed.key] = Outcome(result=Result.REMOVED)
+    run.outcomes[refused.key] = Outcome(result=Result.REFUSED, detail="Cinder answered 409: Nova still uses it")
+    run.miss(["server 00000000-0000-0000-0000-00000000002a: Nova's cell2 did not answer in 60 s"])
+    return run
+
+
+def hostile() -> Account:
+    """Every field that is somebody's text holds something that would act if it could."""
+    return account(
+        *(
+            Finding(
+                code="mapping-without-attachment",
+                verdict=Verdict.DANGLING,
+                remedy=Remedy.REMOVE_MAPPING,
+                disposition=Disposition.REPORT,
+                server_id=text,
+                volume_id=text,
+                attachment_id=text,
+                bdm_uuid=text,
+                cell=text,
+                host=text,
+                project_id=text,
+                reason=text,
+                sentence=text,
+                advice=f"Run: dedangle cleanup {text}",
+                evidence=(text, f"Cinder: {text}"),
+            )
+            for text in HOSTILE
+        ),
+        not_checked=list(HOSTILE),
+        troubles=list(HOSTILE),
+    )

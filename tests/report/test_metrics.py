@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What Prometheus is told of a run."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+
+from dedangle.core.records import Disposition, Finding, Outcome, Remedy, Result, Verdict
+from dedangle.core.sharding import WHOLE, Shard
+from dedangle.report import metrics
+from dedangle.report.account import Account
+from promtool import promtool
+
+NOW = datetime(2026, 11, 22, 12, tzinfo=timezone.utc)
+SERVER = "8f6b5a1e-0c5d-4c1f-9d7e-2f3a4b5c6d7e"
+
+
+def finding(number: int, **fields: Any) -> Finding:
+    given = {
+        "code": "attachment-never-used",
+        "verdict": Verdict.DANGLING,
+        "remedy": Remedy.REMOVE_ATTACHMENT,
+        "disposition": Disposition.REMOVE,
+        "server_id": SERVER,
+        "volume_id": f"volume-{number}",
+        "reason": "",
+        "cell": "cell1",
+        "first_seen": NOW - timedelta(hours=number),
+    }
+    return Finding(**{**given, **fields})
+
+
+def account() -> Account:
+    """Three findings: one is removed, one is refused, one waits in a cell with an odd name."""
+    known = Account(run_id="r")
+    removed, refused = finding(9), finding(2)
+    known.add([removed, refused, finding(3, disposition=Disposition.WAIT, cell='a "b"\\c\nd')])
+    known.outcomes = {
+        removed.key: Outcome(result=Result.REMOVED),
+        refused.key: Outcome(result=Result.REFUSED, detail="409"),
+    }
+    return known
+
+
+def written(path: Path, known: Account, *, succeeded: bool = False, shard: Shard = WHOLE) -> dict[str, float]:
+    metrics.write(path, known, shard=shard, succeeded=succeeded, max_removals=25, seconds=1.5, now=NOW)
+    lines = [line for line in path.read_text().splitlines() if not line.startswith("#")]
+    return {line.rpartition(" ")[0].removeprefix("dedangle_"): float(line.rpartition(" ")[2]) for line in lines}
+
+
+def test_every_sample(tmp_path: Path) -> None:
+    code = 'shard="1/1",code="attachment-never-used"'
+    assert written(tmp_path / "d.prom", account()) == {
+        f'findings{{{code},cell="cell1",disposition="remove"}}': 1,
+        f'findings{{{code},cell="a \\"b\\"\\\\c\\nd",disposition="wait"}}': 1,
+        f"removed_total{{{code}}}": 1,
+        'kept_total{shard="1/1",reason="refused"}': 1,
+        'run_complete{shard="1/1"}': 0,
+        'last_success_timestamp_seconds{shard="1/1"}': 0,
+        'run_duration_seconds{shard="1/1"}': 1.5,
+        'oldest_finding_age_seconds{shard="1/1"}': 3 * 3600,
+        'max_removals{shard="1/1"}': 25,
+    }
+
+
+def test_counters_and_the_last_success_outlive_a_run(tmp_path: Path) -> None:
+    path = tmp_path / "d.prom"
+    assert written(path, Account(run_id="r"), succeeded=True)['run_complete{shard="1/1"}'] == 1
+    written(path, account())
+    again = written(path, account())
+    assert again['removed_total{shard="1/1",code="attachment-never-used"}'] == 2
+    assert again['kept_total{shard="1/1",reason="refused"}'] == 2
+    assert again['last_success_timestamp_seconds{shard="1/1"}'] == NOW.timestamp()
+    clean = written(path, Account(run_id="r"))
+    assert [each for each in clean if each.startswith("findings")] == []
+    assert clean['oldest_finding_age_seconds{shard="1/1"}'] == 0
+
+
+def test_a_file_that_makes_no_sense_is_replaced_and_nothing_else_is_left(tmp_path: Path) -> None:
+    path = tmp_path / "d.prom"
+    path.write_text("dedangle_removed_total many\n")
+    assert 'run_complete{shard="2/3"}' in written(path, Account(run_id="r"), shard=Shard(2, 3))
+    assert [path] == list(tmp_path.iterdir())
+    assert path.stat().st_mode & 0o777 == 0o644
+
+
+def test_no_label_is_an_id(tmp_path: Path) -> None:
+    written(tmp_path / "d.prom", account())
+    text = (tmp_path / "d.prom").read_text()
+    assert SERVER not in text
+    assert "volume-" not in text
+
+
+def test_promtool_has_nothing_to_say(tmp_path: Path) -> None:
+    path = tmp_path / "d.prom"
+    written(path, account(), succeeded=True)
+    assert promtool("check", "metrics", given=path.read_text()) == (0, "")

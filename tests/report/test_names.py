@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What tenants may write acts neither in a page nor on a terminal nor in a spreadsheet."""
+
+import csv
+import io
+from pathlib import Path
+
+import pytest
+from accounts import HOSTILE
+from chromium import Page
+
+from dedangle.cli import console
+from dedangle.core.text import harmless
+from dedangle.lab.breakers import Breaker
+from dedangle.lab.builders import Builder
+from dedangle.lab.cloud import Cloud
+from dedangle.report.cells import cell
+from shell import Dedangle
+
+NAMES = (
+    "<img src=x onerror=pwned=1>",
+    '=HYPERLINK("http://127.0.0.1:9/","web-1")',
+    # Nova's API keeps control characters out of names, and lets a change of direction pass.
+    "safe\u202egnp.exe",
+)
+
+
+@pytest.mark.parametrize("text", HOSTILE, ids=harmless)
+def test_a_cell_is_text(text: str) -> None:
+    for formatter in ("csv", "table", "value"):
+        assert cell(text, formatter).isprintable()
+    assert cell(text, "csv")[0] not in "=+-@\t\r\n"
+    # json and yaml are for programs, and escape by themselves.
+    assert cell(text, "json") == cell(text, "yaml") == text
+
+
+@pytest.mark.parametrize("text", HOSTILE, ids=harmless)
+def test_a_complaint_is_text(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    console.complain(f"Not checked: {text}")
+    assert all(line.isprintable() for line in capsys.readouterr().err.split("\n"))
+
+
+def test_servers_with_hostile_names(cloud: Cloud, dedangle: Dedangle, tmp_path: Path, tab: Page) -> None:
+    builder = Builder(cloud)
+    Builder(cloud, "p2").server("control", 1)
+    servers = []
+    for name in NAMES:
+        server = builder.server(name, 1)
+        Breaker(builder).lose_attachment(server.id, server.volumes[1])
+        servers.append(server.id)
+    only = [part for each in servers for part in ("--server", each)]
+    report = tmp_path / "report.html"
+
+    done = dedangle("audit", *only, "-f", "csv", "--report", str(report))
+    assert done.code == 0, done.err
+    listed = list(csv.reader(io.StringIO(done.out)))
+    assert {row[3] for row in listed[1:]} == set(servers)
+    assert not [value for row in listed for value in row if value.startswith(("=", "+", "-", "@"))]
+    for output in (
+        done,
+        dedangle("audit", *only),
+        dedangle("cleanup", NAMES[2]),
+        dedangle("audit", "--server", "\x1b[2J"),
+    ):
+        assert all(line.isprintable() for line in (output.out + output.err).split("\n"))
+    tab.open(report)
+    assert tab.run("document.querySelectorAll('details').length") == len(NAMES)
+    assert tab.run("typeof pwned") == "undefined"
+    assert "\u202e" not in report.read_text(encoding="utf-8")

@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Many servers are judged in their order, some at once, until the time is over."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any, cast
+
+import pytest
+
+from dedangle.core.records import CinderView, NovaView, Observation, Reading
+from dedangle.reconcile import fleet
+from dedangle.reconcile.server import Judged, Reconciler
+from dedangle.report.account import Account
+
+SERVERS = [f"server-{number:02}" for number in range(20)]
+
+
+class Judge:
+    """Judges every server consistent; `at` is told of each."""
+
+    def __init__(self, at: Callable[[str], object] = lambda _: None) -> None:
+        self.at = at
+        self.begun: list[str] = []
+
+    def audit(self, server_id: str) -> Judged:
+        self.begun.append(server_id)
+        self.at(server_id)
+        nova = NovaView(server_id=server_id)
+        cinder = CinderView(attachments=Reading())
+        return Judged((), Observation(server_id=server_id, before=nova, cinder=cinder, after=nova))
+
+
+def judged(judge: Judge, account: Account, **how: Any) -> list[str]:
+    say = lambda what, done=0, total=0: None  # noqa: E731
+    found = fleet.audit(SERVERS, cast(Reconciler, judge), account, say, **how)
+    return [each.seen.server_id for each in found]
+
+
+@pytest.mark.parametrize("concurrency", [1, 4])
+def test_all_of_them_in_their_order(concurrency: int) -> None:
+    account = Account(run_id="r")
+    assert judged(Judge(), account, concurrency=concurrency) == SERVERS
+    assert account.complete
+
+
+def test_as_many_at_once_as_were_asked_for() -> None:
+    # Nobody passes before four have come.
+    together = threading.Barrier(4, timeout=30)
+    assert judged(Judge(lambda _: together.wait()), Account(run_id="r"), concurrency=4) == SERVERS
+
+
+def test_no_server_is_begun_when_the_time_is_over_and_those_that_were_count() -> None:
+    account, judge = Account(run_id="r"), Judge()
+    answers = iter([False] * 5 + [True])
+    assert judged(judge, account, concurrency=2, over=lambda: next(answers)) == SERVERS[:5]
+    assert sorted(judge.begun) == SERVERS[:5]
+    assert account.not_checked == [
+        "15 of 20 suspect servers, for the time budget was over. The next run begins with them"
+    ]
+
+
+def test_no_server_is_begun_that_nobody_asks_for_any_more() -> None:
+    judge = Judge()
+    found = fleet.audit(SERVERS, cast(Reconciler, judge), Account(run_id="r"), lambda *_: None, concurrency=2)
+    assert next(found).seen.server_id == SERVERS[0]
+    cast(Any, found).close()
+    assert len(judge.begun) <= 4
+
+
+def test_an_error_in_a_thread_is_the_run_s() -> None:
+    def fail(server_id: str) -> None:
+        if server_id == SERVERS[3]:
+            raise RuntimeError(server_id)
+
+    with pytest.raises(RuntimeError, match=SERVERS[3]):
+        judged(Judge(fail), Account(run_id="r"), concurrency=4)

@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The shards of a fleet find together what one sweep of it finds, and each counts its own attachments."""
+
+from __future__ import annotations
+
+import uuid
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any, cast
+
+from dedangle.core import packing, planning
+from dedangle.core.records import Reading
+from dedangle.core.sharding import WHOLE, Shard
+from dedangle.reconcile import fleet
+from dedangle.reconcile.screen import Screen
+from dedangle.report.account import Account
+
+IDS = [str(uuid.UUID(int=number)) for number in range(1, 41)]
+
+
+ATTACHED = packing.status_byte("attached")
+# Every fourth server lost its attachment, every fifth has another's, two attachments have no server.
+LINKS = [((f"A{each}", each, f"V{each}"), ATTACHED) for each in IDS]
+ATTACHMENTS = [
+    *(
+        ((f"A{each}", IDS[number - 1] if number % 5 == 0 else each, f"V{each}"), ATTACHED)
+        for number, each in enumerate(IDS)
+        if number % 4
+    ),
+    *(((f"N{number}", None, "W"), ATTACHED) for number in range(2)),
+]
+
+
+class Side:
+    """One side of a fleet, in one page of each kind."""
+
+    def __init__(self, *pages: packing.Page) -> None:
+        self._pages = pages
+
+    def bulk(self) -> list[Iterator[Reading[packing.Page]]]:
+        return [iter([Reading(self._pages)])]
+
+    def doubt(self) -> str:
+        return ""
+
+
+def screen(shard: Shard) -> Screen:
+    nova = Side(
+        packing.Servers("cell1", packing.rows_of(((each,), b"") for each in IDS), ("p",) * len(IDS)),
+        packing.Links("cell1", packing.rows_of(LINKS)),
+    )
+    cinder = Side(
+        packing.Attachments(packing.rows_of(ATTACHMENTS)),
+        packing.QuietVolumes(packing.rows_of(((f"V{each}",), b"") for each in IDS)),
+    )
+    found = fleet.read_screen(cast(Any, nova), cinder, cast(Any, cinder), Account(run_id="r"), lambda *_: None, shard)
+    assert found
+    return found
+
+
+def test_shards_find_together_what_one_sweep_finds() -> None:
+    whole = screen(WHOLE)
+    parts = [screen(Shard(index, 3)) for index in (1, 2, 3)]
+    assert 10 < len(whole.suspects) < 40
+    assert sorted(each for part in parts for each in part.suspects) == sorted(whole.suspects)
+    assert [len(part.ownerless) for part in parts] == [2, 0, 0]
+    totals: Counter[planning.Scope] = sum((part.totals for part in parts), Counter())
+    assert totals == whole.totals
+    assert len(ATTACHMENTS) == totals[planning.RUN]

@@ -1,0 +1,211 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A sweep that ends in time, shares the fleet, waits its turn, and tells Prometheus; the next run goes on."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from cases.stage import Stage
+from dedangle.core.sharding import Shard
+from dedangle.lab import rows
+from dedangle.lab.builders import Server
+from dedangle.lab.cloud import Cloud
+from dedangle.state.lock import exclusive
+from shell import Dedangle, Done
+
+EXECUTE = ("sweep", "--execute", "--yes", "--max-removals", "1000", "-f", "json")
+SHOW_OF_SERVER = {"method": "GET", "path": r"/v3/.*attachments(/detail)?", "query": "instance_id="}
+
+Configure = Callable[..., tuple[str, str]]
+
+
+@pytest.fixture(scope="module")
+def stage(cloud: Cloud, dedangle: Dedangle) -> Stage:
+    """A cloud in which nothing is left that a sweep would remove."""
+    Stage(cloud, "p2").server()
+    assert dedangle(*EXECUTE).code in (0, 5)
+    return Stage(cloud)
+
+
+@pytest.fixture
+def state_dir(tmp_path: Path) -> Path:
+    return tmp_path / "state"
+
+
+@pytest.fixture
+def configure(tmp_path: Path, state_dir: Path) -> Configure:
+    """Options that set others of [dedangle], and a state_dir of the test's own."""
+
+    def write(**options: object) -> tuple[str, str]:
+        lines = [f"{name} = {value}" for name, value in {"state_dir": state_dir, **options}.items()]
+        # A directory is read after every file.
+        (tmp_path / "conf.d").mkdir(exist_ok=True)
+        (tmp_path / "conf.d" / "own.conf").write_text("\n".join(["[dedangle]", *lines, ""]))
+        return "--config-dir", str(tmp_path / "conf.d")
+
+    return write
+
+
+def reserved(stage: Stage, count: int) -> list[Server]:
+    """Servers with an attachment each that was never used."""
+    servers = [stage.server(0) for _ in range(count)]
+    for each in servers:
+        stage.breaks.reserve_attachment(each.id, stage.user.volume())
+    return servers
+
+
+def held(cloud: Cloud, servers: list[Server]) -> set[str]:
+    """Which of the servers still have their attachment."""
+    now = rows.snapshot(cloud.home)
+    return {each.id for each in servers if now.attachments_of(each.id)}
+
+
+def checked(state_dir: Path) -> dict[str, str]:
+    found: dict[str, str] = json.loads((state_dir / "sightings.json").read_text())["last_checked"]
+    return found
+
+
+def test_what_a_budget_leaves_the_next_runs_begin_with(
+    cloud: Cloud, dedangle: Dedangle, stage: Stage, state_dir: Path, configure: Configure, tmp_path: Path
+) -> None:
+    servers = reserved(stage, 4)
+    slow = configure(concurrency=1, grace_period=3600)
+    report = tmp_path / "report.json"
+    seen: list[set[str]] = []
+    # Each server takes longer than the whole budget: at most the two that are begun ahead of time are judged by a run.
+    with cloud.faults.inject("cinder", delay=3, **SHOW_OF_SERVER):
+        for _ in range(20):
+            done = dedangle("sweep", "--time-budget", "4s", "--report", str(report), "-f", "json", *slow)
+            seen.append(set(checked(state_dir)))
+            if done.code == 0 or seen[-1] >= {each.id for each in servers}:
+                break
+            assert done.code == 5, done.err
+            (missed,) = json.loads(report.read_text())["not_checked"]
+            assert "suspect servers, for the time budget was over" in missed
+    assert len(seen) > 1
+    # Each run went on where the one before had ended.
+    assert all(before < after for before, after in itertools.pairwise(seen)), seen
+    assert seen[-1] >= {each.id for each in servers}
+
+
+def test_a_sweep_that_is_killed_in_its_removals_is_finished_by_the_next(
+    cloud: Cloud, dedangle: Dedangle, stage: Stage
+) -> None:
+    assert dedangle(*EXECUTE).code in (0, 5)
+    servers = reserved(stage, 2)
+    # Intent, action, delete, outcome and end of the action of the first; then the intent of the second.
+    killed = dedangle.until("kill", "6", *EXECUTE, "--time-budget", "10m")
+    assert killed.code == -signal.SIGKILL, killed.err
+    assert "boundary 6: Journal.intend" in killed.err
+    assert len(held(cloud, servers)) == 1
+    done = dedangle(*EXECUTE, "--time-budget", "10m")
+    assert done.code in (0, 5), done.err
+    assert held(cloud, servers) == set()
+
+
+def test_shards_clean_the_fleet_between_them(
+    cloud: Cloud, dedangle: Dedangle, stage: Stage, state_dir: Path, configure: Configure
+) -> None:
+    servers = reserved(stage, 3)
+    pair = [Shard(1, 2), Shard(2, 2)]
+    own = [{each.id for each in servers if shard.holds(each.id)} for shard in pair]
+    options = configure(concurrency=2)
+    # The other shard's run does not keep this one's waiting.
+    with exclusive(state_dir, "lock-2-of-2"):
+        assert dedangle(*EXECUTE, "--shard", "1/2", *options).code in (0, 5)
+    assert held(cloud, servers) == own[1]
+    job = {"JOB_COMPLETION_INDEX": "1", "DEDANGLE_SHARDS": "2"}
+    second = dedangle(*EXECUTE, "--shard", "auto", *options, **job)
+    assert second.code in (0, 5)
+    assert {each["server_id"] for each in second.findings if each["outcome"]} == own[1]
+    assert held(cloud, servers) == set()
+
+
+def test_the_fuse_counts_within_the_shard(cloud: Cloud, dedangle: Dedangle, stage: Stage) -> None:
+    servers = reserved(stage, 3)
+    larger = max((Shard(1, 2), Shard(2, 2)), key=lambda shard: sum(shard.holds(each.id) for each in servers))
+    most = sum(larger.holds(each.id) for each in servers)
+    few = ("sweep", "--execute", "--yes", "--shard", str(larger), "--max-removals")
+    assert dedangle(*few, str(most - 1)).code == 6
+    assert len(held(cloud, servers)) == 3
+    assert dedangle(*few, str(most)).code in (0, 5)
+    assert len(held(cloud, servers)) == 3 - most
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        (("--time-budget", "soon"), "no span of time"),
+        (("--time-budget", "0m"), "no span of time"),
+        (("--shard", "0/4"), "no shard 0 of 4"),
+        (("--shard", "5/4"), "no shard 5 of 4"),
+        (("--shard", "half"), "no shard such as 1/4"),
+        (("--shard", "auto"), "DEDANGLE_SHARDS"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(dedangle: Dedangle, arguments: tuple[str, str], why: str) -> None:
+    done = dedangle("sweep", *arguments)
+    assert done.code == 2
+    assert why in done.err
+    assert "Traceback" not in done.err
+
+
+def test_coordination_url_in_place_of_the_file(
+    cloud: Cloud, dedangle: Dedangle, stage: Stage, state_dir: Path, configure: Configure, tmp_path: Path
+) -> None:
+    from dedangle.state import coordination
+
+    url = f"file://{tmp_path / 'locks'}"
+    options = configure(coordination_url=url)
+    with coordination.exclusive(url, "dedangle-lock", member="test"):
+        busy = dedangle(*EXECUTE, "--wait-lock", "1", *options)
+    assert (busy.code, busy.out) == (7, "")
+    assert "Another run of dedangle holds the lock dedangle-lock" in busy.err
+    free = dedangle(*EXECUTE, *options)
+    assert free.code in (0, 5)
+    assert not (state_dir / "lock").exists()
+    refused = dedangle(*EXECUTE, *configure(coordination_url="mysql://nova:secret@db/nova"))
+    assert (refused.code, refused.out) == (2, "")
+    assert "Galera" in refused.err
+    assert "secret" not in refused.err
+
+
+def test_metrics_go_on_from_run_to_run(
+    cloud: Cloud, dedangle: Dedangle, stage: Stage, configure: Configure, tmp_path: Path
+) -> None:
+    options = configure(textfile_dir=tmp_path)
+    removed = 'dedangle_removed_total{shard="1/1",code="attachment-never-used"}'
+    for total in (1, 3):
+        reserved(stage, 1 if total == 1 else 2)
+        done: Done = dedangle(*EXECUTE, *options)
+        assert done.code in (0, 5), done.err
+        assert f"{removed} {total}.0" in (tmp_path / "dedangle.prom").read_text()
+    success = 'dedangle_last_success_timestamp_seconds{shard="1/1"}'
+    before = sample(tmp_path / "dedangle.prom", success)
+    with cloud.faults.inject("cinder", method="GET", path=r"/v3/.*attachments", status=500):
+        assert dedangle("sweep", "--textfile", str(tmp_path / "dedangle.prom"), *options).code == 5
+    text = (tmp_path / "dedangle.prom").read_text()
+    assert 'dedangle_run_complete{shard="1/1"} 0.0' in text
+    assert f"{removed} 3.0" in text
+    assert sample(tmp_path / "dedangle.prom", success) == before
+
+
+def sample(path: Path, name: str) -> float:
+    (value,) = (line.split(" ")[1] for line in path.read_text().splitlines() if line.startswith(name))
+    return float(value)
+
+
+def test_cinder_that_asks_to_slow_down_is_asked_again(
+    cloud: Cloud, dedangle: Dedangle, stage: Stage, configure: Configure
+) -> None:
+    servers = reserved(stage, 2)
+    with cloud.faults.inject("cinder", status=429, times=2, **SHOW_OF_SERVER):
+        done = dedangle("sweep", "-f", "json", *configure(concurrency=4))
+    assert "answered 429" not in done.err
+    assert {each.id for each in servers} <= {each["server_id"] for each in done.findings}
