@@ -66,7 +66,7 @@ def test_the_doctor_finds_the_host_with_dedangle(bus: Cloud) -> None:
     assert done.code == 0, done.out
     assert {each["state"] for each in json.loads(done.out)} == {"ok"}
     [hosts] = [each["sentence"] for each in json.loads(done.out) if each["check"] == "hosts"]
-    assert hosts.startswith("Of 1 compute hosts that are up 1 were asked, and 1 run dedangle (")
+    assert hosts.startswith("Compute hosts that are up: 1; asked: 1; running dedangle: 1 (")
 
 
 def test_a_running_guest_that_may_have_the_disk_is_left_alone(bus: Cloud) -> None:

@@ -39,7 +39,9 @@ class Check:
 
 def unknown(name: str, why: str) -> Check:
     """A check that could not be made, because another one failed."""
-    return Check(name, State.WARNING, f"Not checked: {why}.", "See to what failed, and run: dedangle doctor")
+    return Check(
+        name, State.WARNING, f"Not checked: {why.rstrip('.')}.", "See to what failed, and run: dedangle doctor"
+    )
 
 
 def databases(cells: Sequence[Cell]) -> Iterator[Check]:
@@ -50,7 +52,7 @@ def databases(cells: Sequence[Cell]) -> Iterator[Check]:
             yield Check(
                 name,
                 State.FAIL,
-                f"{found.why}.",
+                _sentence(found.why),
                 "Compare its address and password with: nova-manage cell_v2 list_cells --verbose",
             )
             continue
@@ -71,7 +73,7 @@ def cinder_filters(cinder: CinderApi, now: datetime, service_down_time: timedelt
     newest = cinder.newest_microversion()
     if not newest.complete:
         yield Check(
-            "cinder microversion", State.FAIL, f"{newest.why}.", "Look at: openstack catalog show block-storage"
+            "cinder microversion", State.FAIL, _sentence(newest.why), "Look at: openstack catalog show block-storage"
         )
     elif newest.rows and _numbers(newest.rows[0]) < _numbers(MICROVERSION):
         sentence = f"Cinder offers {newest.rows[0]}, and dedangle and Nova need {MICROVERSION}."
@@ -85,12 +87,10 @@ def cinder_filters(cinder: CinderApi, now: datetime, service_down_time: timedelt
         yield Check("cinder microversion", State.WARNING, sentence, "Look at: openstack versions show")
     told = cinder.time_of_filtered_list()
     if not told.complete:
-        yield Check(
-            "cinder filters",
-            State.FAIL,
-            f"{told.why}.",
-            "Where it was a 400, give cinder-api its resource_filters.json back (resource_query_filters_file).",
-        )
+        step = "Look whether cinder-api runs, and at its log."
+        if "answered 400" in told.why:
+            step = "Give cinder-api its resource_filters.json back (resource_query_filters_file)."
+        yield Check("cinder filters", State.FAIL, _sentence(told.why), step)
         yield unknown("clock", "Cinder did not list attachments")
         return
     yield Check("cinder filters", State.OK, "Cinder lists the attachments of a server.")
@@ -140,7 +140,7 @@ def sees_all(reconciler: Reconciler, power: NovaApi) -> Iterator[Check]:
         yield Check(
             in_cinder,
             State.FAIL,
-            f"{doubt[0].upper()}{doubt[1:]}.",
+            _sentence(doubt),
             "Name a project-scoped administrator in [dedangle] or by OS_*; compare [cinder] os_region_name.",
         )
     else:
@@ -150,7 +150,7 @@ def sees_all(reconciler: Reconciler, power: NovaApi) -> Iterator[Check]:
         yield Check(
             in_nova,
             State.WARNING,
-            f"{hidden}. Only cleanup --restart asks Nova's API.",
+            f"{_sentence(hidden)} Only cleanup --restart asks Nova's API.",
             "Name a project-scoped administrator in [dedangle] or by OS_*.",
         )
     else:
@@ -174,7 +174,7 @@ def hosts(cells: Sequence[Cell], rpc: NovaRpc, now: datetime, service_down_time:
         asked = list(threads.map(rpc.about, sample))
     acting = [each for each in asked if each.complete]
     releases = ", ".join(sorted({each.rows[0] for each in acting}))
-    sentence = f"Of {len(up)} compute hosts that are up {len(sample)} were asked, and {len(acting)} run dedangle"
+    sentence = f"Compute hosts that are up: {len(up)}; asked: {len(sample)}; running dedangle: {len(acting)}"
     sentence += f" ({releases})." if acting else "."
     if len(acting) == len(sample):
         return Check("hosts", State.OK, sentence)
@@ -182,7 +182,7 @@ def hosts(cells: Sequence[Cell], rpc: NovaRpc, now: datetime, service_down_time:
     return Check(
         "hosts",
         State.WARNING,
-        f"{sentence} The first that does not: {first}.",
+        f"{sentence} The first that does not: {_sentence(first)}",
         "What needs a host's word is only reported there; deploy dedangle-nova-compute, or use cleanup --no-host.",
     )
 
@@ -209,6 +209,10 @@ def lock(path: Path) -> Check:
         "no run undoes another's work either way, as every write compares before it swaps."
     )
     return Check("lock", State.OK, sentence)
+
+
+def _sentence(why: str) -> str:
+    return f"{why[0].upper()}{why[1:].rstrip('.')}."
 
 
 def _numbers(microversion: str) -> tuple[int, ...]:
