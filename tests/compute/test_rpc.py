@@ -20,7 +20,7 @@ NOVA_MANAGER = "nova.compute.manager.ComputeManager"
 @pytest.fixture(scope="module")
 def bus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
     try:
-        packages.ensure_installed()
+        packages.ensure_installed(packages.MARIADB)
     except LabError as missing:
         pytest.skip(str(missing))
     overrides = {"dedangle": {"cell_timeout": 5}}
