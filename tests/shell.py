@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import warm
 from dedangle.lab.cloud import Cloud
 
 BOUNDARIES = str(Path(__file__).parent / "command" / "boundaries.py")
@@ -55,6 +56,9 @@ class Dedangle:
         )
 
     def __call__(self, *arguments: str, **environment: str) -> Done:
+        if self.script == "dedangle":
+            given = ["--config-file", str(self.cloud.nova_conf), *arguments]
+            return Done(*warm.run(given, {**os.environ, **environment}))
         return finish(self.start(*arguments, **environment))
 
     def until(self, how: str, where: str, *arguments: str) -> Done:

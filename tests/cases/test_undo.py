@@ -158,9 +158,11 @@ def test_nova_gets_the_connection_as_it_writes_it_itself(
     assert undo(dedangle, removed.entry, "--connector", connector).code == 0
 
     def infos() -> list[dict[str, Any]]:
-        table = sa.table("block_device_mapping", *map(sa.column, ("instance_uuid", "deleted", "connection_info")))
-        ours = sa.select(table.c.connection_info).where(
-            table.c.instance_uuid == removed.server.id, table.c.deleted == 0
+        table = sa.table("block_device_mapping", *map(sa.column, ("id", "instance_uuid", "deleted", "connection_info")))
+        ours = (
+            sa.select(table.c.connection_info)
+            .where(table.c.instance_uuid == removed.server.id, table.c.deleted == 0)
+            .order_by(table.c.id)
         )
         with stage.cloud.home.connect("nova_cell1") as nova:
             return [json.loads(each) for each in nova.execute(ours).scalars()]

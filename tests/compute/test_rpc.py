@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The command has the server's own host carry removals out, over Nova's message bus, where that host runs dedangle."""
 
+import contextlib
 import json
 from collections.abc import Iterator
 
@@ -70,21 +71,40 @@ def test_a_running_guest_that_may_have_the_disk_is_left_alone(bus: Cloud) -> Non
     assert rows.diff(before, rows.snapshot(bus.home)) == []
 
 
-@pytest.mark.parametrize("manager", [NOVA_MANAGER, ""], ids=["stock nova-compute", "no nova-compute"])
-def test_a_host_that_cannot_be_asked_is_not_presumed_to_agree(bus: Cloud, manager: str) -> None:
+def test_a_host_without_dedangle_takes_the_connection_down_as_any_nova_compute_does(bus: Cloud) -> None:
+    server = broken(bus, "stock")
+    Builder(bus).stop(server.id)
+    before = rows.snapshot(bus.home)
+    with nova_compute(bus, NOVA_MANAGER):
+        done = Dedangle(bus)("cleanup", server.id, "--execute", "--yes", "-f", "json")
+    assert [(each["code"], each["outcome"]) for each in done.findings] == [("mapping-without-attachment", "removed")]
+    [change] = rows.diff(before, rows.snapshot(bus.home))
+    assert (change.table, change.columns["has_deleted_at"]) == ("mappings", (0, 1))
+    log = (bus.logs / "nova.log").read_text(errors="replace")
+    assert f"Attempting to driver detach volume {server.volumes[1]}" in log
+
+
+def test_a_host_that_does_not_answer_is_not_presumed_to_agree(bus: Cloud) -> None:
     server = broken(bus, "unasked")
     Builder(bus).stop(server.id)
     before = rows.snapshot(bus.home)
-    bus.stop("nova-compute")
-    try:
-        if manager:
-            bus.manager = manager
-            bus.start("nova-compute")
+    with nova_compute(bus, None):
         done = Dedangle(bus)("cleanup", server.id, "--execute", "--yes", "-f", "json")
-    finally:
-        bus.manager = MANAGER
-        bus.stop("nova-compute")
-        bus.start("nova-compute")
     assert [(each["code"], each["disposition"]) for each in done.findings] == [("mapping-without-attachment", "report")]
     assert "--no-host" in done.findings[0]["reason"]
     assert rows.diff(before, rows.snapshot(bus.home)) == []
+
+
+@contextlib.contextmanager
+def nova_compute(cloud: Cloud, manager: str | None) -> Iterator[None]:
+    """Run nova-compute with another manager for a while, or none at all."""
+    cloud.stop("nova-compute")
+    try:
+        if manager:
+            cloud.manager = manager
+            cloud.start("nova-compute")
+        yield
+    finally:
+        cloud.manager = MANAGER
+        cloud.stop("nova-compute")
+        cloud.start("nova-compute")

@@ -25,6 +25,7 @@ MAY_GO = {
     "attachment-unknown-to-nova",
     "attachment-failed",
     "mapping-never-launched",
+    "attach-half-made",
 }
 WORKED_ON = {
     *("attaching", "detaching", "creating", "downloading", "uploading", "extending", "backing-up", "restoring-backup"),

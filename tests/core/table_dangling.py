@@ -83,7 +83,7 @@ MAPPINGS = (
     Row(
         "DN-4b",
         world(mappings=(never_attached(),), attachments=(attachment("B", "reserved"),), status="reserved"),
-        reported("bdm-1", "attach-half-made"),
+        {"bdm-1": ("attach-half-made", "dangling", "report remove report")},
     ),
     Row(
         "DN-5",

@@ -26,7 +26,7 @@ REMEDIES = {
     "attachment-shares-host": "none",
     "attachment-unknown-owner": "none",
     "mapping-names-lost-attachment": "relink-mapping",
-    "attach-half-made": "none",
+    "attach-half-made": "remove-attachment",
     "link-mismatch": "none",
     "migration-half-done": "none",
     "transition-stuck": "none",

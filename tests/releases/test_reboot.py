@@ -2,6 +2,7 @@
 """What a reboot removes, keeps and asks, on hosts of every release."""
 
 import json
+from unittest import mock
 
 import fixtures
 import pytest
@@ -199,6 +200,20 @@ def test_secret_of_an_encrypted_volume_goes_with_it(cloud: Cloud) -> None:
     cloud.useFixture(find)
     assert cloud.reboot(server, "HARD") == CLEANED
     delete.assert_called_once_with("volume", lost)
+    assert cloud.in_guest(server) == cloud.mapped(server) == {kept}
+
+
+def test_encrypted_device_on_the_host_is_closed(cloud: Cloud) -> None:
+    server = _lost_of_two(cloud)
+    lost, kept = server.volumes
+    _encrypt(cloud, server, lost)
+    metadata = {"provider": "luks", "encryption_key_id": "a-key", "cipher": "aes-xts-plain64"}
+    cloud.rest.encryption[lost] = metadata
+    cloud.useFixture(fixtures.MockPatchObject(cloud.driver._host, "find_secret", lambda usage, ident: None))
+    encryptor = mock.Mock()
+    cloud.useFixture(fixtures.MockPatchObject(cloud.driver, "_get_volume_encryptor", lambda *_: encryptor))
+    assert cloud.reboot(server, "HARD") == CLEANED
+    encryptor.detach_volume.assert_called_once_with(**metadata)
     assert cloud.in_guest(server) == cloud.mapped(server) == {kept}
 
 

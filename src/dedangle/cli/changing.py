@@ -90,4 +90,6 @@ class ChangingVerb(Verb):
             execution.run(judged, account, self.say)
         except JournalUnwritableError as error:
             raise UsageError(f"{error}. Nothing was changed without it.") from error
+        except OSError as error:
+            raise UsageError(f"state_dir cannot be used: {error}. Nothing was changed without it.") from error
         return True

@@ -20,7 +20,7 @@ from dedangle import config
 from dedangle.compute.endpoint import Endpoint
 from dedangle.core import planning
 from dedangle.core.doors import Policy
-from dedangle.core.records import Door, Finding, Outcome, Remedy, Result
+from dedangle.core.records import Door, Finding, Outcome, Result
 from dedangle.reconcile.server import Reconciler, UnpreparedError
 from dedangle.state.journal import Journal, JournalUnwritableError
 from dedangle.systems import keystone
@@ -185,15 +185,17 @@ class ComputeManager(manager.ComputeManager):
     def _disconnect(
         self, context: Any, instance: Any, system: NovaCompute, cinder: CinderApi, finding: Finding
     ) -> None:
-        """Tear down the host's connection of a doomed mapping, which is the only record of it."""
-        mapping = finding.mapping
-        if finding.remedy is not Remedy.REMOVE_MAPPING or not mapping or not mapping.has_connection_info:
+        """Tear down the host's connection of what is doomed, which Nova's mapping, live or deleted, alone describes."""
+        attachment_id = finding.attachment_id
+        if not attachment_id or (finding.attachment and finding.attachment.is_reserved):
             return
         try:
-            connection_info = jsonutils.loads(system.connection_info(mapping) or "{}")
-            encryption = _encryption(cinder, mapping.volume_id, connection_info.get("data", {}))
-            device = mapping.device_name or ""
-            self.driver.detach_volume(context, connection_info, instance, device, encryption=encryption)
+            connection_info = jsonutils.loads(system.connection_info(attachment_id) or "{}")
+            if connection_info:
+                encryption = _encryption(cinder, finding.volume_id, connection_info.get("data", {}))
+                # Without a device name: where libvirt does not find the disk by its alias it takes whatever disk is at
+                # that name, and by now that may be a healthy one (nova virt/libvirt/driver.py:_get_guest_disk_device).
+                self.driver.detach_volume(context, connection_info, instance, "", encryption=encryption)
         except UnpreparedError:
             raise
         except Exception as error:

@@ -89,9 +89,9 @@ def dispose(
         return Disposition.REPORT, advice
     off = needs in (Needs.STOPPED, Needs.NO_GUEST)
     without_host = server is not None and server.is_without_host
-    # What the guest does not have can go under it; of a mapping, only the host takes the connection down.
-    proved = proved and (needs is not Needs.STOPPED or host_acts)
-    if off and not (stopped or restart or without_host or proved):
+    # A running guest that has not the disk needs its own host to act, where a connection is to be taken down.
+    waived = proved and (host_acts or needs is Needs.NO_GUEST)
+    if off and not (stopped or restart or without_host or waived):
         unmoved = ", which --restart leaves as it is" if policy.restart else ""
         return Disposition.REPORT, f"The server is {_state(server)}{unmoved}. {advice}"
     if needs is Needs.PROOF and not proved:
@@ -100,10 +100,10 @@ def dispose(
         if not policy.relink:
             return Disposition.REPORT, advice
         return Disposition.RELINK, "It can be relinked: run again with --execute."
-    if needs is Needs.STOPPED and not (without_host or policy.no_host or host_acts):
+    if needs is Needs.STOPPED and not (without_host or policy.no_host or host_acts or scene.host_disconnects):
         command = f"dedangle cleanup {finding.server_id}{' --restart' if restart else ''} --no-host --execute"
         return Disposition.REPORT, f"It is kept: the host cannot be asked from here. To do without, run: {command}"
-    if off and restart and not proved:
+    if off and restart and not waived:
         return Disposition.REMOVE, "It can be removed while the server is stopped: run again with --execute."
     if policy.door is Door.SWEEP:
         return Disposition.REMOVE, f"Run: dedangle sweep --execute, or: dedangle cleanup {finding.server_id} --execute"

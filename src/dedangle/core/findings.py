@@ -198,8 +198,11 @@ TABLE = (
         code="attach-half-made",
         states="M-2, DN-4b",
         sentence="Nova maps volume {volume} to server {server} without an attachment, while Cinder holds attachment "
-        "{attachment} for the two: the attach ended half-way, and the disk may be in the guest.",
-        advice=_LOOK,
+        "{attachment} for the two: the attach ended half-way.",
+        advice="Where the attachment is more than reserved, the disk may be in the guest, and nothing is removed; else "
+        "run: dedangle cleanup {server} --execute",
+        remedy=Remedy.REMOVE_ATTACHMENT,
+        command=Needs.NOTHING,
     ),
     Kind(
         code="link-mismatch",

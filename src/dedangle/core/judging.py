@@ -44,6 +44,8 @@ class _Draft:
     """The code whose remedy and needs it takes, where the configuration says so."""
     reap: bool = False
     """Whether Nova must first have had the time to end a guest that may still run."""
+    inert: bool = False
+    """Whether it is a state of its code for which there is no remedy."""
     proved: bool = False
     """Whether every host concerned answered that the server's guest there does not have the disk."""
 
@@ -177,7 +179,7 @@ def _of_living(pair: Pair, volume: Volume | None, policy: Policy) -> Iterator[_D
     if mapping.is_legacy:
         yield from _all(pair, Verdict.LEGACY)
     elif mapping.attachment_id is None:
-        yield _without_id(pair, mapping, policy)
+        yield _without_id(pair, volume, mapping, policy)
     else:
         own = next((each for each in pair.attachments if each.id == mapping.attachment_id), None)
         yield _named(pair, volume, mapping, own, policy)
@@ -186,10 +188,12 @@ def _of_living(pair: Pair, volume: Volume | None, policy: Policy) -> Iterator[_D
                 yield _beside(pair, volume, own, attachment)
 
 
-def _without_id(pair: Pair, mapping: Mapping, policy: Policy) -> _Draft:
-    if pair.attachments:
-        return _Draft(Verdict.MISMATCH, "attach-half-made", mapping=mapping, attachment=pair.attachments[0])
-    hold = ""
+def _without_id(pair: Pair, volume: Volume | None, mapping: Mapping, policy: Policy) -> _Draft:
+    attachment = pair.attachments[0] if pair.attachments else None
+    if attachment and not (attachment.is_reserved and len(pair.attachments) == 1):
+        return _Draft(Verdict.MISMATCH, "attach-half-made", mapping=mapping, attachment=attachment, inert=True)
+    # Cinder's row goes first: the mapping names no attachment and is the only evidence, and dangles by itself then.
+    hold = _hold_attachment(pair, volume) if attachment else ""
     if mapping.source_type != "volume":
         hold = "a volume that Nova makes itself gets its attachment only when the guest is built"
     elif mapping.created_at is None:
@@ -198,7 +202,8 @@ def _without_id(pair: Pair, mapping: Mapping, policy: Policy) -> _Draft:
     # neither task_state nor instance action, so that only age tells an attach on its way from one that ended.
     ripe_at = mapping.created_at + policy.attach_timeout if mapping.created_at else None
     verdict = Verdict.PROTECTED if _is_root(pair, mapping) else Verdict.DANGLING
-    return _Draft(verdict, "mapping-never-attached", mapping=mapping, hold=hold, ripe_at=ripe_at)
+    code = "attach-half-made" if attachment else "mapping-never-attached"
+    return _Draft(verdict, code, mapping=mapping, attachment=attachment, hold=hold, ripe_at=ripe_at)
 
 
 def _named(pair: Pair, volume: Volume | None, mapping: Mapping, own: Attachment | None, policy: Policy) -> _Draft:
@@ -378,7 +383,7 @@ def _finding(
         kept = Disposition.WAIT if finding.verdict is Verdict.IN_FLIGHT else Disposition.PROTECT
         return dataclasses.replace(finding, disposition=kept, reason=why_kept(finding, scene))
     acting = KINDS[draft.acts_as or kind.code]
-    finding = dataclasses.replace(finding, remedy=acting.remedy)
+    finding = dataclasses.replace(finding, remedy=Remedy.NONE if draft.inert else acting.remedy)
     ids = {"server": finding.server_id, "volume": finding.volume_id, "attachment": finding.attachment_id or "none"}
     advice, sentence = kind.advice.format(**ids), kind.sentence.format(**ids)
     disposition, why = dispose(

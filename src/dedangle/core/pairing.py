@@ -146,6 +146,7 @@ def scene(observation: Observation) -> Scene:
         twice_named=frozenset(each for each, times in named.items() if times > 1),
         guests=observation.guests,
         host_acts=observation.host_acts,
+        host_disconnects=observation.host_disconnects,
         mapped=frozenset(each.volume_id for each in nova.mappings),
     )
 

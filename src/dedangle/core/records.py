@@ -300,6 +300,8 @@ class Observation:
     """By host that was asked: the disks of the server's guest there; none where the host has no such guest."""
     host_acts: bool = False
     """Whether the server's own host carries removals out, under the instance lock, with what they take down there."""
+    host_disconnects: bool = False
+    """Whether the host, without dedangle, takes connections down as any nova-compute does when it is told to."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -329,6 +331,8 @@ class Scene:
     """The volumes that live mappings name."""
     host_acts: bool
     """Whether the server's own host carries removals out."""
+    host_disconnects: bool
+    """Whether it can at least be told to take a connection down."""
 
     def guest_lacks(self, volume_id: str, hosts: Iterable[str | None]) -> bool:
         """Whether every one of the hosts proved that no guest of the server there uses the volume.

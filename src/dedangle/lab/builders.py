@@ -118,8 +118,10 @@ class Builder:
         return str(self._show(server)["status"])
 
     def _act(self, server: str, action: JsonObject, becomes: str, *, status: int = 202) -> None:
-        self.user.nova("POST", f"/servers/{server}/action", action, expect=status)
+        request = self.user.nova("POST", f"/servers/{server}/action", action, expect=status).request_id
         self._wait_server(server, becomes)
+        # The status is there before the event of the action has its end, and until then the server is in flight.
+        self._finished_action(server, request)
 
     def _finished_action(self, server: str, request: str) -> JsonObject:
         admin = self.cloud.admin

@@ -86,13 +86,16 @@ class NovaCompute:
     def relink_mapping(self, expected: Mapping, server: Server | None, attachment_id: str) -> Outcome:  # noqa: ARG002
         return Outcome(result=Result.FAILED, detail="only the command relinks")
 
-    def connection_info(self, mapping: Mapping) -> str | None:
-        """The mapping's connection_info, a secret: for the virt driver alone."""
-        for bdm in self._bdms(self._context):
-            if bdm.id == mapping.id:
-                info: str | None = bdm.connection_info
+    def connection_info(self, attachment_id: str) -> str:
+        """What the mapping that names the attachment, live or deleted, was connected by; empty where it never was.
+
+        A secret, for the virt driver alone.
+        """
+        for bdm in self._bdms(self._context.elevated(read_deleted="yes")):
+            if bdm.attachment_id == attachment_id and bdm.connection_info:
+                info: str = bdm.connection_info
                 return info
-        return None
+        return ""
 
     def _bdms(self, context: Any) -> Any:
         return objects.BlockDeviceMappingList.get_by_instance_uuid(context, self._instance.uuid)

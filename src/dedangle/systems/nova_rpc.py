@@ -9,6 +9,9 @@ from dedangle.core.doors import Policy
 from dedangle.core.records import Disk, Finding, Outcome, Reading, Result
 
 NAMESPACE, VERSION = "dedangle", "1.0"
+_BASE = "baseapi"
+# Nova's own calls need the oldest version that has them, which every release since 27 takes.
+_VERSIONS = {NAMESPACE: VERSION, _BASE: "1.0", None: "6.0"}
 _REMOTE_POLICY = ("no_host", "allow_root", "available_means_gone")
 
 
@@ -17,12 +20,13 @@ class NovaRpc:
 
     def __init__(self, timeout: float) -> None:
         self._timeout = timeout
-        self._asked: dict[str, str] = {}
-        self._clients: dict[str, Any] = {}
+        self._mute: dict[tuple[str, str], str] = {}
+        """Why a (host, namespace) cannot be asked; empty where it answers."""
+        self._transports: dict[str, Any] = {}
 
     def disks(self, server_id: str, host: str) -> Reading[Disk]:
         if not self.acts(host):
-            return Reading.unread(self._asked[host])
+            return Reading.unread(self._mute[host, NAMESPACE])
         try:
             answer = self._call(host, "disks", server_id=server_id)
         except Exception as error:
@@ -30,17 +34,23 @@ class NovaRpc:
         return Reading(tuple(Disk(volume_id=each) for each in answer["disks"]), not answer["why"], answer["why"])
 
     def acts(self, host: str) -> bool:
-        """Ask the host once in a run."""
-        if host not in self._asked:
-            try:
-                self._call(host, "about")
-                self._asked[host] = ""
-            except _UnreachableError as error:
-                self._asked[host] = f"host {host} cannot be asked: {error}"
-            except Exception as error:
-                # A nova-compute without our endpoint answers UnsupportedVersion, one that is down not at all.
-                self._asked[host] = f"host {host} does not run dedangle, or does not answer ({type(error).__name__})"
-        return not self._asked[host]
+        return self._answers(host, NAMESPACE, "about")
+
+    def disconnects(self, host: str) -> bool:
+        return not self.acts(host) and self._answers(host, _BASE, "ping", arg="dedangle")
+
+    def disconnect(self, server_id: str, volume_id: str, host: str) -> str:
+        from nova import context, objects
+
+        try:
+            cell = objects.HostMapping.get_by_host(context.get_admin_context(), host).cell_mapping
+            with context.target_cell(context.get_admin_context(), cell) as in_cell:
+                instance = objects.Instance.get_by_uuid(in_cell, server_id)
+            # Without delete_attachment, which only Nova 29 and later know and which is not wanted.
+            self._call(host, "remove_volume_connection", None, instance=instance, volume_id=volume_id)
+        except Exception as error:
+            return f"host {host} did not take the connection down ({type(error).__name__})"
+        return ""
 
     def carry_out(self, finding: Finding, host: str, policy: Policy) -> Outcome:
         try:
@@ -57,12 +67,32 @@ class NovaRpc:
             return Outcome(result=Result.FAILED, detail=detail)
         return Outcome(result=Result(answer["result"]), detail=answer["detail"])
 
-    def _call(self, host: str, method: str, **arguments: Any) -> Any:
-        from nova import context
+    def _answers(self, host: str, namespace: str, method: str, **arguments: Any) -> bool:
+        """Ask the host once in a run."""
+        if (host, namespace) not in self._mute:
+            try:
+                self._call(host, method, namespace, **arguments)
+                self._mute[host, namespace] = ""
+            except _UnreachableError as error:
+                self._mute[host, namespace] = f"host {host} cannot be asked: {error}"
+            except Exception as error:
+                # A nova-compute without our endpoint answers UnsupportedVersion, one that is down not at all.
+                why = f"host {host} does not run dedangle, or does not answer ({type(error).__name__})"
+                self._mute[host, namespace] = why
+        return not self._mute[host, namespace]
 
-        client = self._clients.get(host)
-        if client is None:
-            client = self._clients[host] = _client(host)
+    def _call(self, host: str, method: str, namespace: str | None = NAMESPACE, **arguments: Any) -> Any:
+        import oslo_messaging as messaging
+        from nova import context, rpc
+        from nova.compute import rpcapi
+        from nova.objects import base
+
+        transport = self._transports.get(host)
+        if transport is None:
+            transport = self._transports[host] = _transport(host)
+        target = messaging.Target(topic=rpcapi.RPC_TOPIC, namespace=namespace, version=_VERSIONS[namespace])
+        serializer = rpc.RequestContextSerializer(base.NovaObjectSerializer())
+        client = messaging.get_rpc_client(transport, target, serializer=serializer)
         prepared = client.prepare(server=host, timeout=self._timeout, retry=1)
         return prepared.call(context.get_admin_context(), method, **arguments)
 
@@ -71,16 +101,13 @@ class _UnreachableError(Exception):
     """There is no way to the host; the message says why."""
 
 
-def _client(host: str) -> Any:
+def _transport(host: str) -> Any:
     import oslo_messaging as messaging
     from nova import conf, context, objects, rpc
-    from nova.compute import rpcapi
 
     mapping = objects.HostMapping.get_by_host(context.get_admin_context(), host).cell_mapping
     url = messaging.TransportURL.parse(conf.CONF, mapping.transport_url)
     if url.transport in ("fake", "none"):
         raise _UnreachableError(f"the transport of its cell is {url.transport}, which ends with the process")
     rpc.set_defaults(control_exchange="nova")
-    transport = messaging.get_rpc_transport(conf.CONF, url=url)
-    target = messaging.Target(topic=rpcapi.RPC_TOPIC, namespace=NAMESPACE, version=VERSION)
-    return messaging.get_rpc_client(transport, target, serializer=rpc.RequestContextSerializer(None))
+    return messaging.get_rpc_transport(conf.CONF, url=url)

@@ -50,6 +50,15 @@ class Hosts(Protocol):
     def acts(self, host: str) -> bool:
         """Whether the host carries removals out itself, and answers."""
 
+    def disconnects(self, host: str) -> bool:
+        """Whether the host can at least be told to take a volume's connection down."""
+
+    def disconnect(self, server_id: str, volume_id: str, host: str) -> str:
+        """Have a stopped server's host take the volume's connection down; why it did not, empty where it answered.
+
+        Nova answers alike where it did not find the volume or the guest (compute/manager.py:remove_volume_connection).
+        """
+
     def carry_out(self, finding: Finding, host: str, policy: Policy) -> Outcome:
         """Have the host judge the server anew, under the instance lock, and do what is found if it still holds."""
 

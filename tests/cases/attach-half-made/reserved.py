@@ -4,10 +4,16 @@
 from cases.stage import Planted, Stage
 
 DISPOSITIONS = ("report",)
+REMOVED_BY = ("command",)
 
 
 def build(stage: Stage) -> Planted:
     server, volume = stage.server(), stage.user.volume()
     stage.breaks.mapping_never_attached(server.id, volume)
-    stage.breaks.reserve_attachment(server.id, volume)
-    return Planted((server.id,), frozenset({("attach-half-made", volume)}))
+    attachment = stage.breaks.reserve_attachment(server.id, volume)
+    return Planted(
+        (server.id,),
+        frozenset({("attach-half-made", volume)}),
+        mappings=stage.mapping_keys(server.id, [volume]),
+        attachments=frozenset({attachment}),
+    )
