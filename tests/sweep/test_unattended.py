@@ -17,7 +17,7 @@ from dedangle.lab import rows
 from dedangle.lab.builders import Server
 from dedangle.lab.cloud import Cloud
 from dedangle.state.lock import exclusive
-from shell import Dedangle, Done
+from shell import Dedangle
 
 EXECUTE = ("sweep", "--execute", "--yes", "--max-removals", "1000", "-f", "json")
 SHOW_OF_SERVER = {"method": "GET", "path": r"/v3/.*attachments(/detail)?", "query": "instance_id="}
@@ -61,9 +61,9 @@ def reserved(stage: Stage, count: int) -> list[Server]:
 
 
 def held(cloud: Cloud, servers: list[Server]) -> set[str]:
-    """Which of the servers still have their attachment."""
+    """Which of the servers still have the attachment beside that of their root disk."""
     now = rows.snapshot(cloud.home)
-    return {each.id for each in servers if now.attachments_of(each.id)}
+    return {each.id for each in servers if len(list(now.attachments_of(each.id))) > 1}
 
 
 def checked(state_dir: Path) -> dict[str, str]:
@@ -156,6 +156,8 @@ def test_what_makes_no_sense_is_refused(dedangle: Dedangle, arguments: tuple[str
     assert "Traceback" not in done.err
 
 
+# tooz imports eventlet where that is installed, which warns of its own end.
+@pytest.mark.filterwarnings("ignore:\\nEventlet")
 def test_coordination_url_in_place_of_the_file(
     cloud: Cloud, dedangle: Dedangle, stage: Stage, state_dir: Path, configure: Configure, tmp_path: Path
 ) -> None:
@@ -181,18 +183,20 @@ def test_metrics_go_on_from_run_to_run(
 ) -> None:
     options = configure(textfile_dir=tmp_path)
     removed = 'dedangle_removed_total{shard="1/1",code="attachment-never-used"}'
-    for total in (1, 3):
-        reserved(stage, 1 if total == 1 else 2)
-        done: Done = dedangle(*EXECUTE, *options)
-        assert done.code in (0, 5), done.err
-        assert f"{removed} {total}.0" in (tmp_path / "dedangle.prom").read_text()
+    # What other tests have left goes first.
+    totals = []
+    for count in (1, 2):
+        reserved(stage, count)
+        assert dedangle(*EXECUTE, *options).code in (0, 5)
+        totals.append(sample(tmp_path / "dedangle.prom", removed))
+    assert totals[1] == totals[0] + 2
     success = 'dedangle_last_success_timestamp_seconds{shard="1/1"}'
     before = sample(tmp_path / "dedangle.prom", success)
     with cloud.faults.inject("cinder", method="GET", path=r"/v3/.*attachments", status=500):
         assert dedangle("sweep", "--textfile", str(tmp_path / "dedangle.prom"), *options).code == 5
     text = (tmp_path / "dedangle.prom").read_text()
     assert 'dedangle_run_complete{shard="1/1"} 0.0' in text
-    assert f"{removed} 3.0" in text
+    assert f"{removed} {totals[1]}" in text
     assert sample(tmp_path / "dedangle.prom", success) == before
 
 
