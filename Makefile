@@ -23,8 +23,8 @@ test: lint ## everything that CI runs
 test-libvirt: .venv/made-from ## the part of test that runs libvirt and QEMU; as root, with packages from Debian
 	.venv/bin/pytest tests/qemu
 
-test-thorough: .venv/made-from ## 300 operations while the sweep removes; nova-compute killed at every step; many minutes
-	DEDANGLE_THOROUGH=1 .venv/bin/pytest -s tests/interleavings tests/compute
+test-thorough: .venv/made-from ## 300 operations while the sweep removes; everything killed at every step; many minutes
+	DEDANGLE_THOROUGH=1 .venv/bin/pytest -s tests/interleavings tests/compute tests/command/test_crashes.py
 
 test-releases: ## the reboot door in the nova-compute of every release, two at a time; RELEASES=34.0.0 for one
 	@$(MAKE) --no-print-directory --keep-going --output-sync=target --jobs=2 $(RELEASES:%=test-nova-%)

@@ -15,6 +15,10 @@ from dedangle.lab.cloud import Cloud
 BOUNDARIES = str(Path(__file__).parent / "command" / "boundaries.py")
 
 
+THOROUGH = "DEDANGLE_THOROUGH" in os.environ
+"""Whether a run is killed at each of its steps, which takes minutes, or at every third."""
+
+
 @dataclass(frozen=True)
 class Done:
     """What a command came to."""

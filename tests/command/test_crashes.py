@@ -16,7 +16,7 @@ from cases.stage import Stage
 from dedangle.lab import rows
 from dedangle.lab.builders import Server
 from dedangle.lab.cloud import Cloud
-from shell import Dedangle
+from shell import THOROUGH, Dedangle
 
 EXECUTE = ("--restart", "--no-host", "--execute", "--yes", "-f", "json")
 LONG_AGO = "2026-01-01 00:00:00.000000"
@@ -51,7 +51,8 @@ def test_after_every_write(
         _Run(cloud, dedangle, broken(Stage(cloud))).end_after(number, how)
 
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        assert list(pool.map(end_after, range(1, writes + 1))) == [None] * writes
+        chosen = range(1, writes + 1, 1 if THOROUGH else 3)
+        assert list(pool.map(end_after, chosen)) == [None] * len(chosen)
     # That those were all: the run comes to its end.
     done = dedangle.until(how, str(writes + 1), "cleanup", broken(Stage(cloud)).id, *EXECUTE)
     assert (done.code, "boundary" in done.err) == (0, False)

@@ -3,7 +3,6 @@
 
 import itertools
 import json
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -14,9 +13,7 @@ from dedangle.lab.breakers import Breaker
 from dedangle.lab.builders import Builder, Server
 from dedangle.lab.client import wait_for
 from dedangle.lab.cloud import Cloud
-
-THOROUGH = "DEDANGLE_THOROUGH" in os.environ
-"""Whether to die at every step, which takes minutes, or at every third."""
+from shell import THOROUGH
 
 
 @pytest.fixture(scope="module")
