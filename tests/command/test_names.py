@@ -46,7 +46,7 @@ def test_a_server_is_found_by_its_name(dedangle: Dedangle, reserved: Server, nam
 def test_a_server_that_is_named_twice_is_judged_once(dedangle: Dedangle, reserved: Server, name: str) -> None:
     done = dedangle("cleanup", name, reserved.id, reserved.id.upper(), "-f", "json")
     assert len(done.findings) == 1
-    assert "Judging servers (1)" in done.err
+    assert "Judging servers 1/1 " in done.err
 
 
 def test_a_host_name_is_a_name_too(dedangle: Dedangle, stage: Stage, reserved: Server) -> None:
