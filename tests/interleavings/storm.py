@@ -117,7 +117,7 @@ class Run:
     @property
     def suspects(self) -> int:
         """How many servers it did not take for healthy at first sight, and so judged."""
-        told = re.search(r"Judging servers \((\d+)\)", self.err)
+        told = re.search(r"Judging servers \d+/(\d+)", self.err)
         return int(told[1]) if told else 0
 
     @property
