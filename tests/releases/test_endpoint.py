@@ -49,7 +49,7 @@ def test_a_disk_that_the_guest_has_is_not_taken_from_under_it(cloud: Cloud, lost
     assert endpoint(cloud).disks(context, server.id) == {"disks": sorted(server.volumes), "why": ""}
     outcome = remove(cloud, server, volume, attachment)
     assert outcome["result"] == "changed-meanwhile"
-    assert "The server is active" in outcome["detail"]
+    assert "The server is ACTIVE" in outcome["detail"]
     assert cloud.mapped(server) == cloud.in_guest(server) == set(server.volumes)
     assert cloud.disconnected == {}
 
