@@ -23,6 +23,18 @@ SHOW = r"/v3/.*attachments/.+"
 
 
 @pytest.fixture(scope="module")
+def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
+    """A cloud of its own: what other tests left would be removed by these sweeps, some of it only minutes later."""
+    with Cloud(tmp_path_factory.mktemp("incomplete")) as cloud:
+        yield cloud
+
+
+@pytest.fixture(scope="module")
+def dedangle(cloud: Cloud) -> Dedangle:
+    return Dedangle(cloud)
+
+
+@pytest.fixture(scope="module")
 def broken(cloud: Cloud) -> Server:
     """A stopped server with a lost attachment; the sweep finds another's reserved one beside it."""
     builder = Builder(cloud, "p1")
