@@ -24,6 +24,7 @@ from worlds import (
     removals,
     server,
     stopped,
+    tombstone,
     volume,
 )
 
@@ -214,3 +215,25 @@ def test_what_was_seen_in_the_future_waits_from_now_on_and_not_for_ever(ahead: t
     assert (waits.disposition, waits.first_seen) == (Disposition.WAIT, NOW)
     (later,) = findings(reserved, now=NOW + timedelta(hours=1), first_seen=lambda _: waits.first_seen)
     assert later.disposition is Disposition.REMOVE
+
+
+@pytest.mark.parametrize("vm_state", ["rescued", "suspended"])
+def test_a_guest_that_is_not_the_one_to_go_on_proves_nothing(vm_state: str) -> None:
+    lost = World(
+        servers=(server(vm_state),),
+        mappings=(mapping("A"),),
+        volumes=(volume("available"),),
+        guests={HOST: ()},
+        host_acts=True,
+    )
+    released = lost.but(
+        mappings=(),
+        tombstones=(tombstone("A"),),
+        attachments=(attachment("A"),),
+        volumes=(volume(),),
+        connected={"A": HOST},
+    )
+    for world in (lost, released):
+        assert removals(world, door=Door.COMMAND) == ()
+        # Of an active server it is proof.
+        assert len(removals(world.but(servers=(server(),)), door=Door.COMMAND)) == 1

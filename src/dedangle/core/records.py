@@ -339,7 +339,11 @@ class Scene:
 
         A disk that no mapping explains spoils the proof: after a swap the running guest still shows the serial of the
         volume before (nova virt/libvirt/driver.py:_swap_volume changes what is behind the disk, not its serial).
+        A rescued or suspended server proves nothing: its domain is not the one that it goes on with (unrescue, in the
+        same file, starts the one that was there before).
         """
+        if self.server is not None and self.server.vm_state in ("rescued", "suspended"):
+            return False
         asked = set(hosts)
         for host in asked:
             reading = self.guests.get(host or "")
