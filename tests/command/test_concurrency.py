@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +18,6 @@ from shell import Dedangle, Done, finish
 
 CLEANUP = ("--no-host", "--execute", "--yes", "-f", "json")
 SWEEP = ("sweep", "--execute", "--yes", "--max-removals", "1000", "-f", "json")
-
-
-@pytest.fixture(scope="module")
-def stage(cloud: Cloud) -> Stage:
-    Stage(cloud, "p2").server()
-    return Stage(cloud)
 
 
 def at_once(dedangle: Dedangle, server: str, directory: Path, *commands: tuple[str, ...]) -> list[Done]:
@@ -84,19 +79,28 @@ def test_two_runs_remove_a_row_once(
     assert_once(change)
 
 
-def test_a_cleanup_and_a_hard_reboot_remove_a_mapping_once(
-    cloud: Cloud, dedangle: Dedangle, stage: Stage, tmp_path: Path
-) -> None:
+def stopped_with_a_lost_attachment(stage: Stage) -> Server:
     server = stage.server(2)
     stage.breaks.lose_attachment(server.id, server.volumes[1])
     stage.user.stop(server.id)
-    before = rows.snapshot(cloud.home)
-    held = tmp_path / "held"
+    return server
+
+
+def cleaned_while(dedangle: Dedangle, server: Server, held: Path, deed: Callable[[str], object]) -> Done:
+    """Clean the server, and do the deed between the run's first intent and its write."""
     with dedangle.start_until(str(held), server.id, "cleanup", server.id, *CLEANUP) as process:
         wait_for("the first intent", lambda: held.exists() or process.poll() is not None)
-        stage.user.reboot(server.id)
+        deed(server.id)
         held.unlink()
-        done = finish(process)
+        return finish(process)
+
+
+def test_a_cleanup_and_a_hard_reboot_remove_a_mapping_once(
+    cloud: Cloud, dedangle: Dedangle, stage: Stage, tmp_path: Path
+) -> None:
+    server = stopped_with_a_lost_attachment(stage)
+    before = rows.snapshot(cloud.home)
+    done = cleaned_while(dedangle, server, tmp_path / "held", stage.user.reboot)
     assert outcomes([done], server.id) == ["changed-meanwhile"]
     assert done.code == 0
     (change,) = changed(before, rows.snapshot(cloud.home), server.id)
@@ -107,15 +111,8 @@ def test_a_cleanup_and_a_hard_reboot_remove_a_mapping_once(
 def test_a_server_that_is_started_meanwhile_keeps_its_mapping(
     cloud: Cloud, dedangle: Dedangle, stage: Stage, tmp_path: Path
 ) -> None:
-    server = stage.server(2)
-    stage.breaks.lose_attachment(server.id, server.volumes[1])
-    stage.user.stop(server.id)
+    server = stopped_with_a_lost_attachment(stage)
     before = rows.snapshot(cloud.home)
-    held = tmp_path / "held"
-    with dedangle.start_until(str(held), server.id, "cleanup", server.id, *CLEANUP) as process:
-        wait_for("the first intent", lambda: held.exists() or process.poll() is not None)
-        stage.user.start(server.id)
-        held.unlink()
-        done = finish(process)
+    done = cleaned_while(dedangle, server, tmp_path / "held", stage.user.start)
     assert outcomes([done], server.id) == ["changed-meanwhile"]
     assert not changed(before, rows.snapshot(cloud.home), server.id)

@@ -14,12 +14,6 @@ from shell import Dedangle
 EXECUTE = ("--no-host", "--execute", "--yes", "-f", "json")
 
 
-@pytest.fixture(scope="module")
-def stage(cloud: Cloud) -> Stage:
-    Stage(cloud, "p2").server()
-    return Stage(cloud)
-
-
 @pytest.fixture
 def reserved(stage: Stage) -> Server:
     """A server with an attachment that was never used."""

@@ -17,12 +17,6 @@ def unique(name: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def stage(cloud: Cloud) -> Stage:
-    Stage(cloud, "p2").server()
-    return Stage(cloud)
-
-
-@pytest.fixture(scope="module")
 def reserved(stage: Stage) -> Server:
     """A server with an attachment that was never used."""
     server = stage.server(0)

@@ -19,12 +19,6 @@ from shell import Dedangle, finish
 EXECUTE = ("--restart", "--no-host", "--execute", "--yes", "-f", "json")
 
 
-@pytest.fixture(scope="module")
-def stage(cloud: Cloud) -> Stage:
-    Stage(cloud, "p2").server()
-    return Stage(cloud)
-
-
 @pytest.fixture
 def broken(stage: Stage) -> Server:
     """A running server with a lost attachment, of its second volume."""
