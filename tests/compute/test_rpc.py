@@ -4,15 +4,17 @@
 import contextlib
 import json
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from dedangle.lab import packages, rows
 from dedangle.lab.breakers import Breaker
 from dedangle.lab.builders import Builder, Server
+from dedangle.lab.client import wait_for
 from dedangle.lab.cloud import MANAGER, Cloud
 from dedangle.lab.errors import LabError
-from shell import Dedangle
+from shell import Dedangle, finish
 
 NOVA_MANAGER = "nova.compute.manager.ComputeManager"
 
@@ -90,6 +92,28 @@ def test_a_host_without_dedangle_takes_the_connection_down_as_any_nova_compute_d
     assert (change.table, change.columns["has_deleted_at"]) == ("mappings", (0, 1))
     log = (bus.logs / "nova.log").read_text(errors="replace")
     assert f"Attempting to driver detach volume {server.volumes[1]}" in log
+
+
+def test_a_server_that_is_started_meanwhile_keeps_its_disk_on_a_host_without_dedangle(
+    bus: Cloud, tmp_path: Path
+) -> None:
+    held = tmp_path / "held"
+    with nova_compute(bus, NOVA_MANAGER):
+        # Made here: the fake driver forgets its guests with its process, and starts none that it does not know.
+        server = broken(bus, "started")
+        Builder(bus).stop(server.id)
+        before = rows.snapshot(bus.home)
+        with Dedangle(bus).start_until(str(held), server.id, "cleanup", server.id, "--execute", "--yes") as process:
+            wait_for("the first intent", lambda: held.exists() or process.poll() is not None)
+            Builder(bus).start(server.id)
+            held.unlink()
+            done = finish(process)
+    assert done.code == 5
+    assert "not stopped any more" in done.out
+    changed = [each for each in rows.diff(before, rows.snapshot(bus.home)) if each.table != "servers"]
+    assert changed == []
+    log = (bus.logs / "nova.log").read_text(errors="replace")
+    assert f"Attempting to driver detach volume {server.volumes[1]}" not in log
 
 
 def test_a_host_that_does_not_answer_is_not_presumed_to_agree(bus: Cloud) -> None:

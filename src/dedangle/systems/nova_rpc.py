@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import Any
 
 from dedangle.core.doors import Policy
-from dedangle.core.records import Disk, Finding, Outcome, Reading, Result
+from dedangle.core.records import Disk, Finding, Outcome, Reading, Result, Server
 
 NAMESPACE, VERSION = "dedangle", "1.0"
 _BASE = "baseapi"
@@ -48,9 +48,11 @@ class NovaRpc:
         from nova import context, objects
 
         try:
-            cell = objects.HostMapping.get_by_host(context.get_admin_context(), host).cell_mapping
-            with context.target_cell(context.get_admin_context(), cell) as in_cell:
+            with context.target_cell(context.get_admin_context(), _cell_of(host)) as in_cell:
                 instance = objects.Instance.get_by_uuid(in_cell, server_id)
+            # Nova does as it is told under a running guest too: one that was started meanwhile shall keep its disk.
+            if not _server(instance).is_stopped:
+                return "the server is not stopped any more"
             # Without delete_attachment, which only Nova 29 and later know and which is not wanted.
             self._call(host, "remove_volume_connection", None, instance=instance, volume_id=volume_id)
         except Exception as error:
@@ -106,12 +108,28 @@ class _UnreachableError(Exception):
     """There is no way to the host; the message says why."""
 
 
+def _server(instance: Any) -> Server:
+    return Server(
+        id=instance.uuid,
+        cell="",
+        project_id=instance.project_id,
+        vm_state=instance.vm_state,
+        task_state=instance.task_state,
+        power_state=instance.power_state,
+    )
+
+
+def _cell_of(host: str) -> Any:
+    from nova import context, objects
+
+    return objects.HostMapping.get_by_host(context.get_admin_context(), host).cell_mapping
+
+
 def _transport(host: str) -> Any:
     import oslo_messaging as messaging
-    from nova import conf, context, objects, rpc
+    from nova import conf, rpc
 
-    mapping = objects.HostMapping.get_by_host(context.get_admin_context(), host).cell_mapping
-    url = messaging.TransportURL.parse(conf.CONF, mapping.transport_url)
+    url = messaging.TransportURL.parse(conf.CONF, _cell_of(host).transport_url)
     if url.transport in ("fake", "none"):
         raise _UnreachableError(f"the transport of its cell is {url.transport}, which ends with the process")
     rpc.set_defaults(control_exchange="nova")
