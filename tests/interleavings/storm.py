@@ -294,6 +294,12 @@ class User:
     def detach_shelved(self, machine: Machine) -> None:
         self._while_shelved(machine, self.detach)
 
+    def rebuild(self, machine: Machine) -> None:
+        self._builder.rebuild(machine.id)
+
+    def live_migrate(self, machine: Machine) -> None:
+        self._builder.live_migrate(machine.id)
+
     def replace(self, machine: Machine) -> None:
         """Delete the server and make another."""
         self._builder.delete(machine.id)
@@ -373,6 +379,8 @@ OPERATIONS: dict[str, tuple[int, Callable[[User, Machine], None], int, int]] = {
     "hard reboot": (7, User.reboot_hard, 0, 0),
     "soft reboot": (7, User.reboot_soft, 0, 0),
     "stop, start": (4, User.stop_start, 0, 0),
+    "rebuild": (5, User.rebuild, 0, 0),
+    "live migration": (7, User.live_migrate, 0, 0),
     "delete, create": (3, User.replace, 0, 0),
     "delete shelved, create": (2, User.replace_shelved, 0, 0),
 }

@@ -11,6 +11,8 @@ from dedangle.lab.errors import LabError
 
 JsonObject = dict[str, Any]
 
+IMAGE = "10000000-0000-4000-8000-000000000001"
+
 
 @dataclass(frozen=True)
 class Server:
@@ -100,6 +102,21 @@ class Builder:
 
     def revert(self, server: str) -> None:
         self._act(server, {"revertResize": None}, "ACTIVE")
+
+    def rebuild(self, server: str) -> None:
+        """Rebuild from the image that the root volume was made of, as Nova wants it to be; the lab's are all empty."""
+        disks = self.user.nova("GET", f"/servers/{server}/os-volume_attachments", expect=200).body["volumeAttachments"]
+        for volume in (each["volumeId"] for each in disks):
+            made_of = {"os-set_image_metadata": {"metadata": {"image_id": IMAGE}}}
+            self.user.cinder("POST", f"/volumes/{volume}/action", made_of, expect=200)
+        self._act(server, {"rebuild": {"imageRef": IMAGE}}, "ACTIVE")
+
+    def live_migrate(self, server: str) -> None:
+        """Move a running server to another host of the lab, as an administrator."""
+        action = {"os-migrateLive": {"host": None, "block_migration": "auto"}}
+        request = self.cloud.admin.nova("POST", f"/servers/{server}/action", action, expect=202).request_id
+        self._finished_action(server, request)
+        self._wait_idle(server)
 
     def delete(self, server: str) -> None:
         self.user.nova("DELETE", f"/servers/{server}", expect=204)

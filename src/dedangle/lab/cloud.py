@@ -28,7 +28,8 @@ START_DEADLINE = 180.0
 class Cloud:
     """A lab in `home`, which keeps its state and its ports from one `up` to the next.
 
-    It ends with the process that brought it up, unless `keep` is true.
+    It ends with the process that brought it up, unless `keep` is true. Several `hosts` share the process of SQLite's
+    lab and want `fake.FakeDriver`: the driver of one host takes its node's identity from a file.
     """
 
     def __init__(
@@ -39,6 +40,7 @@ class Cloud:
         database: str = "sqlite",
         nova_overrides: config.Sections | None = None,
         cinder_overrides: config.Sections | None = None,
+        hosts: int = 1,
         keep: bool = False,
         say: Callable[[str], None] = lambda _: None,
     ) -> None:
@@ -46,6 +48,7 @@ class Cloud:
         self.manager = manager
         self.nova_overrides = nova_overrides or {}
         self.cinder_overrides = cinder_overrides or {}
+        self.hosts = hosts
         self.keep = keep
         self.faults = Faults(self.home.run)
         self._say = say
@@ -202,7 +205,16 @@ class Cloud:
     def _launch(self, name: str, *options: str) -> None:
         service = self._services[name]
         program = [sys.executable, "-m", f"dedangle.lab.services.{service.module}", str(self.home.path)]
-        settings = ["--name", name, "--database", self.home.database, "--manager", self.manager]
+        settings = [
+            "--name",
+            name,
+            "--database",
+            self.home.database,
+            "--manager",
+            self.manager,
+            "--hosts",
+            str(self.hosts),
+        ]
         parent = [] if self.keep else ["--parent", str(os.getpid())]
         command = [*program, *settings, *parent, *options, "--parts", *service.parts]
         self._processes[name].start(command, config.environment(self.home))

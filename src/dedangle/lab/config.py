@@ -13,7 +13,8 @@ from dedangle.lab.home import ADDRESS, REGION, Home
 
 Sections = Mapping[str, Mapping[str, object]]
 
-COMPUTE_HOST = "lab-compute-1"
+COMPUTE_HOSTS = ("lab-compute-1", "lab-compute-2")
+COMPUTE_HOST = COMPUTE_HOSTS[0]
 ADMIN_PASSWORD = "labadmin"
 USER_PASSWORD = "labuser"
 SERVICE_PASSWORD = "labsvc"
@@ -178,8 +179,7 @@ def _nova(home: Home) -> Sections:
             **_login(home, "nova"),
         },
         "neutron": {"endpoint_override": home.url("neutron"), **login},
-        # Never called: servers boot from volumes, and nothing listens there.
-        "glance": {"endpoint_override": f"http://{ADDRESS}:9"},
+        "glance": {"endpoint_override": home.url("glance"), **login},
         "quota": {"instances": -1, "cores": -1, "ram": -1},
         "dedangle": {"grace_period": 0, "reboot_budget": 5, "state_dir": home.state / "dedangle"},
     }

@@ -13,7 +13,7 @@ ADDRESS = "127.0.0.1"
 CELLS = {"cell0": "nova_cell0", "cell1": "nova_cell1"}
 REGION = "RegionOne"
 DATABASES = ("keystone", "placement", "nova_api", *CELLS.values(), "cinder")
-API_PATHS = {"keystone": "/v3", "nova": "/v2.1", "cinder": "/v3", "placement": "", "neutron": ""}
+API_PATHS = {"keystone": "/v3", "nova": "/v2.1", "cinder": "/v3", "placement": "", "neutron": "", "glance": ""}
 PORTS = (*API_PATHS, "mariadb", "rabbitmq", "rabbitmq-dist", "epmd")
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Keystone's API and the Neutron stub."""
+"""Keystone's API and the stubs of Neutron and Glance."""
 
 import uuid
 
@@ -10,7 +10,7 @@ from keystone.server import backends, wsgi
 
 from dedangle.lab import config
 from dedangle.lab.home import REGION, Home
-from dedangle.lab.services import neutron
+from dedangle.lab.services import glance, neutron
 from dedangle.lab.services.program import Program, run
 
 PROVIDERS = provider_api.ProviderAPIs
@@ -69,6 +69,7 @@ def main() -> None:
         build(program.home)
     program.serve(application, "keystone", threads=5)
     program.serve(neutron.application, "neutron", threads=5)
+    program.serve(glance.application, "glance", threads=5)
     program.stay()
 
 

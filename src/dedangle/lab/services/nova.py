@@ -8,6 +8,7 @@ monkey_patch.patch(backend="threading")
 
 # ruff: noqa: E402
 import shlex
+from collections.abc import Sequence
 
 import nova.conf
 import os_brick
@@ -21,7 +22,6 @@ from nova.scheduler import rpcapi as scheduler_rpc
 from oslo_privsep import priv_context
 from placement import wsgi as placement
 
-from dedangle.lab.config import COMPUTE_HOST
 from dedangle.lab.home import CELLS, Home
 from dedangle.lab.services.program import Program, run
 
@@ -29,7 +29,7 @@ CELL1 = "c3111111-1111-4111-8111-111111111111"
 FLAVORS = ("small", "large")
 
 
-def build(home: Home) -> None:
+def build(home: Home, hosts: Sequence[str]) -> None:
     """Do what nova-manage api_db sync, map_cell0, create_cell, db sync and discover_hosts do, and make two flavors."""
     admin = context.get_admin_context()
     migration.db_sync(database="api")
@@ -41,7 +41,8 @@ def build(home: Home) -> None:
         row = objects.CellMapping(admin, database_connection=home.database_url(CELLS[name]), **mapping)
         row.create()
         if name == "cell1":
-            objects.HostMapping(admin, host=COMPUTE_HOST, cell_mapping=row).create()
+            for host in hosts:
+                objects.HostMapping(admin, host=host, cell_mapping=row).create()
         with context.target_cell(admin, row) as in_cell:
             migration.db_sync(database="main", context=in_cell)
     for number, name in enumerate(FLAVORS, start=1):
@@ -56,8 +57,8 @@ TOPICS = {
 }
 
 
-def start(part: str) -> service.Service:
-    started = service.Service.create(binary=part, **TOPICS[part])
+def start(part: str, host: str | None = None) -> service.Service:
+    started = service.Service.create(binary=part, host=host, **TOPICS[part])
     started.start()
     # The first heartbeat comes after five seconds; until then the scheduler takes a restarted host for dead.
     started.service_ref.report_count += 1
@@ -76,7 +77,7 @@ def main() -> None:
     # After Placement, which sets the logging of the whole process up for itself.
     wsgi_app.init_global_data(wsgi_app._get_config_files(), "osapi_compute", "nova-api-os-compute")
     if program.build and "nova-api" in program.parts:
-        build(program.home)
+        build(program.home, program.hosts)
     if "nova-compute" in program.parts:
         priv_context.init(root_helper=shlex.split(utils.get_root_helper()))
         os_brick.setup(nova.conf.CONF)
@@ -84,7 +85,12 @@ def main() -> None:
         service.SERVICE_MANAGERS["nova-compute"] = program.manager
         # nova-compute asks Placement, and that Keystone, before it is up.
         program.wait_for("keystone")
-    running = [start(part) for part in program.parts if part in TOPICS]
+    running = [
+        start(part, host)
+        for part in program.parts
+        if part in TOPICS
+        for host in (program.hosts if part == "nova-compute" else (None,))
+    ]
     if "nova-api" in program.parts:
         program.serve(wsgi_app.init_application("osapi_compute", "nova-api-os-compute"), "nova")
     program.stay(running)

@@ -16,6 +16,7 @@ from cheroot import wsgi
 
 from dedangle.lab import sqlite
 from dedangle.lab.access import AccessLog
+from dedangle.lab.config import COMPUTE_HOSTS
 from dedangle.lab.faults import FaultInjector, rules_path
 from dedangle.lab.home import ADDRESS, Home
 
@@ -30,6 +31,7 @@ class Program:
         parser.add_argument("--database", required=True)
         parser.add_argument("--parts", nargs="*", default=[])
         parser.add_argument("--manager")
+        parser.add_argument("--hosts", type=int, default=1)
         parser.add_argument("--parent", type=int)
         parser.add_argument("--build", action="store_true")
         arguments = parser.parse_args()
@@ -37,6 +39,7 @@ class Program:
         self.parts: list[str] = arguments.parts
         self.home = Home(arguments.home, arguments.database)
         self.manager: str = arguments.manager
+        self.hosts = COMPUTE_HOSTS[: arguments.hosts]
         self.build: bool = arguments.build
         if arguments.parent:
             threading.Thread(target=_end_with, args=[arguments.parent], daemon=True).start()

@@ -1,0 +1,35 @@
+# SPDX-License-Identifier: Apache-2.0
+"""As much of Glance as Nova needs to rebuild servers that boot from volumes: every image exists, and is empty."""
+
+import json
+from collections.abc import Iterable
+from typing import Any
+
+EMPTY = {
+    "status": "active",
+    "container_format": "bare",
+    "disk_format": "raw",
+    "size": 0,
+    "min_disk": 0,
+    "min_ram": 0,
+    "visibility": "public",
+    "protected": False,
+    "created_at": "2026-01-01T00:00:00Z",
+    "updated_at": "2026-01-01T00:00:00Z",
+}
+
+
+def application(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+    status = "200 OK"
+    body: dict[str, Any]
+    match environ["REQUEST_METHOD"], environ["PATH_INFO"].strip("/").split("/"):
+        case "GET", ["v2", "schemas", "image"]:
+            # Nova reads of an image what the schema names.
+            body = {"name": "image", "properties": {name: {} for name in ("id", "name", *EMPTY)}}
+        case "GET", ["v2", "images", image]:
+            body = {**EMPTY, "id": image, "name": image}
+        case _:
+            status, body = "404 Not Found", {"message": "The lab has no images."}
+    data = json.dumps(body).encode()
+    start_response(status, [("Content-Type", "application/json"), ("Content-Length", str(len(data)))])
+    return [data]
