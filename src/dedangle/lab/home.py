@@ -63,7 +63,8 @@ class Home:
 
     def keep_or_choose_ports(self) -> None:
         """Keep the ports of the last start when all of them are still free, so that a restart changes no address."""
-        if not self.ports_json.exists() or not _all_free(list(self.ports.values())):
+        kept = self.ports if self.ports_json.exists() else {}
+        if kept.keys() != set(PORTS) or not _all_free(list(kept.values())):
             self.ports_json.write_text(json.dumps(dict(zip(PORTS, _free_ports(len(PORTS)), strict=True)), indent=1))
 
 
