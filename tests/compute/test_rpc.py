@@ -81,6 +81,19 @@ def test_a_running_guest_that_may_have_the_disk_is_left_alone(bus: Cloud) -> Non
     assert rows.diff(before, rows.snapshot(bus.home)) == []
 
 
+def test_a_running_server_is_stopped_cleaned_by_its_host_and_started(bus: Cloud) -> None:
+    server = broken(bus, "restarted")
+    before = rows.snapshot(bus.home)
+    done = Dedangle(bus)("cleanup", server.id, "--restart", "--execute", "--yes", "-f", "json")
+    assert [(each["code"], each["outcome"]) for each in done.findings] == [("mapping-without-attachment", "removed")]
+    changes = {each.table: each for each in rows.diff(before, rows.snapshot(bus.home))}
+    assert changes.keys() <= {"mappings", "servers"}
+    assert (changes["mappings"].after or {})["volume_id"] == server.volumes[1]
+    assert Builder(bus).status(server.id) == "ACTIVE"
+    log = (bus.logs / "nova.log").read_text(errors="replace")
+    assert f"of volume {server.volumes[1]} from instance {server.id}" in log
+
+
 def test_a_host_without_dedangle_takes_the_connection_down_as_any_nova_compute_does(bus: Cloud) -> None:
     server = broken(bus, "stock")
     Builder(bus).stop(server.id)
