@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Whatever does not answer, nothing is removed, and the exit code and one line say what was not read."""
 
+import json
 import shutil
 import signal
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -60,8 +62,8 @@ def sweep(dedangle: Dedangle, **environment: str) -> Done:
     return dedangle("sweep", "--execute", "--yes", "-f", "json", "--max-removals", "1000", **environment)
 
 
-def cleanup(dedangle: Dedangle, server: Server) -> Done:
-    return dedangle("cleanup", server.id, "--no-host", "--execute", "--yes", "-f", "json")
+def cleanup(dedangle: Dedangle, server: Server, **environment: str) -> Done:
+    return dedangle("cleanup", server.id, "--no-host", "--execute", "--yes", "-f", "json", **environment)
 
 
 def assert_incomplete(done: Done, names: str) -> None:
@@ -90,6 +92,30 @@ def test_list_of_attachments_fails(cloud: Cloud, dedangle: Dedangle, broken: Ser
 def test_one_attachment_cannot_be_read(cloud: Cloud, dedangle: Dedangle, broken: Server, fault: dict[str, Any]) -> None:
     with cloud.faults.inject("cinder", method="GET", path=SHOW, **fault):
         assert_incomplete(cleanup(dedangle, broken), f"Not checked: server {broken.id}: Cinder")
+
+
+def test_cinder_hangs(cloud: Cloud, dedangle: Dedangle, broken: Server, tmp_path: Path) -> None:
+    clouds = json.loads(cloud.clouds_yaml.read_text())
+    clouds["clouds"]["dedangle-admin"]["api_timeout"] = 2
+    impatient = tmp_path / "clouds.yaml"
+    impatient.write_text(json.dumps(clouds))
+    with cloud.faults.inject("cinder", method="GET", path=LIST, delay=20):
+        done = cleanup(dedangle, broken, OS_CLOUD="dedangle-admin", OS_CLIENT_CONFIG_FILE=str(impatient))
+    assert_incomplete(done, f"Not checked: server {broken.id}: Cinder did not answer GET /attachments (ConnectTimeout)")
+
+
+def test_signal_ends_a_run_that_waits_for_an_answer_at_once(cloud: Cloud, dedangle: Dedangle, broken: Server) -> None:
+    began = time.time()
+    with (
+        cloud.faults.inject("cinder", method="GET", path=LIST, delay=90),
+        dedangle.start("cleanup", broken.id, "--no-host", "--execute", "--yes") as process,
+    ):
+        wait_for("the login", lambda: any(each.method == "POST" for each in cloud.access("keystone", began)))
+        process.send_signal(signal.SIGINT)
+        # Well before the answer.
+        _, err = process.communicate(timeout=45)
+    assert process.returncode == 130
+    assert "Stopped by a signal at a safe boundary" in err
 
 
 def test_cinder_is_stopped(cloud: Cloud, dedangle: Dedangle, broken: Server) -> None:
@@ -161,40 +187,39 @@ def test_another_run_holds_the_lock(cloud: Cloud, dedangle: Dedangle) -> None:
 def test_signal_ends_the_run_at_a_safe_boundary(
     cloud: Cloud, dedangle: Dedangle, signum: signal.Signals, code: int
 ) -> None:
+    before = journal(cloud)
     with (
         cloud.faults.inject("cinder", method="DELETE", path=SHOW, status=500, delay=2),
         dedangle.start("sweep", "--execute", "--yes", "--max-removals", "1000") as process,
     ):
-        wait_for("the delete", lambda: _cleaning(process))
+        wait_for("the intent", lambda: journal(cloud) != before)
         with pytest.raises(AnotherRunError), exclusive(cloud.home.state / "dedangle"):
             pass
         process.send_signal(signum)
         _, err = process.communicate(timeout=60)
     assert code == process.returncode
     assert "Stopped by a signal at a safe boundary" in err
-    journal = (cloud.home.state / "dedangle" / "journal.jsonl").read_text().splitlines()
-    assert '"phase": "outcome"' in journal[-1]
+    assert [each["phase"] for each in journal(cloud)[len(before) :]] == ["intent", "outcome"]
 
 
 def test_journal_cannot_be_written(cloud: Cloud, dedangle: Dedangle) -> None:
-    journal = cloud.home.state / "dedangle" / "journal.jsonl"
-    kept = journal.with_suffix(".kept")
-    journal.rename(kept)
-    journal.mkdir()
+    path = cloud.home.state / "dedangle" / "journal.jsonl"
+    path.touch()
+    kept = path.with_suffix(".kept")
+    path.rename(kept)
+    path.mkdir()
     try:
         done = sweep(dedangle)
     finally:
-        journal.rmdir()
-        kept.rename(journal)
+        path.rmdir()
+        kept.rename(path)
     assert done.code == 2
-    assert f"The journal {journal} cannot be written" in done.err
+    assert f"The journal {path} cannot be written" in done.err
 
 
-def _cleaning(process: Any) -> bool:
-    """Read the command's progress until it has begun to clean."""
-    line = process.stderr.readline()
-    assert line, "the command ended before it cleaned"
-    return "Cleaning servers" in line
+def journal(cloud: Cloud) -> list[dict[str, Any]]:
+    path = cloud.home.state / "dedangle" / "journal.jsonl"
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
 @contextmanager

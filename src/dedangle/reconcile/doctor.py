@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
+from multiprocessing.pool import ThreadPool
 from pathlib import Path
 
 from dedangle.core.records import Word
@@ -170,7 +170,7 @@ def hosts(cells: Sequence[Cell], rpc: NovaRpc, now: datetime, service_down_time:
             "hosts", State.WARNING, f"None of {len(known)} compute hosts is up.", "openstack compute service list"
         )
     sample = up[:: -(-len(up) // _SAMPLE)]
-    with ThreadPoolExecutor(len(sample)) as threads:
+    with ThreadPool(len(sample)) as threads:
         asked = list(threads.map(rpc.about, sample))
     acting = [each for each in asked if each.complete]
     releases = ", ".join(sorted({each.rows[0] for each in acting}))

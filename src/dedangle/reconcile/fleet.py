@@ -7,7 +7,7 @@ import contextlib
 import dataclasses
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from multiprocessing.pool import AsyncResult, ThreadPool
 from typing import Protocol
 
 from dedangle.core import planning
@@ -84,7 +84,8 @@ def audit(
     Where its time is over before the last server was begun, the account names how many are left.
     """
     done = 0
-    with ThreadPoolExecutor(concurrency, "dedangle-judge") as pool:
+    # One that a signal ends without waiting for what its threads were asking; those of concurrent.futures are joined.
+    with ThreadPool(concurrency) as pool:
         for one in _ahead(pool, reconciler, server_ids, over, 2 * concurrency):
             done += 1
             say("Judging servers", done, len(server_ids))
@@ -101,23 +102,18 @@ def audit(
 
 
 def _ahead(
-    pool: ThreadPoolExecutor, reconciler: Reconciler, server_ids: Iterable[str], over: Callable[[], bool], most: int
+    pool: ThreadPool, reconciler: Reconciler, server_ids: Iterable[str], over: Callable[[], bool], most: int
 ) -> Iterator[Judged]:
     """Judge in the pool, at most so many servers ahead of the one that is asked for; in the order of the servers."""
-    begun: deque[Future[Judged]] = deque()
-    try:
-        for server_id in server_ids:
-            if over():
-                break
-            begun.append(pool.submit(reconciler.audit, server_id))
-            if len(begun) == most:
-                yield begun.popleft().result()
-        while begun:
-            yield begun.popleft().result()
-    finally:
-        # A signal shall not wait for servers that nobody asks for any more.
-        for each in begun:
-            each.cancel()
+    begun: deque[AsyncResult[Judged]] = deque()
+    for server_id in server_ids:
+        if over():
+            break
+        begun.append(pool.apply_async(reconciler.audit, (server_id,)))
+        if len(begun) == most:
+            yield begun.popleft().get()
+    while begun:
+        yield begun.popleft().get()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -15,6 +15,9 @@ from dedangle.systems.cinder_api import MICROVERSION
 
 # nova.conf's own sections, in the order in which they are tried after [dedangle] and the environment.
 _SECTIONS = ("cinder", "service_user", "keystone_authtoken")
+# keystoneauth waits for ever, and a signal with it while a write is under way. cinder-api itself waits a minute for
+# cinder-volume.
+_PATIENCE = 120.0
 
 
 class CredentialsError(Exception):
@@ -32,14 +35,15 @@ class NoCredentialsError(CredentialsError):
 
 
 def cinder_client(conf: Any, environ: Mapping[str, str], *, timeout: float | None = None) -> Access:
-    """Return a client of Cinder's API with the first credentials found; timeout in seconds for each request.
+    """Return a client of Cinder's API with the first credentials found.
+
+    timeout is in seconds for each request; without it, what the credentials' own source says, or two minutes.
 
     The order: keystoneauth options in [dedangle]; OS_CLOUD or OS_AUTH_URL and the rest of OS_*; [cinder],
     [service_user] and [keystone_authtoken] of nova.conf. Raises CredentialsError.
     """
     session, source = _session(conf, environ)
-    if timeout is not None:
-        session.timeout = timeout
+    session.timeout = timeout or session.timeout or _PATIENCE
     try:
         project_id = session.get_project_id()
     except ks_exceptions.ConnectFailure as error:
