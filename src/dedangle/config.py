@@ -125,6 +125,16 @@ class Settings:
     service_down_time: timedelta
 
 
+def list_options() -> list[tuple[str, list[Any]]]:
+    """What may stand in the group, for oslo.config's tools: with keystoneauth's options of a password."""
+    access = [
+        *loading.get_auth_common_conf_options(),
+        *loading.get_session_conf_options(),
+        *loading.get_auth_plugin_conf_options("password"),
+    ]
+    return [(GROUP, [*_OPTIONS, *access])]
+
+
 def register(conf: Any) -> None:
     """Register the group, keystoneauth's options in it included, on Nova's own configuration."""
     conf.register_opts(_OPTIONS, group=GROUP)

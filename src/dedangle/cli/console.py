@@ -38,7 +38,7 @@ def confirm(question: str) -> bool:
 def add_config_options(parser: argparse.ArgumentParser) -> None:
     """Show in --help the options that take_config_options has taken out of the command line before."""
     parser.add_argument("--config-file", metavar="PATH", help="Nova's configuration; may be given several times")
-    parser.add_argument("--config-dir", metavar="DIR", help="directory of *.conf files; may be given several times")
+    parser.add_argument("--config-dir", metavar="DIR", help="directory of .conf files; may be given several times")
 
 
 def take_config_options(argv: Sequence[str]) -> tuple[list[str], list[str]]:

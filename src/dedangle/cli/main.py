@@ -13,16 +13,6 @@ from cliff.commandmanager import CommandManager
 
 from dedangle.cli import console
 
-_VERBS = {
-    "audit": "dedangle.cli.audit:Audit",
-    "cleanup": "dedangle.cli.cleanup:Cleanup",
-    "doctor": "dedangle.cli.doctor:Doctor",
-    "journal list": "dedangle.cli.journal:JournalList",
-    "journal show": "dedangle.cli.journal:JournalShow",
-    "sweep": "dedangle.cli.sweep:Sweep",
-    "undo": "dedangle.cli.undo:Undo",
-}
-
 _DESCRIPTION = """\
 Finds dangling volume attachments between Nova and Cinder, and removes them without unplugging a disk in use.
 
@@ -31,21 +21,15 @@ Nova's, never removes a root disk unasked, and writes down what it means to do b
 """
 
 
-class _Verbs(CommandManager):
-    def _load_commands(self) -> None:
-        for name, target in _VERBS.items():
-            self.commands[name] = metadata.EntryPoint(name=name, value=target, group="dedangle")
-
-
 class Dedangle(App):
     """cliff's application with Nova's configuration options before or behind the verb."""
 
-    def __init__(self, config_args: Sequence[str]) -> None:
+    def __init__(self, config_args: Sequence[str] = ()) -> None:
         self.config_args = config_args
         super().__init__(
             description=_DESCRIPTION,
             version=metadata.version("dedangle"),
-            command_manager=_Verbs("dedangle"),
+            command_manager=CommandManager("dedangle.cli"),
             deferred_help=True,
         )
 
