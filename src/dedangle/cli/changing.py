@@ -54,7 +54,8 @@ class ChangingVerb(Verb):
     ) -> bool:
         """Remove what was judged removable, if the operator says so and the fuse bears it.
 
-        With a restarter servers are stopped for what needs it. Returns False where the operator, asked, said no.
+        With a restarter servers are stopped for what needs it. Returns False where the operator, asked, said no. Raises
+        UsageError where state_dir cannot be written.
         """
         from dedangle.reconcile.fleet import Execution
         from dedangle.state.journal import JournalUnwritableError

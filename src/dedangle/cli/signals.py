@@ -39,7 +39,7 @@ class Signals:
 
     @contextlib.contextmanager
     def shield(self) -> Iterator[None]:
-        """Hold a signal back until the block has ended."""
+        """Hold a signal back until the block has ended; then raises StoppedError for it."""
         self._shields += 1
         try:
             yield

@@ -71,10 +71,12 @@ def pack(text: str | None) -> bytes:
 
 
 def unpack(packed: bytes) -> str:
+    """The UUID of 16 bytes; of an id that was none it is not the id that was packed."""
     return str(uuid.UUID(bytes=packed))
 
 
 def status_byte(status: str) -> bytes:
+    """The status as its place in STATUSES; every status that is not there is OTHER_STATUS."""
     return bytes([STATUSES.index(status) if status in STATUSES else OTHER_STATUS])
 
 

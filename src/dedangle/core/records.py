@@ -21,6 +21,8 @@ class Word(str, enum.Enum):
 
 
 class Door(Word):
+    """Who wants a server looked at; a door decides what may be done about what is found."""
+
     REBOOT = "reboot"
     COMMAND = "command"
     SWEEP = "sweep"
@@ -36,6 +38,8 @@ class Life(Word):
 
 
 class HostState(Word):
+    """What Nova's `services` tell of the nova-compute of a server's host."""
+
     UP = "up"
     DOWN = "down"
     GONE = "gone"
@@ -58,6 +62,8 @@ class Verdict(Word):
 
 
 class Remedy(Word):
+    """The one write that would put a finding right."""
+
     REMOVE_MAPPING = "remove-mapping"
     REMOVE_ATTACHMENT = "remove-attachment"
     RELINK_MAPPING = "relink-mapping"
@@ -67,11 +73,16 @@ class Remedy(Word):
 
 
 class Disposition(Word):
+    """What a door does about a finding."""
+
     REMOVE = "remove"
     RELINK = "relink"
     REPORT = "report"
+    """Nothing: an operator has to decide."""
     WAIT = "wait"
+    """Nothing yet: the grace period runs, or something is in flight."""
     PROTECT = "protect"
+    """Nothing, though it looks dangling: a root disk, a legacy mapping, somebody else's."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -188,6 +199,8 @@ class Attachment:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Volume:
+    """A volume as Cinder shows it to an administrator."""
+
     id: str
     status: str
     project_id: str | None = None
@@ -430,5 +443,7 @@ class Result(Word):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Outcome:
+    """What came of a write that was tried."""
+
     result: Result
     detail: str = ""

@@ -64,7 +64,10 @@ def exposition(
     seconds: float,
     now: datetime,
 ) -> str:
-    """The run in Prometheus' text format; before holds the samples of the run before, whose counters go on."""
+    """The run in Prometheus' text format; before holds the samples of the run before, whose counters go on.
+
+    seconds is how long the run took.
+    """
     removed = {each.key for each in account.removed()}
     left = [each for each in account.listed() if each.key not in removed]
     seen = [each.first_seen for each in left if each.first_seen]

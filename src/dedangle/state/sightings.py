@@ -28,6 +28,7 @@ class Sightings:
         self._memory: _Memory | None = None
 
     def first_seen(self, key: str) -> datetime | None:
+        """When the finding of that key (Finding.key) was seen first; None where it never was."""
         return self._remembered.first_seen.get(key)
 
     def least_recent_first(self, server_ids: Iterable[str], now: datetime) -> list[str]:

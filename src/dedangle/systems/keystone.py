@@ -40,7 +40,8 @@ def cinder_client(conf: Any, environ: Mapping[str, str], *, timeout: float | Non
     timeout is in seconds for each request; without it, what the credentials' own source says, or two minutes.
 
     The order: keystoneauth options in [dedangle]; OS_CLOUD or OS_AUTH_URL and the rest of OS_*; [cinder],
-    [service_user] and [keystone_authtoken] of nova.conf. Raises CredentialsError.
+    [service_user] and [keystone_authtoken] of nova.conf. Raises CredentialsError, and ConnectionError where Keystone
+    does not answer.
     """
     session, source = _session(conf, environ)
     session.timeout = timeout or session.timeout or _PATIENCE
@@ -59,7 +60,10 @@ def cinder_client(conf: Any, environ: Mapping[str, str], *, timeout: float | Non
 
 
 def cinder_client_of(context: Any, conf: Any, *, timeout: float) -> Access:
-    """Return a client that asks with the token of a request's context, and sees of Cinder what its user may see."""
+    """Return a client that asks with the token of a request's context, and sees of Cinder what its user may see.
+
+    timeout is in seconds, for each request.
+    """
     return _access(Session(auth=context.get_auth_plugin(), timeout=timeout), conf, context.project_id)
 
 

@@ -27,7 +27,10 @@ def api_cell(timeout: float) -> Cell:
 
 
 def every_cell(timeout: float) -> Reading[Cell]:
-    """Every cell of the cell mappings, cell0 and disabled ones included, by Nova's own reading of their URLs."""
+    """Every cell of the cell mappings, cell0 and disabled ones included, by Nova's own reading of their URLs.
+
+    timeout is in seconds, for each answer of each of them.
+    """
     from nova import context, objects
     from nova.db.main import api as main_db
 
