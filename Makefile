@@ -6,7 +6,7 @@ LAB = .venv/bin/python -m dedangle.lab
 # Without compiled modules every service of the lab would compile every module at every start.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo lab lab-down test test-libvirt test-thorough test-releases lint clean
+.PHONY: demo lab lab-down test test-libvirt test-thorough test-releases lint docs clean
 
 demo: .venv/made-from ## a cloud comes up, is broken, and is cleaned through all doors
 	@.venv/bin/python -m dedangle.lab.demo
@@ -17,7 +17,7 @@ lab: .venv/made-from ## the same cloud, left up; DB=mariadb for MariaDB, RabbitM
 lab-down: .venv/made-from
 	@$(LAB) down
 
-test: lint ## everything that CI runs
+test: lint docs ## everything that CI runs
 	.venv/bin/pytest --ignore tests/interleavings --ignore tests/releases
 
 test-libvirt: .venv/made-from ## the part of test that runs libvirt and QEMU; as root, with packages from Debian
@@ -33,18 +33,31 @@ test-nova-%: .venvs/%/made-from
 	@tools/test-release $*
 
 lint: .venv/made-from
-	.venv/bin/ruff check src tests tools benchmarks
-	.venv/bin/ruff format --check src tests tools benchmarks
+	.venv/bin/ruff check src tests tools benchmarks docs
+	.venv/bin/ruff format --check src tests tools benchmarks docs
 	.venv/bin/mypy
 	.venv/bin/lint-imports --no-logo
 	.venv/bin/python tools/make_docs.py --check
 
+docs: .venvs/docs/made-from ## the manual in build/docs/html and dedangle(1) in build/docs/man; a warning is an error
+	.venvs/docs/bin/sphinx-build -E -W --keep-going -q -d build/docs/doctrees -b html docs build/docs/html
+	.venvs/docs/bin/sphinx-build -W --keep-going -q -d build/docs/doctrees -b man docs build/docs/man
+
 clean:
-	rm -rf .venv .venvs .lab .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf build .venv .venvs .lab .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 
 .venv/made-from: pyproject.toml requirements/lab.txt
 	@echo "Making .venv with Nova, Cinder, Keystone and Placement (seconds when packages are cached)"
 	@tools/make-venv
+
+# Sphinx and what it brings stay out of .venv, whose versions are those of a cloud.
+.venvs/docs/made-from: pyproject.toml requirements/lab.txt requirements/docs.txt | .venv/made-from
+	@echo "Making .venvs/docs with Sphinx"
+	@rm -rf .venvs/docs
+	@.venv/bin/uv venv --quiet --python .venv/bin/python .venvs/docs
+	@.venv/bin/uv pip install --quiet --python .venvs/docs/bin/python \
+		--constraint requirements/lab.txt --constraint requirements/docs.txt --editable '.[docs]'
+	@cp pyproject.toml $@
 
 .venvs/%/made-from: requirements/nova/%.txt requirements/nova/fixtures.txt $(wildcard requirements/constraints/*) | .venv/made-from
 	@echo "Making .venvs/$* with Nova $*"

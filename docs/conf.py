@@ -1,0 +1,27 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How Sphinx makes the manual; `make docs` runs it."""
+
+from importlib import metadata
+
+project = "dedangle"
+author = "The dedangle developers"
+copyright = author  # noqa: A001 - Sphinx's name
+release = version = metadata.version("dedangle")
+
+extensions = [
+    "cliff.sphinxext",
+    "myst_parser",
+    "openstackdocstheme",
+    "oslo_config.sphinxext",
+    "reno.sphinxext",
+]
+# One source for the page and for dedangle(1).
+man_pages = [("command", "dedangle", "finds dangling volume attachments, and removes them", author, 1)]
+myst_enable_extensions = ["deflist"]
+myst_heading_anchors = 3
+# An option that is copied from the page must still be one.
+smartquotes = False
+
+html_theme = "openstackdocs"
+openstackdocs_auto_name = False
+openstackdocs_auto_version = False
