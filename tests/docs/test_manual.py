@@ -8,6 +8,7 @@ import pytest
 from oslo_config import cfg
 
 from dedangle import config
+from dedangle.report import exit_codes
 
 ROOT = Path(__file__).parents[2]
 AT_THE_TOP = ("README.md", "CONTRIBUTING.md", "SECURITY.md")
@@ -43,3 +44,10 @@ def test_the_configuration_reference_has_every_option() -> None:
     ((group, options),) = config.list_options()
     assert group == config.GROUP
     assert set(conf[config.GROUP]) <= {each.dest for each in options}
+
+
+def test_every_exit_code_is_told() -> None:
+    page = (ROOT / "docs" / "command.md").read_text()
+    codes = [value for name, value in vars(exit_codes).items() if name.isupper()]
+    assert codes
+    assert [each for each in codes if f"\n| {each} |" not in page] == []
