@@ -23,14 +23,20 @@ def test_a_connected_attachment_stays(cloud: Cloud, dedangle: Dedangle) -> None:
     made = admin.post(f"{users}/application_credentials", json={"application_credential": {"name": server.id}})
     credential = made.json()["application_credential"]
     before = rows.snapshot(cloud.home)
+    environment = {
+        "OS_AUTH_TYPE": "v3applicationcredential",
+        "OS_AUTH_URL": login["auth_url"],
+        "OS_APPLICATION_CREDENTIAL_ID": credential["id"],
+        "OS_APPLICATION_CREDENTIAL_SECRET": credential["secret"],
+    }
 
-    done = dedangle(
-        *("cleanup", server.id, "--execute", "--yes", "-f", "json"),
-        OS_AUTH_TYPE="v3applicationcredential",
-        OS_AUTH_URL=login["auth_url"],
-        OS_APPLICATION_CREDENTIAL_ID=credential["id"],
-        OS_APPLICATION_CREDENTIAL_SECRET=credential["secret"],
-    )
+    [told] = [
+        each for each in json.loads(dedangle("doctor", "-f", "json", **environment).out) if each["state"] == "fail"
+    ]
+    assert told["check"] == "credentials"
+    assert "delegated" in told["sentence"]
+
+    done = dedangle("cleanup", server.id, "--execute", "--yes", "-f", "json", **environment)
 
     assert done.code == 5, done.err
     assert {each["outcome"] for each in done.findings} == {"failed"}, done.err

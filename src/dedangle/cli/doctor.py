@@ -126,6 +126,12 @@ def _credentials() -> tuple[Access | None, Check]:
         return None, Check(name, State.FAIL, str(error), "openstack token issue, with the same credentials, says more.")
     roles = ", ".join(sorted(token.role_names))
     who = f"Keystone takes user {token.username} of project {token.project_name}, whose roles are {roles}."
+    if token.application_credential_id or token.trust_id or token.oauth_access_token_id:
+        # "Using a delegated token to create another token is not allowed", says Keystone; Cinder wants one.
+        sentence = f"{who} They are delegated ones, with which Cinder cannot ask Nova: it deletes nothing connected."
+        return access, Check(
+            name, State.FAIL, sentence, "Take a user's password, not an application credential or a trust."
+        )
     if "admin" in token.role_names:
         return access, Check(name, State.OK, who)
     return access, Check(

@@ -146,8 +146,7 @@ class CinderApi:
 
     def _write(self, method: str, path: str, body: dict[str, Any]) -> Reading[dict[str, Any]]:
         try:
-            # Connectors and connection_info are secrets: they are kept out of the debug log too.
-            answer = self._ask(method, path, json=body, log=False, connect_retries=0, status_code_retries=0)
+            answer = self._ask(method, path, json=body, connect_retries=0, status_code_retries=0)
         except _UnreadError as error:
             return Reading.unread(str(error))
         if answer.status_code == 204:
@@ -241,7 +240,8 @@ class CinderApi:
             if options["timeout"] <= 0:
                 raise _UnreadError("Cinder took all the time there was")
         try:
-            return self._client.request(path, method, raise_exc=False, **options)
+            # Connectors and connection_info are secrets: they are kept out of the debug log too.
+            return self._client.request(path, method, raise_exc=False, log=False, **options)
         except ks_exceptions.ClientException as error:
             raise _UnreadError(f"Cinder did not answer {method} {path} ({type(error).__name__})") from error
 
