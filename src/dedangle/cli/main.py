@@ -21,6 +21,16 @@ Nova's, never removes a root disk unasked, and writes down what it means to do b
 """
 
 
+def _versions() -> str:
+    """Our version, that of the Nova beside us, and that of the client which asks Cinder; none of them is imported."""
+    try:
+        nova = f"Nova {metadata.version('nova')}"
+    except metadata.PackageNotFoundError:
+        nova = "no Nova beside it"
+    client = f"keystoneauth1 {metadata.version('keystoneauth1')} for Cinder"
+    return f"{metadata.version('dedangle')} ({nova}, {client})"
+
+
 class Dedangle(App):
     """cliff's application with Nova's configuration options before or behind the verb."""
 
@@ -28,7 +38,7 @@ class Dedangle(App):
         self.config_args = config_args
         super().__init__(
             description=_DESCRIPTION,
-            version=metadata.version("dedangle"),
+            version=_versions(),
             command_manager=CommandManager("dedangle.cli"),
             deferred_help=True,
         )
