@@ -54,8 +54,9 @@ class Dedangle(App):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code."""
-    # Nova's libraries warn of their own future on stderr, which is the operator's.
-    warnings.simplefilter("ignore")
+    # Nova's libraries warn of their own future on stderr, which is the operator's, unless python -W was asked for it.
+    if not sys.warnoptions:
+        warnings.simplefilter("ignore")
     try:
         config_args, rest = console.take_config_options(sys.argv[1:] if argv is None else argv)
         return int(Dedangle(config_args).run(rest or ["--help"]))
