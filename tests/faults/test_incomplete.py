@@ -135,6 +135,13 @@ def test_keystone_is_stopped(cloud: Cloud, dedangle: Dedangle) -> None:
         cloud.start("keystone")
 
 
+def test_nothing_listens_at_the_auth_url(dedangle: Dedangle, broken: Server) -> None:
+    login = {"OS_USERNAME": "admin", "OS_PASSWORD": "x", "OS_PROJECT_NAME": "admin"}
+    # Without a version in it keystoneauth looks for one first.
+    done = cleanup(dedangle, broken, OS_AUTH_URL="http://127.0.0.1:1", **login)
+    assert_incomplete(done, "Keystone could not be asked where OS_AUTH_URL says it is. Nothing was read")
+
+
 @pytest.mark.parametrize("database", ["nova_cell0", "nova_cell1", "nova_api"])
 def test_database_of_nova_is_moved_away(cloud: Cloud, dedangle: Dedangle, broken: Server, database: str) -> None:
     names = {"nova_cell0": "Nova's cell0", "nova_cell1": "Nova's cell1", "nova_api": "Nova's API database"}

@@ -62,7 +62,12 @@ class ChangingVerb(Verb):
 
         doomed = planning.changes(finding for each in judged for finding in each.findings)
         if not doomed:
-            console.complain("There is nothing to do. Nothing was changed.")
+            if account.listed():
+                console.complain("All that was found is kept, for the reasons given. Nothing was changed.")
+            elif account.complete:
+                console.complain("There is nothing to do. Nothing was changed.")
+            else:
+                console.complain("Nothing was changed.")
             return True
         if not args.execute:
             console.complain(f"{len(doomed)} to be changed. Nothing was changed. Run again with --execute.")

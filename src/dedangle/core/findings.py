@@ -122,7 +122,7 @@ TABLE = (
     Kind(
         code="attachment-never-used",
         states="DC-3, DC-4",
-        sentence="Cinder keeps attachment {attachment} of volume {volume} reserved for server {server}, which Nova "
+        sentence="Cinder keeps volume {volume} reserved for server {server} by attachment {attachment}, which Nova "
         "does not know and nothing was ever connected through.",
         advice="Run: dedangle cleanup {server} --execute",
         remedy=Remedy.REMOVE_ATTACHMENT,

@@ -47,8 +47,9 @@ def cinder_client(conf: Any, environ: Mapping[str, str], *, timeout: float | Non
     session.timeout = timeout or session.timeout or _PATIENCE
     try:
         project_id = session.get_project_id()
-    except ks_exceptions.ConnectFailure as error:
-        raise ConnectionError(f"Keystone could not be asked with the credentials of {source}") from error
+    except (ks_exceptions.ConnectFailure, ks_exceptions.DiscoveryFailure) as error:
+        # The latter comes of an auth_url without a version, whatever is wrong there.
+        raise ConnectionError(f"Keystone could not be asked where {source} says it is") from error
     except ks_exceptions.ClientException as error:
         raise CredentialsError(
             f"Keystone refuses the credentials of {source} ({type(error).__name__}). "
