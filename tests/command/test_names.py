@@ -104,3 +104,20 @@ def test_a_silent_cell_may_hold_another_of_the_name(cloud: Cloud, dedangle: Deda
         shutil.move(away, database)
     assert done.code == 5
     assert f"Cannot tell which server is named {name}: Nova's cell0" in done.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (("cleanup",), "dedangle cleanup: the following arguments are required: SERVER."),
+        (("cleanup", "x", "--exexute"), "dedangle cleanup: unrecognized arguments: --exexute."),
+        (("sweep", "--shard", "5/4"), "dedangle sweep: argument --shard: there is no shard 5 of 4; they count from 1."),
+        (("audit", "--config-file"), "dedangle: argument --config-file: expected one argument."),
+    ],
+)
+def test_a_bad_argument_is_one_line(dedangle: Dedangle, arguments: tuple[str, ...], line: str) -> None:
+    done = dedangle(*arguments)
+    assert (done.code, done.out) == (2, "")
+    assert done.err.startswith(line)
+    assert done.err.count("\n") == 1
+    assert "--help" in done.err

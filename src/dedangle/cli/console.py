@@ -6,6 +6,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
 from dedangle.core.text import harmless_lines
 
@@ -41,9 +42,20 @@ def add_config_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--config-dir", metavar="DIR", help="directory of .conf files; may be given several times")
 
 
+def in_one_line(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    """Let the parser say in one line what it does not take; argparse would put its whole usage before it."""
+
+    def refuse(message: str) -> NoReturn:
+        complain(f"{parser.prog}: {message.rstrip('.')}. See: {parser.prog} --help")
+        sys.exit(2)
+
+    parser.error = refuse  # type: ignore[method-assign]
+    return parser
+
+
 def take_config_options(argv: Sequence[str]) -> tuple[list[str], list[str]]:
     """Split --config-file and --config-dir off, wherever they stand; returns (theirs, the rest)."""
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser = in_one_line(argparse.ArgumentParser("dedangle", add_help=False, allow_abbrev=False))
     parser.add_argument("--config-file", action="append", default=[])
     parser.add_argument("--config-dir", action="append", default=[])
     taken, rest = parser.parse_known_args(argv)

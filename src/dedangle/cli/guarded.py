@@ -17,6 +17,9 @@ from dedangle.state.lock import AnotherRunError
 class Guarded(Command):
     """A verb that never shows a traceback; it comes before cliff's own classes among the bases."""
 
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        return console.in_one_line(super().get_parser(prog_name))
+
     def guarded_run(self, args: argparse.Namespace, signals: Signals) -> int:
         """Do all that the verb does and return its exit code."""
         raise NotImplementedError

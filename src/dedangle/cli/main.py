@@ -44,7 +44,7 @@ class Dedangle(App):
         )
 
     def build_option_parser(self, *args: object, **kwargs: object) -> object:
-        parser = super().build_option_parser(*args, **kwargs)
+        parser = console.in_one_line(super().build_option_parser(*args, **kwargs))
         console.add_config_options(parser)
         return parser
 
