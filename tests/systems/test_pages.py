@@ -22,6 +22,7 @@ SERVER, VOLUME = str(uuid.UUID(int=1)), str(uuid.UUID(int=2))
 @pytest.fixture(autouse=True)
 def _short_pages(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(database, "PAGE", 3)
+    monkeypatch.setattr(database, "NUMBERS", 4)
 
 
 @pytest.mark.parametrize("project", ["a" * 32, "a,b", ""])
@@ -102,3 +103,19 @@ def test_a_url_that_is_none_is_refused_without_being_shown(url: str) -> None:
         wiring.bulk_of_cinder(SimpleNamespace(cinder_database=url, cell_timeout=60))
     assert "cinder_database cannot be used" in str(refused.value)
     assert "secret" not in str(refused.value)
+
+
+def test_numbers_that_nobody_has_are_passed_over_in_one_step(tmp_path: Path) -> None:
+    engine = sa.create_engine(f"sqlite:///{tmp_path}/nova.db")
+    with engine.begin() as connection:
+        for table in (schema.block_device_mapping, schema.instances):
+            table.create(connection)
+        for number in (2, 1_000_000, 1_000_003):
+            connection.execute(schema.instances.insert().values(id=number, uuid=str(uuid.uuid4()), deleted=0))
+    asked: list[str] = []
+    sa.event.listen(engine, "before_cursor_execute", lambda *event: asked.append(event[2]))
+    answers = list(nova_fleet.pages(Cell("Nova's cell1", lambda: engine, 60, "cell1")))
+    assert all(each.complete for each in answers)
+    sizes = [len(page.ids.packed) // 16 for each in answers for page in each.rows if isinstance(page, packing.Servers)]
+    assert sizes == [1, 2]
+    assert len([each for each in asked if "FROM instances" in each]) == 2

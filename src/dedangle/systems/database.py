@@ -19,9 +19,9 @@ from dedangle.core.records import Reading
 
 T = TypeVar("T")
 
-# At 1,000,000 attachments with three dead rows for each live one a statement then takes some 50 ms, and hands over
-# half a megabyte, which no max_allowed_packet in use is below.
-PAGE = 5000
+# Live rows of a page by text, and numbers, used or not, of a page by number: with three dead rows for each live one
+# both read 20,000 rows. A page is some 600 kB, and 2.3 MB where none is dead.
+PAGE, NUMBERS = 5000, 20000
 _GROUP_CONCAT_MAX_LEN = 4 * 1024 * 1024
 
 
@@ -66,31 +66,32 @@ class Database:
         `made` returns None for a text that lacks lines. No page sees the same moment as another, and no transaction
         lasts longer than a page. The next page is asked for before one is handed out.
         """
-        asked = self.ask(functools.partial(_page, source=source, last=source.first))
-        while True:
+        question = _by_number(source) if isinstance(source.first, int) else _by_text(source)
+        asked = self.ask(functools.partial(_page, question=question, last=source.first))
+        more = True
+        while more:
             answer = asked()
             if not answer.complete:
                 yield Reading.unread(answer.why)
                 return
             (page,) = answer.rows
-            more = page.count == PAGE
+            more = page.last is not None
             if more:
-                asked = self.ask(functools.partial(_page, source=source, last=page.last))
+                asked = self.ask(functools.partial(_page, question=question, last=page.last))
             row = made(page.text, page.count)
             if row is None:
                 yield Reading.unread(f"{self.label} cut an answer short (group_concat_max_len or max_allowed_packet)")
                 return
             yield Reading((row,))
-            if not more:
-                return
 
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-    """What of a table is read in bulk: a line of each row that the conditions hold for, in the order of its key."""
+    """What of a table is read in bulk: a line of each row that the conditions hold for."""
 
-    key: sa.ColumnElement[Any]
-    first: Any
+    key: sa.Column[Any]
+    """The primary key, a number or a text."""
+    first: int | str
     """A value that is before every key."""
     line: sa.ColumnElement[Any]
     conditions: tuple[sa.ColumnElement[bool], ...]
@@ -98,7 +99,7 @@ class Source:
 
 @dataclasses.dataclass(frozen=True)
 class _Lines:
-    """A page of rows as one text, and the key of its last."""
+    """A page of rows as one text, and the key after which the next page begins, None after the last page."""
 
     count: int
     last: Any
@@ -142,13 +143,30 @@ def _group_concat_of_sqlite(element: Any, compiler: Any, **options: Any) -> str:
     return f"group_concat({compiler.process(element.clauses, **options)}, '')"
 
 
-def _page(connection: sa.Connection, *, source: Source, last: Any) -> _Lines:
+def _page(connection: sa.Connection, *, question: sa.Select[Any], last: int | str) -> _Lines:
     # PyMySQL spends ten times as long on 5,000 rows as on one row that holds them all.
     if connection.dialect.name in ("mysql", "mariadb"):
         connection.execute(sa.text(f"SET SESSION group_concat_max_len = {_GROUP_CONCAT_MAX_LEN}"))
-    rows = sa.select(source.key.label("id"), source.line.label("line")).where(source.key > last, *source.conditions)
-    page = rows.order_by(source.key).limit(PAGE).subquery()
-    count, last, text = connection.execute(
-        sa.select(sa.func.count(), sa.func.max(page.c.id), _Together(page.c.line)).select_from(page)
-    ).one()
+    count, last, text = connection.execute(question, {"last": last}).one()
     return _Lines(count, last, text or "")
+
+
+def _by_number(source: Source) -> sa.Select[Any]:
+    """The live rows of so many numbers: a long run of dead rows takes many statements, and not a long one."""
+    key, last = source.key, sa.bindparam("last", type_=sa.Integer)
+    following = sa.select(sa.func.min(key) - 1).where(key > last + NUMBERS).correlate(None).scalar_subquery()
+    return sa.select(sa.func.count(), following, _Together(source.line)).where(
+        key > last, key <= last + NUMBERS, *source.conditions
+    )
+
+
+def _by_text(source: Source) -> sa.Select[Any]:
+    """So many live rows, among which UUIDs scatter the dead ones.
+
+    A range of texts costs MariaDB as much: it compares each with the range's end by the rules of the collation.
+    """
+    after = source.key > sa.bindparam("last", type_=sa.String)
+    rows = sa.select(source.key.label("id"), source.line.label("line")).where(after, *source.conditions)
+    page = rows.order_by(source.key).limit(PAGE).subquery()
+    last = sa.case((sa.func.count() == PAGE, sa.func.max(page.c.id)))
+    return sa.select(sa.func.count(), last, _Together(page.c.line)).select_from(page)
