@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The bulk reads of the databases, on SQLite, over more rows than a page has."""
 
+import threading
 import uuid
 from pathlib import Path
 from types import SimpleNamespace
@@ -119,3 +120,17 @@ def test_numbers_that_nobody_has_are_passed_over_in_one_step(tmp_path: Path) -> 
     sizes = [len(page.ids.packed) // 16 for each in answers for page in each.rows if isinstance(page, packing.Servers)]
     assert sizes == [1, 2]
     assert len([each for each in asked if "FROM instances" in each]) == 2
+
+
+def test_the_thread_that_reads_ahead_ends_with_its_reader(tmp_path: Path) -> None:
+    engine = sa.create_engine(f"sqlite:///{tmp_path}/nova.db")
+    with engine.begin() as connection:
+        schema.instances.create(connection)
+        rows = [{"id": number, "uuid": str(uuid.uuid4()), "deleted": 0} for number in range(1, 100)]
+        connection.execute(schema.instances.insert(), rows)
+    pages = nova_fleet.pages(Cell("Nova's cell1", lambda: engine, 60, "left"))
+    assert next(pages).complete
+    (reader,) = [each for each in threading.enumerate() if each.name == "dedangle Nova's cell1"]
+    pages.close()
+    reader.join(30)
+    assert not reader.is_alive()

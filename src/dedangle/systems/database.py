@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import queue
@@ -22,6 +23,7 @@ T = TypeVar("T")
 # Live rows of a page by text, and numbers, used or not, of a page by number: with three dead rows for each live one
 # both read 20,000 rows. A page is some 600 kB, and 2.3 MB where none is dead.
 PAGE, NUMBERS = 5000, 20000
+_AHEAD = 4
 _GROUP_CONCAT_MAX_LEN = 4 * 1024 * 1024
 
 
@@ -39,50 +41,68 @@ class Database:
         The answer has one row, or says why not. The thread is a daemon: a database that hangs must not keep the process
         from ending. A write that timed out may still be committed.
         """
-        answers: queue.SimpleQueue[Reading[T]] = queue.SimpleQueue()
-
-        def run() -> None:
-            try:
-                with self.engine().begin() as connection:
-                    row = question(connection)
-                answers.put(Reading((row,)))
-            except Exception as error:
-                # Whatever a driver raises, the database was not read. Its text may hold the URL, and so the password.
-                answers.put(Reading.unread(f"{self.label} could not be read ({type(error).__name__})"))
-
-        threading.Thread(target=run, name=f"dedangle {self.label}", daemon=True).start()
-
-        def wait() -> Reading[T]:
-            try:
-                return answers.get(timeout=self.timeout)
-            except queue.Empty:
-                return Reading.unread(f"{self.label} did not answer in {self.timeout:g} s")
-
-        return wait
+        answers: queue.Queue[Reading[T]] = queue.Queue()
+        self._start(lambda: answers.put(self._answer(question)))
+        return lambda: self._awaited(answers)
 
     def pages(self, source: Source, made: Callable[[str, int], Page | None]) -> Iterator[Reading[Page]]:
         """What is made of the lines of each page and their number; the last reading is incomplete where one is unread.
 
         `made` returns None for a text that lacks lines. No page sees the same moment as another, and no transaction
-        lasts longer than a page. The next page is asked for before one is handed out.
+        lasts longer than a page. A thread reads some pages ahead: on a busy machine the database would else wait for
+        its reader, and the reader for the database, most of the time.
         """
         question = _by_number(source) if isinstance(source.first, int) else _by_text(source)
-        asked = self.ask(functools.partial(_page, question=question, last=source.first))
-        more = True
-        while more:
-            answer = asked()
-            if not answer.complete:
-                yield Reading.unread(answer.why)
-                return
-            (page,) = answer.rows
-            more = page.last is not None
-            if more:
-                asked = self.ask(functools.partial(_page, question=question, last=page.last))
-            row = made(page.text, page.count)
-            if row is None:
-                yield Reading.unread(f"{self.label} cut an answer short (group_concat_max_len or max_allowed_packet)")
-                return
-            yield Reading((row,))
+        answers: queue.Queue[Reading[_Lines]] = queue.Queue(_AHEAD)
+        abandoned = threading.Event()
+
+        def run() -> None:
+            last: int | str | None = source.first
+            while last is not None and not abandoned.is_set():
+                answer = self._answer(functools.partial(_page, question=question, last=last))
+                last = answer.rows[0].last if answer.complete else None
+                answers.put(answer)
+
+        self._start(run)
+        try:
+            more = True
+            while more:
+                answer = self._awaited(answers)
+                if not answer.complete:
+                    yield Reading.unread(answer.why)
+                    return
+                (page,) = answer.rows
+                more = page.last is not None
+                row = made(page.text, page.count)
+                if row is None:
+                    yield Reading.unread(
+                        f"{self.label} cut an answer short (group_concat_max_len or max_allowed_packet)"
+                    )
+                    return
+                yield Reading((row,))
+        finally:
+            abandoned.set()
+            with contextlib.suppress(queue.Empty):
+                while True:
+                    answers.get_nowait()
+
+    def _start(self, run: Callable[[], None]) -> None:
+        threading.Thread(target=run, name=f"dedangle {self.label}", daemon=True).start()
+
+    def _answer(self, question: Callable[[sa.Connection], T]) -> Reading[T]:
+        try:
+            with self.engine().begin() as connection:
+                row = question(connection)
+            return Reading((row,))
+        except Exception as error:
+            # Whatever a driver raises, the database was not read. Its text may hold the URL, and so the password.
+            return Reading.unread(f"{self.label} could not be read ({type(error).__name__})")
+
+    def _awaited(self, answers: queue.Queue[Reading[T]]) -> Reading[T]:
+        try:
+            return answers.get(timeout=self.timeout)
+        except queue.Empty:
+            return Reading.unread(f"{self.label} did not answer in {self.timeout:g} s")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,7 +122,7 @@ class _Lines:
     """A page of rows as one text, and the key after which the next page begins, None after the last page."""
 
     count: int
-    last: Any
+    last: int | str | None
     text: str
 
 
