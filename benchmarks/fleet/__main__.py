@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from databases import MariaDb, Sqlite, connection, make_schemas, read_bare
+from databases import MariaDb, PostgreSql, Server, Sqlite, connection, make_schemas, read_bare
 from rows import fill, plant
 
 HERE = Path(__file__).parent
@@ -26,16 +26,17 @@ HERE = Path(__file__).parent
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--pairs", type=int, nargs="+", default=[10_000, 100_000], help="even numbers")
-    parser.add_argument("--database", choices=("mariadb", "sqlite"), default="mariadb")
+    parser.add_argument("--database", choices=("mariadb", "postgresql", "sqlite"), default="mariadb")
     parser.add_argument("--rounds", type=int, default=5, help="of both, in turns; medians are shown")
-    parser.add_argument("--pool", default="4G", help="MariaDB's buffer pool")
+    parser.add_argument("--pool", default="4G", help="buffer pool of MariaDB and PostgreSQL")
     parser.add_argument("--directory", type=Path, help="where the data may be; 18 GB for 1,000,000 pairs")
     arguments = parser.parse_args()
     right = True
     for pairs in arguments.pairs:
         with tempfile.TemporaryDirectory(dir=arguments.directory) as directory:
             path = Path(directory)
-            database = MariaDb(path, arguments.pool) if arguments.database == "mariadb" else Sqlite(path)
+            made = {"mariadb": MariaDb, "postgresql": PostgreSql, "sqlite": lambda path, _: Sqlite(path)}
+            database = made[arguments.database](path, arguments.pool)
             with database.running():
                 for line in measure(database, path, pairs, arguments.rounds):
                     print(line, flush=True)
@@ -43,18 +44,28 @@ def main() -> int:
     return 0 if right else 1
 
 
-def measure(database: MariaDb | Sqlite, path: Path, pairs: int, rounds: int) -> Iterator[str]:
+def measure(database: Server, path: Path, pairs: int, rounds: int) -> Iterator[str]:
     began = time.perf_counter()
     make_schemas(database, path)
     with connection(database.url("nova")) as nova, connection(database.url("cinder")) as cinder:
         fill(nova, cinder, pairs)
         truth = plant(nova, cinder, pairs)
     yield f"{pairs} pairs, made in {time.perf_counter() - began:.0f} s"
+    yield from compare(database, truth, rounds)
+
+
+def compare(database: Server, truth: set[str], rounds: int) -> Iterator[str]:
+    """Read by the C client and by the screen in turns, and tell of both."""
     bare, ours = [], []
     # The first round warms the server up and is not counted.
     for _ in range(rounds + 1):
-        bare.append(read_bare(database))
+        served = [database.cpu()]
+        seconds, cpu = read_bare(database)
+        served.append(database.cpu())
         ours.append(_screen(database))
+        served.append(database.cpu())
+        bare.append({"seconds": seconds, "cpu": cpu, "served": served[1] - served[0]})
+        ours[-1]["served"] = served[2] - served[1]
     bare, ours = bare[1:], ours[1:]
     suspects = set(ours[-1]["suspects"])
     missed, invented = len(truth - suspects), len(suspects - truth)
@@ -63,14 +74,19 @@ def measure(database: MariaDb | Sqlite, path: Path, pairs: int, rounds: int) -> 
         f"{' WRONG' if missed or invented or ours[-1]['unread'] else ''}; "
         f"{ours[-1]['attachments']} attachments, {ours[-1]['paired']} whole pairs, {ours[-1]['ownerless']} of no server"
     )
-    middle = {name: statistics.median(each[name] for each in ours) for name in ("seconds", "reading", "cpu", "mb")}
-    ratios = [each["seconds"] / base for each, base in zip(ours, bare, strict=True)]
-    yield (
-        f"  C client {statistics.median(bare):.2f} s; screen {middle['seconds']:.2f} s ({middle['reading']:.2f} s "
-        f"reading, {middle['cpu']:.2f} s of CPU); ratio {statistics.median(ratios):.2f} "
-        f"({min(ratios):.2f} to {max(ratios):.2f} in {rounds} rounds)"
-    )
-    yield f"  peak {middle['mb']:.0f} MB, {ours[-1]['mb_before']:.0f} MB of them before the first row"
+    for name, of in {"C client": bare, "screen": ours}.items():
+        each = {what: statistics.median(one[what] for one in of) for what in ("seconds", "cpu", "served")}
+        yield f"  {name}: {each['seconds']:.2f} s; CPU {each['cpu']:.2f} s, and {each['served']:.2f} s of the server"
+    for what, count in {
+        "time": lambda one: one["seconds"],
+        "CPU of both sides": lambda one: one["cpu"] + one["served"],
+        "CPU of the server": lambda one: one["served"],
+    }.items():
+        ratios = [count(our) / count(base) for our, base in zip(ours, bare, strict=True) if count(base)]
+        if ratios:
+            yield f"  ratio of {what}: {statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
+    peak = max(each["mb"] for each in ours)
+    yield f"  peak {peak:.0f} MB, {ours[-1]['mb_before']:.0f} MB of them before the first row"
     if isinstance(database, MariaDb):
         with database.logged():
             _screen(database)
@@ -82,7 +98,7 @@ def measure(database: MariaDb | Sqlite, path: Path, pairs: int, rounds: int) -> 
             )
 
 
-def _screen(database: MariaDb | Sqlite) -> dict[str, Any]:
+def _screen(database: Server) -> dict[str, Any]:
     command = [sys.executable, HERE / "screen.py", database.url("nova"), database.url("cinder")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:

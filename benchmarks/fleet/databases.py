@@ -5,7 +5,10 @@ from __future__ import annotations
 
 import contextlib
 import getpass
+import itertools
 import os
+import resource
+import shutil
 import socket
 import subprocess
 import sys
@@ -17,6 +20,7 @@ import sqlalchemy as sa
 from rows import ident
 
 NAMES = ("nova_api", "nova", "cinder")
+_TABLES = ("instances", "block_device_mapping", "volume_attachment", "volumes")
 # The same rows and columns that the screen reads, as four plain scans.
 SCANS = {
     "nova": (
@@ -35,6 +39,7 @@ class MariaDb:
     """Debian's MariaDB with a data directory of its own, on 127.0.0.1."""
 
     def __init__(self, path: Path, pool: str) -> None:
+        self._pid = 0
         self._data, self._first, self._slow = path / "mariadb", path / "first.sql", path / "slow.log"
         self._log = path / "mariadb.log"
         self._port = _free_port()
@@ -56,10 +61,11 @@ class MariaDb:
                     *common,
                     "--socket=mariadb.sock",
                     f"--port={self._port}",
+                    f"--tmpdir={self._data}",
                     "--bind-address=127.0.0.1",
                     f"--init-file={self._first}",
                     f"--innodb-buffer-pool-size={self._pool}",
-                    "--innodb-log-file-size=1G",
+                    "--innodb-log-file-size=4G",
                     "--innodb-flush-log-at-trx-commit=0",
                     "--skip-innodb-doublewrite",
                     "--skip-log-bin",
@@ -69,23 +75,21 @@ class MariaDb:
                 stdout=log,
                 stderr=log,
             )
-        try:
-            while not _answers(self._port):
-                if server.poll() is not None:
-                    raise RuntimeError(f"mariadbd ended: {self._log.read_text()[-500:]}")
-                time.sleep(0.1)
+        self._pid = server.pid
+        with _ended(server, self._port, self._log):
             yield
-        finally:
-            server.terminate()
-            server.wait()
 
     def url(self, name: str) -> str:
         return f"mysql+pymysql://bench:bench@127.0.0.1:{self._port}/{name}?charset=utf8mb4"
 
-    def client(self, name: str) -> list[str]:
-        """A bare C client that reads the rows of its standard input's statements."""
+    def client(self, name: str, scans: tuple[str, ...]) -> tuple[list[str], str]:
+        """A bare C client, and its standard input, to read the rows of the scans."""
         reach = ["--no-defaults", "--host=127.0.0.1", f"--port={self._port}", "--user=bench", "--password=bench"]
-        return ["mariadb", *reach, "--quick", "--batch", "--skip-column-names", name]
+        return ["mariadb", *reach, "--quick", "--batch", "--skip-column-names", name], _script(scans)
+
+    def cpu(self) -> float:
+        """Seconds of CPU that the server has taken so far."""
+        return _cpu(self._pid)
 
     @contextlib.contextmanager
     def logged(self) -> Iterator[None]:
@@ -101,15 +105,61 @@ class MariaDb:
     def statements(self) -> dict[str, list[tuple[float, int]]]:
         """(seconds, rows examined) of the statements that were logged, by the table they read."""
         found: dict[str, list[tuple[float, int]]] = {}
-        seconds, rows = 0.0, 0
-        for line in self._slow.read_text().splitlines():
-            if line.startswith("# Query_time:"):
-                words = line.split()
-                seconds, rows = float(words[2]), int(words[words.index("Rows_examined:") + 1])
-            for table in ("instances", "block_device_mapping", "volume_attachment", "volumes"):
-                if line.startswith(f"FROM {table} ") or line.strip() == f"FROM {table}":
-                    found.setdefault(table, []).append((seconds, rows))
+        for entry in self._slow.read_text().split("# Query_time:")[1:]:
+            words = entry.split()
+            table = next((name for word, name in itertools.pairwise(words) if word == "FROM" and name in _TABLES), "")
+            if table:
+                found.setdefault(table, []).append((float(words[0]), int(words[words.index("Rows_examined:") + 1])))
         return found
+
+
+class PostgreSql:
+    """Debian's PostgreSQL with a data directory of its own, on 127.0.0.1; root runs it as the user postgres."""
+
+    def __init__(self, path: Path, pool: str) -> None:
+        self._path, self._data, self._log = path, path / "postgresql", path / "postgresql.log"
+        self._port = _free_port()
+        self._pool = pool
+
+    @contextlib.contextmanager
+    def running(self) -> Iterator[None]:
+        self._data.mkdir(mode=0o700)
+        user: list[str] = []
+        if os.getuid() == 0:
+            self._path.chmod(0o711)
+            shutil.chown(self._data, "postgres")
+            user = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"]
+        programs = max(Path("/usr/lib/postgresql").glob("*/bin"))
+        initdb = [*user, programs / "initdb", "-D", self._data, "-U", "bench", "-A", "trust", "-E", "UTF8"]
+        subprocess.run(initdb, check=True, stdout=subprocess.DEVNULL)
+        settings = {
+            "listen_addresses": "127.0.0.1",
+            "port": self._port,
+            "unix_socket_directories": "",
+            "shared_buffers": f"{self._pool}B",
+            "max_wal_size": "8GB",
+            "fsync": "off",
+            "autovacuum": "off",
+        }
+        chosen = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
+        with self._log.open("w") as log:
+            server = subprocess.Popen([*user, programs / "postgres", "-D", self._data, *chosen], stdout=log, stderr=log)
+        with _ended(server, self._port, self._log):
+            for name in NAMES:
+                reach = ["-h", "127.0.0.1", "-p", str(self._port), "-U", "bench"]
+                subprocess.run([programs / "createdb", *reach, name], check=True)
+            yield
+
+    def url(self, name: str) -> str:
+        return f"postgresql+psycopg2://bench@127.0.0.1:{self._port}/{name}"
+
+    def client(self, name: str, scans: tuple[str, ...]) -> tuple[list[str], str]:
+        url = f"postgresql://bench@127.0.0.1:{self._port}/{name}"
+        return ["psql", "-X", "-q", url], "".join(f"\\copy ({each}) TO STDOUT\n" for each in scans)
+
+    def cpu(self) -> float:
+        """Seconds of CPU of the connections that are closed by now."""
+        return _cpu(int((self._data / "postmaster.pid").read_text().split()[0]))
 
 
 class Sqlite:
@@ -125,11 +175,17 @@ class Sqlite:
     def url(self, name: str) -> str:
         return f"sqlite:///{self._path / name}.db"
 
-    def client(self, name: str) -> list[str]:
-        return ["sqlite3", str(self._path / f"{name}.db")]
+    def client(self, name: str, scans: tuple[str, ...]) -> tuple[list[str], str]:
+        return ["sqlite3", str(self._path / f"{name}.db")], _script(scans)
+
+    def cpu(self) -> float:
+        return 0
 
 
-def make_schemas(database: MariaDb | Sqlite, path: Path) -> None:
+Server = MariaDb | PostgreSql | Sqlite
+
+
+def make_schemas(database: Server, path: Path) -> None:
     """Do what an operator does: nova-manage and cinder-manage db sync."""
     for service, names in {"nova": ("nova", "nova_api"), "cinder": ("cinder",)}.items():
         conf = path / f"{service}.conf"
@@ -158,14 +214,38 @@ def connection(url: str) -> Iterator[sa.Connection]:
         opened.commit()
 
 
-def read_bare(database: MariaDb | Sqlite) -> float:
-    """Seconds in which the C client reads the four scans and throws them away."""
-    began = time.perf_counter()
+def read_bare(database: Server) -> tuple[float, float]:
+    """Seconds, and those of CPU, in which the C client reads the four scans and throws them away."""
+    began, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
     for name, scans in SCANS.items():
-        subprocess.run(
-            database.client(name), input=";\n".join(scans) + ";\n", text=True, check=True, stdout=subprocess.DEVNULL
-        )
-    return time.perf_counter() - began
+        command, script = database.client(name, scans)
+        subprocess.run(command, input=script, text=True, check=True, stdout=subprocess.DEVNULL)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return time.perf_counter() - began, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+def _script(scans: tuple[str, ...]) -> str:
+    return "".join(f"{each};\n" for each in scans)
+
+
+@contextlib.contextmanager
+def _ended(server: subprocess.Popen[bytes], port: int, log: Path) -> Iterator[None]:
+    """The server answers, and is ended at last."""
+    try:
+        while not _answers(port):
+            if server.poll() is not None:
+                raise RuntimeError(f"the server ended: {log.read_text()[-500:]}")
+            time.sleep(0.1)
+        yield
+    finally:
+        server.terminate()
+        server.wait()
+
+
+def _cpu(pid: int) -> float:
+    """Of the process and of its children that have ended (proc(5))."""
+    ticks = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:15]
+    return sum(map(int, ticks)) / os.sysconf("SC_CLK_TCK")
 
 
 def _free_port() -> int:

@@ -63,12 +63,16 @@ DIALECTS["mariadb"] = DIALECTS["mysql"]
 def fill(nova: sa.Connection, cinder: sa.Connection, pairs: int) -> None:
     """Make so many healthy pairs and three times as many dead rows, in empty tables."""
     kind = DIALECTS[nova.dialect.name]
+    if nova.dialect.name == "mysql":
+        # InnoDB then builds an empty table's indexes sorted, some times as fast.
+        for each in (nova, cinder):
+            each.execute(sa.text("SET SESSION unique_checks = 0, foreign_key_checks = 0"))
     four = "SELECT 0 AS d UNION ALL SELECT 1 UNION ALL SELECT 2 UNION ALL SELECT 3"
     series = f"FROM {kind.series(pairs)} CROSS JOIN ({four}) ds"
     number, server = "4 * k + d", "4 * (k + k % 2) + d"
     volume_type = cinder.execute(sa.text("SELECT id FROM volume_types")).scalars().first()
     gone = "CASE WHEN d = 0 THEN false ELSE true END"
-    time = "'2026-01-01 00:00:00'"
+    time = "'2026-01-01 00:00:00.000000'"
     _insert(
         cinder,
         "volumes",
@@ -100,8 +104,8 @@ def fill(nova: sa.Connection, cinder: sa.Connection, pairs: int) -> None:
             "attached_host": "'compute-1'",
             "mountpoint": "'/dev/vdb'",
             "attach_status": "CASE WHEN d = 0 THEN 'attached' ELSE 'detached' END",
-            "connection_info": f"'{'c' * _CINDER_INFO}'",
-            "connector": f"'{'h' * _CONNECTOR}'",
+            "connection_info": _json("c" * _CINDER_INFO),
+            "connector": _json("h" * _CONNECTOR),
         },
         f"{series} ORDER BY 1",
     )
@@ -136,7 +140,7 @@ def fill(nova: sa.Connection, cinder: sa.Connection, pairs: int) -> None:
             "destination_type": "'volume'",
             "device_name": "'/dev/vdb'",
             "boot_index": "0",
-            "connection_info": f"'{'c' * _NOVA_INFO}'",
+            "connection_info": _json("c" * _NOVA_INFO),
         },
         f"{series} ORDER BY 1",
     )
@@ -149,6 +153,11 @@ def plant(nova: sa.Connection, cinder: sa.Connection, pairs: int) -> set[str]:
     for turn in range(count):
         pair = 1 + turn * (pairs // count)
         truth |= _WAYS[turn % len(_WAYS)](nova, cinder, pair)
+    if nova.dialect.name == "postgresql":
+        # Autovacuum would do it in a minute.
+        for each in (nova, cinder):
+            each.execute(sa.text("ANALYZE"))
+            each.commit()
     return truth
 
 
@@ -219,6 +228,11 @@ _WAYS = (
     *(_attachment_lost, _mapping_lost, _never_attached, _reserved, _of_another, _available, _volume_gone),
     *(_mapped_twice, _server_gone, _without_server),
 )
+
+
+def _json(text: str) -> str:
+    """As Cinder's API, which decodes it, can read it."""
+    return f"""'{{"data": "{text}"}}'"""
 
 
 def _insert(connection: sa.Connection, table: str, columns: dict[str, str], source: str) -> None:
