@@ -167,7 +167,11 @@ class Builder:
         wait_for(f"server {server} {status}", there)
 
     def _wait_idle(self, server: str) -> None:
-        wait_for(f"server {server} idle", lambda: self._show(server)["OS-EXT-STS:task_state"] is None)
+        def idle() -> bool:
+            return self._show(server)["OS-EXT-STS:task_state"] is None
+
+        # A live migration of three volumes, with every request late, on a busy machine.
+        wait_for(f"server {server} idle", idle, seconds=180)
 
     def _wait_volume(self, volume: str, status: str) -> None:
         def there() -> bool:
