@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from typing import Any
 
 import sqlalchemy as sa
@@ -14,9 +15,11 @@ from dedangle.systems.database import Database
 
 @dataclasses.dataclass(frozen=True)
 class Cell(Database):
-    """A database of Nova's; name is the cell mapping's name, else its UUID."""
+    """A database of Nova's; name is the cell mapping's name, else its UUID, and id its primary key."""
 
     name: str
+    id: int = 0
+    is_cell0: bool = False
 
 
 def api_cell(timeout: float) -> Cell:
@@ -38,13 +41,17 @@ def every_cell(timeout: float) -> Reading[Cell]:
         objects.register_all()
         return list(objects.CellMappingList.get_all(context.get_admin_context()))
 
-    def cell(mapping: Any) -> Cell:
+    def cell(mapping: Any, names: Counter[str]) -> Cell:
         manager = main_db.create_context_manager(mapping.database_connection)
-        name = mapping.name or mapping.uuid
-        return Cell(f"Nova's {name}", manager.writer.get_engine, timeout, name)
+        name = mapping.name if names[mapping.name] == 1 else mapping.uuid
+        label = f"Nova's {name}"
+        return Cell(label, manager.writer.get_engine, timeout, name, mapping.id, mapping.is_cell0())
 
     answer = api_cell(timeout).ask(mappings)()
-    rows = tuple(cell(mapping) for found in answer.rows for mapping in found)
+    found = [mapping for row in answer.rows for mapping in row]
+    # Nova lets several cells have one name.
+    names = Counter(mapping.name for mapping in found if mapping.name)
+    rows = tuple(cell(mapping, names) for mapping in found)
     if answer.complete and not rows:
         return Reading.unread("Nova's API database has no cell mappings")
     return Reading(rows, answer.complete, answer.why)
