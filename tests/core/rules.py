@@ -70,7 +70,14 @@ def removes_neither_or_both(world: World, policy: Policy, finding: Finding) -> b
 
 
 def rests_on_an_incomplete_reading(world: World, policy: Policy, finding: Finding) -> bool:
-    return bool(world.silent)
+    return bool(world.silent - {"rivals"})
+
+
+def may_take_the_disk_from_a_server_that_was_not_seen(world: World, policy: Policy, finding: Finding) -> bool:
+    """While another cell is silent: nobody has a disk by what was never connected, or is a deleted server's mapping."""
+    attachment = removed_attachment(finding)
+    connected = attachment is not None and attachment.status != "reserved"
+    return "rivals" in world.silent and (connected or connected_mapping_of_the_living(world, finding))
 
 
 def is_of_an_id_nova_never_knew(world: World, policy: Policy, finding: Finding) -> bool:
@@ -217,6 +224,7 @@ RULES: tuple[Rule, ...] = (
     is_of_a_code_that_no_door_removes,
     removes_neither_or_both,
     rests_on_an_incomplete_reading,
+    may_take_the_disk_from_a_server_that_was_not_seen,
     is_of_an_id_nova_never_knew,
     is_of_another_server,
     takes_the_root_disk,

@@ -21,6 +21,7 @@ from worlds import (
     mapping,
     never_attached,
     offloaded,
+    policy,
     removals,
     server,
     stopped,
@@ -97,6 +98,61 @@ def test_an_attachment_of_a_deleted_server_whose_volume_another_server_maps_is_k
         rivals=(of_another("C"),),
     )
     assert [each.code for each in findings(mapped)] == ["attachment-shares-host"]
+
+
+UNSEEN = frozenset({"rivals"})
+"""Another cell is silent, where a server may map the volume; this server's own cell is not."""
+
+
+@pytest.mark.parametrize("door", DOORS)
+@pytest.mark.parametrize(
+    "world",
+    [
+        World(servers=(stopped(),), mappings=(mapping("A"),), volumes=(volume("available"),)),
+        World(servers=(stopped(),), mappings=(mapping("A"),), volumes=(volume("in-use", multiattach=True),)),
+        World(servers=(stopped(),), mappings=(mapping("A"),)),
+        World(servers=(deleted(),), attachments=(attachment("A"),), volumes=(volume(),), connected={"A": HOST}),
+    ],
+    ids=["lost", "lost, shared", "volume gone", "left by deleted"],
+)
+def test_what_a_server_of_a_silent_cell_may_use_cannot_be_told(door: Door, world: World) -> None:
+    how = policy(door, no_host=door is Door.COMMAND, allow_root=True, relink=True)
+    (seen,) = findings(world, policy=how)
+    (finding,) = findings(world.but(silent=UNSEEN), policy=how)
+    assert (seen.verdict, finding.verdict) in {(each, "cannot-tell") for each in ("dangling", "protected")}
+    assert finding.disposition == "protect"
+    assert finding.reason.endswith("cannot tell, rivals did not answer.")
+
+
+def test_a_mapping_is_not_relinked_while_another_cell_is_silent() -> None:
+    crashed = World(
+        servers=(offloaded(),),
+        mappings=(mapping("A"),),
+        attachments=(attachment("B", "reserved"),),
+        volumes=(volume("reserved"),),
+    )
+    how = policy(Door.COMMAND, relink=True)
+    assert [each.remedy for each in removals(crashed, policy=how)] == ["relink-mapping"]
+    assert not removals(crashed.but(silent=UNSEEN), policy=how)
+
+
+@pytest.mark.parametrize(
+    ("world", "code"),
+    [
+        (World(servers=(server(),), mappings=(never_attached(),), volumes=(volume(),)), "mapping-never-attached"),
+        (
+            World(servers=(server(),), attachments=(attachment("B", "reserved"),), volumes=(volume("reserved"),)),
+            "attachment-never-used",
+        ),
+        (World(servers=(deleted(),), mappings=(mapping("A"),)), "mapping-of-deleted-server"),
+        (
+            World(servers=(deleted(),), attachments=(attachment("B", "reserved"),), volumes=(volume("reserved"),)),
+            "attachment-of-deleted-server",
+        ),
+    ],
+)
+def test_what_nobody_is_connected_by_goes_while_another_cell_is_silent(world: World, code: str) -> None:
+    assert [each.code for each in removals(world.but(silent=UNSEEN))] == [code]
 
 
 def test_a_reserved_attachment_beside_a_mapping_that_names_a_foreign_one_is_kept() -> None:

@@ -170,7 +170,7 @@ def with_guests() -> Iterator[World]:
 def half_read() -> Iterator[World]:
     """Each of the systems silent in turn, and each marker of work that goes on."""
     disturbances: list[dict[str, Any]] = [
-        {"silent": frozenset({who})} for who in ("nova", "list", "volume", "of-volume", "attachment")
+        {"silent": frozenset({who})} for who in ("nova", "list", "volume", "of-volume", "attachment", "rivals")
     ]
     disturbances += [
         {"markers": (Marker(kind=kind, detail="goes on"),)} for kind in ("migration", "event", "action", "lock")
@@ -190,9 +190,13 @@ def half_read() -> Iterator[World]:
 def _unasked(world: World, who: str) -> bool:
     """Whether the silent system would not have been asked at all."""
     cinder = observation(world).cinder
-    return {"volume": not cinder.volumes, "of-volume": not cinder.of_volumes, "attachment": not cinder.named}.get(
-        who, False
-    )
+    asked = {
+        "volume": cinder.volumes,
+        "of-volume": cinder.of_volumes,
+        "attachment": cinder.named,
+        "rivals": cinder.volumes,
+    }
+    return not asked.get(who, True)
 
 
 POLICIES = (

@@ -64,7 +64,7 @@ class World:
     host_acts: bool = False
     """Whether the server's host carries removals out itself."""
     silent: frozenset[str] = frozenset()
-    """Who does not answer: nova, list, volume, of-volume, attachment."""
+    """Who does not answer: nova, list, volume, of-volume, attachment, rivals."""
 
     def but(self, **changes: Any) -> World:
         return dataclasses.replace(self, **changes)
@@ -179,7 +179,9 @@ def observation(world: World, server_id: str = SERVER) -> Observation:
         else Reading[Disk].unread(f"{host} cannot be asked")
         for host in pairing.hosts_concerned(nova, cinder)
     }
-    rivals = Reading(tuple(each for each in world.rivals if each.volume_id in volume_ids))
+    rivals = Reading[Mapping]()
+    if volume_ids:
+        rivals = read("rivals", tuple(each for each in world.rivals if each.volume_id in volume_ids))
     return Observation(
         server_id=server_id,
         before=nova,

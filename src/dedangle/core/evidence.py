@@ -5,15 +5,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from dedangle.core.records import Attachment, Finding, Mapping, Pair, Scene, Verdict
+from dedangle.core.records import Attachment, Finding, Mapping, Pair, Verdict
 
 
-def why_kept(finding: Finding, scene: Scene) -> str:
+def why_kept(finding: Finding, pair: Pair) -> str:
     """One sentence on a pair that no code of the table names."""
+    scene = pair.scene
     what = f"Volume {finding.volume_id} of server {finding.server_id}"
     match finding.verdict:
         case Verdict.CANNOT_TELL:
-            return f"{what}: cannot tell, {'; '.join(scene.unread)}."
+            return f"{what}: cannot tell, {'; '.join(scene.unread or (pair.rivals.why,))}."
         case Verdict.IN_FLIGHT:
             return f"{what} is in flight: {'; '.join(map(str, scene.markers)) or 'its attachment is on its way'}."
         case Verdict.FOREIGN:
@@ -56,7 +57,7 @@ def facts(pair: Pair, mapping: Mapping | None, attachment: Attachment | None) ->
         yield f"Cinder: volume {volume.id} is {volume.status}" + (", multiattach" if volume.multiattach else "")
     if pair.volume.absent:
         yield f"Cinder: volume {pair.volume_id} is not found"
-    for rival in pair.rivals:
+    for rival in pair.rivals.rows:
         yield f"Nova {rival.cell}: server {rival.server_id} maps the volume and names attachment {rival.attachment_id}"
     for other in pair.others.rows:
         yield f"Cinder: server {other.server_id} holds attachment {other.id} of the volume ({other.status})"

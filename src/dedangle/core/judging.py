@@ -58,7 +58,8 @@ def judge(
     Returns one finding for each of them, or for several that one finding explains; a finding whose code is in
     findings.KINDS is to be listed, any other's code is its verdict. Total: it never raises for any pair.
     """
-    return tuple(_finding(draft, pair, now, policy, first_seen) for draft in _drafts(pair, policy))
+    drafts = (_as_far_as_seen(draft, pair) for draft in _drafts(pair, policy))
+    return tuple(_finding(draft, pair, now, policy, first_seen) for draft in drafts)
 
 
 def ownerless(attachment: Attachment) -> Finding:
@@ -104,6 +105,22 @@ def _drafts(pair: Pair, policy: Policy) -> Iterator[_Draft]:
         yield from _of_living(pair, volume, policy)
 
 
+def _as_far_as_seen(draft: _Draft, pair: Pair) -> _Draft:
+    """Withdraw what a mapping of another server could overthrow, while not all of those are read.
+
+    Nobody has a disk through a reserved attachment, nor through a mapping that was never connected or whose server is
+    deleted: there the server's own mappings decide.
+    """
+    if pair.rivals.complete or draft.verdict not in (Verdict.DANGLING, Verdict.PROTECTED):
+        return draft
+    mapping, attachment = draft.mapping, draft.attachment
+    by_mapping = mapping is not None and mapping.is_connected and pair.scene.life is Life.LIVE
+    by_attachment = attachment is not None and not attachment.is_reserved
+    if by_mapping or by_attachment:
+        return _Draft(Verdict.CANNOT_TELL, mapping=mapping, attachment=attachment)
+    return draft
+
+
 def _all(pair: Pair, verdict: Verdict) -> Iterator[_Draft]:
     named = {each.attachment_id for each in pair.mappings}
     for mapping in pair.mappings:
@@ -142,7 +159,7 @@ def _of_deleted(pair: Pair, volume: Volume | None) -> Iterator[_Draft]:
 
 def _left_by_deleted(pair: Pair, volume: Volume | None, attachment: Attachment) -> _Draft:
     server = pair.scene.server
-    if any(each.attachment_id == attachment.id for each in pair.rivals):
+    if _is_named_by_a_rival(pair, attachment):
         return _Draft(Verdict.MISMATCH, "link-mismatch", attachment=attachment)
     if attachment.is_reserved:
         hold = _hold_attachment(pair, volume)
@@ -238,9 +255,9 @@ def _lost(pair: Pair, volume: Volume | None, mapping: Mapping) -> _Draft:
     if pair.attachments or scene.unmapped:
         # One attachment, of the same volume, that nothing was ever connected through, is the one that was made last.
         alone = pair.attachments[0] if len(pair.attachments) == len(scene.unmapped) == 1 else None
-        heir = alone if alone and alone.is_reserved and not pair.rivals and len(scene.lost) == 1 else None
+        heir = alone if alone and alone.is_reserved and pair.rivals.absent and len(scene.lost) == 1 else None
         return _Draft(Verdict.MISMATCH, "mapping-names-lost-attachment", mapping=mapping, attachment=heir)
-    if (pair.others.rows or pair.rivals) and not (volume and volume.multiattach):
+    if (pair.others.rows or pair.rivals.rows) and not (volume and volume.multiattach):
         return _Draft(Verdict.MISMATCH, "volume-in-use-elsewhere", mapping=mapping)
     if server and server.vm_state == "error" and not server.host and server.launched_at is None:
         code = "mapping-never-launched"
@@ -289,7 +306,7 @@ def _beside(pair: Pair, volume: Volume | None, own: Attachment | None, attachmen
 
 def _unmapped(pair: Pair, volume: Volume | None, attachment: Attachment, hold: str = "") -> _Draft:
     # A mapping of another volume or of another server names it: either side may be the one that is wrong.
-    if attachment.id not in pair.scene.unmapped or any(each.attachment_id == attachment.id for each in pair.rivals):
+    if attachment.id not in pair.scene.unmapped or _is_named_by_a_rival(pair, attachment):
         return _Draft(Verdict.MISMATCH, "link-mismatch", attachment=attachment)
     hold = hold or _hold_attachment(pair, volume)
     if attachment.is_reserved:
@@ -321,6 +338,10 @@ def _hold_attachment(pair: Pair, volume: Volume | None) -> str:
     return ""
 
 
+def _is_named_by_a_rival(pair: Pair, attachment: Attachment) -> bool:
+    return any(each.attachment_id == attachment.id for each in pair.rivals.rows)
+
+
 def _may_share_host(pair: Pair, volume: Volume | None, host: str | None, besides: Attachment | None) -> bool:
     """Whether somebody else may use the volume through the host.
 
@@ -330,7 +351,7 @@ def _may_share_host(pair: Pair, volume: Volume | None, host: str | None, besides
     connected = [each for each in (*pair.others.rows, *pair.attachments) if each != besides and not each.is_reserved]
     hosts = [volume.host_of(each.id) if volume else None for each in connected]
     listed = {each.id for each in connected}
-    hosts += [None for each in pair.rivals if each.is_connected and each.attachment_id not in listed]
+    hosts += [None for each in pair.rivals.rows if each.is_connected and each.attachment_id not in listed]
     return any(not host or not other or host == other for other in hosts)
 
 
@@ -381,7 +402,7 @@ def _finding(
     kind = KINDS.get(finding.code)
     if kind is None:
         kept = Disposition.WAIT if finding.verdict is Verdict.IN_FLIGHT else Disposition.PROTECT
-        return dataclasses.replace(finding, disposition=kept, reason=why_kept(finding, scene))
+        return dataclasses.replace(finding, disposition=kept, reason=why_kept(finding, pair))
     acting = KINDS[draft.acts_as or kind.code]
     finding = dataclasses.replace(finding, remedy=Remedy.NONE if draft.inert else acting.remedy)
     ids = {"server": finding.server_id, "volume": finding.volume_id, "attachment": finding.attachment_id or "none"}

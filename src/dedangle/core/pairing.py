@@ -111,7 +111,11 @@ def pairs(observation: Observation) -> tuple[Pair, ...]:
                     of_volume.complete,
                     of_volume.why,
                 ),
-                rivals=tuple(each for each in observation.rivals.rows if each.volume_id == volume_id),
+                rivals=Reading(
+                    tuple(each for each in observation.rivals.rows if each.volume_id == volume_id),
+                    observation.rivals.complete,
+                    observation.rivals.why,
+                ),
                 named=cinder.named,
             )
         )
@@ -129,7 +133,7 @@ def scene(observation: Observation) -> Scene:
     listed = {each.id: each.volume_id for each in cinder.attachments.rows}
     legacy = {each.volume_id for each in nova.mappings if each.is_legacy}
     named = Counter(each.attachment_id for each in nova.mappings if each.attachment_id)
-    incomplete = [each.why for each in (*cinder.readings(), observation.rivals) if not each.complete]
+    incomplete = [each.why for each in cinder.readings() if not each.complete]
     return Scene(
         server_id=observation.server_id,
         server=server_of(nova),
@@ -210,4 +214,4 @@ def _is_left_half_way(volume: Volume, observation: Observation) -> bool:
     rows = observation.cinder.of_volumes.get(volume.id, Reading[Attachment]()).rows
     others = [each for each in rows if each.server_id != observation.server_id]
     rivals = [each for each in observation.rivals.rows if each.volume_id == volume.id]
-    return volume.status in ("attaching", "detaching") and not others and not rivals
+    return volume.status in ("attaching", "detaching") and not others and observation.rivals.complete and not rivals

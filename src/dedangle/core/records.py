@@ -380,7 +380,7 @@ class Pair:
     volume: Reading[Volume]
     others: Reading[Attachment]
     """Attachments of the volume that other servers hold."""
-    rivals: tuple[Mapping, ...] = ()
+    rivals: Reading[Mapping] = dataclasses.field(default_factory=Reading)
     """Live mappings of the volume that other servers have."""
     named: MappingType[str, Reading[Attachment]] = dataclasses.field(default_factory=dict)
 

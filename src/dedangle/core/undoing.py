@@ -85,8 +85,9 @@ def judge(sight: Sight) -> Restoration | str:
     """What can be restored, or why it cannot be now."""
     removed, seen = sight.removed, sight.seen
     scene = pairing.scene(seen)
-    if scene.unread:
-        return f"cannot tell, {'; '.join(scene.unread)}"
+    unread = (*scene.unread, *([] if seen.rivals.complete else [seen.rivals.why]))
+    if unread:
+        return f"cannot tell, {'; '.join(unread)}"
     # Not by its cell, which has no name inside nova-compute.
     rows = (each for each in (*seen.after.mappings, *seen.after.tombstones) if each.uuid == removed.uuid)
     row = next((each for each in rows if each.id == removed.id), None)

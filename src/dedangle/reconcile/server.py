@@ -25,6 +25,7 @@ from dedangle.core.records import (
     Remedy,
     Result,
     Server,
+    Verdict,
 )
 from dedangle.state.journal import Journal
 from dedangle.systems import ports
@@ -54,8 +55,12 @@ class Judged:
 
     @property
     def unread(self) -> tuple[str, ...]:
-        readings = (each.why for each in (*self.seen.cinder.readings(), self.seen.rivals) if not each.complete)
-        return tuple(dict.fromkeys((*self.seen.before.unread, *self.seen.after.unread, *readings)))
+        """What was not read and would have counted."""
+        readings = [*self.seen.cinder.readings()]
+        if any(each.verdict is Verdict.CANNOT_TELL for each in self.findings):
+            readings.append(self.seen.rivals)
+        whys = (each.why for each in readings if not each.complete)
+        return tuple(dict.fromkeys((*self.seen.before.unread, *self.seen.after.unread, *whys)))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -185,9 +190,10 @@ class Reconciler:
         ):
             return ""
         links = self.nova.links(before.server_id if before else "")
-        if not links.complete:
+        control = [each for each in links.rows if each.project_id != project_id]
+        if not control and not links.complete:
             return f"no control read was possible: {links.why}"
-        control = [each for each in links.rows if each.project_id != project_id] or list(links.rows)
+        control = control or list(links.rows)
         for link in control:
             reading = self.cinder.attachments_of_volume(link.volume_id)
             if not reading.complete:
