@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import tempfile
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -82,7 +83,7 @@ def screen(world: World) -> Screen:
         return _screen(world, gathered)
 
 
-def _screen(world: World, gathered: Gathered) -> Screen:
+def _screen(world: World, gathered: Gathered, forgotten: Sequence[str] = ()) -> Screen:
     for cell in CELLS:
         servers = [(server, project) for (of, server), project in world.living.items() if of == cell]
         ids, projects = packing.rows_of(((server,), b"") for server, _ in servers), tuple(each for _, each in servers)
@@ -97,6 +98,8 @@ def _screen(world: World, gathered: Gathered) -> Screen:
     volumes = packing.rows_of(((each,), b"") for each in world.quiet)
     # Attachments come twice where Cinder's list started anew.
     gathered.take([packing.Attachments(attachments), packing.QuietVolumes(volumes), packing.Attachments(attachments)])
+    for each in forgotten:
+        gathered.forget(each)
     return gathered.screen()
 
 
@@ -131,6 +134,22 @@ def test_the_screen_is_its_definition(world: World) -> None:
         for scope in planning.scopes(each.cell, world.living.get((each.cell, each.server))):
             totals[scope] += scope != planning.RUN
     assert seen.totals == +totals
+
+
+@given(WORLDS)
+def test_of_a_cell_that_was_not_read_to_its_end_nothing_counts(world: World) -> None:
+    with Gathered() as gathered:
+        seen = _screen(world, gathered, ["cell1"])
+    rest = world._replace(
+        living={key: project for key, project in world.living.items() if key[0] == "cell0"},
+        links=[each for each in world.links if each.cell == "cell0"],
+    )
+    of_rest = screen(rest)
+    assert (seen.suspects, seen.paired) == (of_rest.suspects, of_rest.paired)
+    assert (seen.whole, of_rest.whole) == (False, True)
+    # As many attachments as the servers that were read should have, so that the other cell's do not widen the fuse.
+    most = min(len(world.attachments), len(rest.links))
+    assert seen.totals == +Counter({**of_rest.totals, planning.RUN: most})
 
 
 def test_an_attachment_without_a_server_is_told_with_its_status() -> None:

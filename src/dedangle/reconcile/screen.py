@@ -32,6 +32,8 @@ class Screen:
     ownerless: list[Finding]
     totals: Counter[Scope]
     """How many attachments there are, for the fuse."""
+    whole: bool = True
+    """Whether every cell was read."""
 
 
 class _Cell:
@@ -59,6 +61,7 @@ class Gathered:
         self._attachments = Spool(_ROW, self._files, by=2 * ID)
         self._volumes = Spool(ID, self._files)
         self._odd: set[str] = set()
+        self._whole = True
         self.has_links = False
 
     def __enter__(self) -> Gathered:
@@ -85,6 +88,11 @@ class Gathered:
             else:
                 self._volumes.add(page.rows.packed)
 
+    def forget(self, cell: str) -> None:
+        """Leave out what came of a cell that was not read to its end; all attachments of its servers are odd then."""
+        self._cells.pop(cell, None)
+        self._whole = False
+
     def screen(self) -> Screen:
         """Compare both sides."""
         suspects: set[bytes] = set()
@@ -97,8 +105,12 @@ class Gathered:
             suspects.update(each[_SERVER] for each in odd)
             unowned += [_unowned(each) for each in odd if each in attachments and each[_SERVER] == NO_ID]
         paired = sum(self._count(number, suspects, totals) for number in range(PARTS))
+        if not self._whole:
+            # A fuse that counts in per cent is to count what can be judged.
+            read = sum(count for (kind, _), count in totals.items() if kind == "cell")
+            totals[planning.RUN] = min(totals[planning.RUN], read)
         named = map(packing.unpack, suspects - {NO_ID})
-        return Screen(sorted({*named, *self._odd}), paired, unowned, totals)
+        return Screen(sorted({*named, *self._odd}), paired, unowned, totals, self._whole)
 
     def _unpaired(self, number: int, attachments: set[bytes]) -> set[bytes]:
         """The mappings and attachments of this part that have no equal, or more than one, or a volume not at rest."""
