@@ -187,6 +187,31 @@ def test_state_dir_is_not_made(dedangle: Dedangle, overridden: Overridden, tmp_p
     assert not path.exists()
 
 
+# tooz imports eventlet where that is installed, which warns of its own end.
+@pytest.mark.filterwarnings("ignore:\\nEventlet")
+@pytest.mark.parametrize(
+    ("url", "state", "says"),
+    [
+        (None, "ok", "A file lock in {state_dir} keeps the runs of this machine apart, not those of others;"),
+        ("file://{tmp}", "ok", "coordination_url file:// keeps the runs of those machines apart that share its"),
+        ("mysql://nova:secret@db/nova", "fail", "coordination_url mysql:// keeps nobody out on Galera"),
+        ("etcd3+http://nova:secret@127.0.0.1:1", "fail", "coordination_url etcd3+http:// cannot be used"),
+    ],
+)
+def test_the_lock_is_named_with_what_it_guarantees(tmp_path: Path, url: str | None, state: str, says: str) -> None:
+    check = doctor.lock(tmp_path, url and url.format(tmp=tmp_path))
+    assert check.state == state
+    assert check.sentence.startswith(says.format(state_dir=tmp_path))
+    assert "secret" not in check.sentence + check.next_step
+    assert check.next_step or state == "ok"
+
+
+def test_coordination_url_is_what_the_lock_is_judged_by(dedangle: Dedangle, overridden: Overridden) -> None:
+    done, checks = examine(dedangle, *overridden("[dedangle]\ncoordination_url = mysql://nova:secret@db/nova\n"))
+    assert (done.code, failed(checks)) == (5, ["lock"])
+    assert "secret" not in done.out
+
+
 def test_configuration_cannot_be_read(dedangle: Dedangle, overridden: Overridden) -> None:
     done, checks = examine(dedangle, *overridden("[dedangle]\ngrace_period = soon\n"))
     assert done.code == 5

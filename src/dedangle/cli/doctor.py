@@ -82,7 +82,7 @@ def _examine(config_args: list[str], signals: Signals) -> Iterator[Check]:
     yield from _guarded("cinder", lambda: _cinder(settings, cells, access, signals, broken=broken))
     yield from _guarded("hosts", lambda: _hosts(settings, cells))
     yield doctor.state_dir(settings.state_dir)
-    yield doctor.lock(settings.state_dir)
+    yield doctor.lock(settings.state_dir, settings.coordination_url)
 
 
 def _configuration() -> Check:

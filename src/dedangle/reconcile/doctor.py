@@ -11,6 +11,7 @@ from pathlib import Path
 
 from dedangle.core.records import Word
 from dedangle.reconcile.server import Reconciler
+from dedangle.state import coordination
 from dedangle.state.writable import why_unwritable
 from dedangle.systems.cinder_api import MICROVERSION, CinderApi
 from dedangle.systems.nova_about import RELEASES, ComputeHost, compute_hosts, revision
@@ -203,12 +204,18 @@ def state_dir(path: Path) -> Check:
     return Check("state_dir", State.OK, f"{path} can be written.")
 
 
-def lock(path: Path) -> Check:
-    sentence = (
-        f"A file lock in {path} keeps the runs of this machine apart, not those of others; "
-        "no run undoes another's work either way, as every write compares before it swaps."
+def lock(path: Path, url: str | None) -> Check:
+    """Which lock keeps runs apart, and whose: at the URL of [dedangle] coordination_url, else a file."""
+    own = f"A file lock in {path} keeps the runs of this machine apart, not those of others"
+    try:
+        kept = coordination.guarantee(url, member="dedangle-doctor") if url else own
+    except coordination.CoordinationError as error:
+        return Check(
+            "lock", State.FAIL, str(error), "Correct [dedangle] coordination_url: no sweep changes anything before."
+        )
+    return Check(
+        "lock", State.OK, f"{kept}; no run undoes another's work either way, as every write compares before it swaps."
     )
-    return Check("lock", State.OK, sentence)
 
 
 def _sentence(why: str) -> str:

@@ -24,13 +24,12 @@ def exclusive(
 
     Raises lock.AnotherRunError where another run still holds it after `wait` seconds, CoordinationError.
     """
-    coordinator = _coordinator(url, member, warn)
-    scheme = url.partition(":")[0]
+    scheme = _scheme(url)
     with contextlib.ExitStack() as held:
+        coordinator = held.enter_context(_started(url, member))
+        if not _is_everywhere(coordinator):
+            warn(f"coordination_url {scheme}:// keeps out the runs of those machines only that share its directory.")
         with _told(scheme):
-            # The heart beats in a thread and keeps a lock that the service would let expire.
-            coordinator.start(start_heart=True)
-            held.callback(_leave, coordinator.stop)
             lock = coordinator.get_lock(name.encode())
 
         def acquire() -> bool:
@@ -42,9 +41,41 @@ def exclusive(
         yield
 
 
-def _coordinator(url: str, member: str, warn: Callable[[str], None]) -> Any:
-    scheme, colon, _ = url.partition("://")
-    if not colon:
+def guarantee(url: str, *, member: str) -> str:
+    """Ask the service at the URL, and say whose runs its locks keep apart; raises CoordinationError."""
+    with _started(url, member) as coordinator:
+        if _is_everywhere(coordinator):
+            return f"coordination_url {_scheme(url)}:// answers and keeps the runs of all machines apart"
+        return f"coordination_url {_scheme(url)}:// keeps the runs of those machines apart that share its directory"
+
+
+def _scheme(url: str) -> str:
+    return url.partition("://")[0]
+
+
+@contextlib.contextmanager
+def _started(url: str, member: str) -> Iterator[Any]:
+    coordinator = _coordinator(url, member)
+    with contextlib.ExitStack() as held:
+        with _told(_scheme(url)):
+            # The heart beats in a thread and keeps a lock that the service would let expire.
+            coordinator.start(start_heart=True)
+            held.callback(_leave, coordinator.stop)
+        yield coordinator
+
+
+def _is_everywhere(coordinator: Any) -> bool:
+    """Whether the lock is one for all machines."""
+    from tooz.coordination import Characteristics
+
+    # Of etcd tooz says the stronger thing alone.
+    strong = {Characteristics.DISTRIBUTED_ACROSS_HOSTS, Characteristics.LINEARIZABLE}
+    return bool(strong & set(coordinator.CHARACTERISTICS))
+
+
+def _coordinator(url: str, member: str) -> Any:
+    scheme = _scheme(url)
+    if "://" not in url:
         raise CoordinationError(f"coordination_url is no URL. Name {_KNOWN}.")
     if scheme == "mysql":
         raise CoordinationError(
@@ -57,11 +88,8 @@ def _coordinator(url: str, member: str, warn: Callable[[str], None]) -> Any:
         raise CoordinationError(f"coordination_url needs tooz, which is not installed here ({error}).") from error
     with _told(scheme):
         coordinator = coordination.get_coordinator(url, member.encode())
-    offered = set(coordinator.CHARACTERISTICS)
-    if coordination.Characteristics.DISTRIBUTED_ACROSS_PROCESSES not in offered:
+    if coordination.Characteristics.DISTRIBUTED_ACROSS_PROCESSES not in coordinator.CHARACTERISTICS:
         raise CoordinationError(f"coordination_url {scheme}:// keeps no other process out. Name {_KNOWN}.")
-    if coordination.Characteristics.DISTRIBUTED_ACROSS_HOSTS not in offered:
-        warn(f"coordination_url {scheme}:// keeps out the runs of those machines only that share the directory.")
     return coordinator
 
 
