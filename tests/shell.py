@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,10 @@ BOUNDARIES = str(Path(__file__).parent / "command" / "boundaries.py")
 
 THOROUGH = "DEDANGLE_THOROUGH" in os.environ
 """Whether a run is killed at each of its steps, which takes minutes, or at every third."""
+
+
+Configure = Callable[..., tuple[str, str]]
+"""Takes options of [dedangle], and returns the arguments that set them."""
 
 
 @dataclass(frozen=True)

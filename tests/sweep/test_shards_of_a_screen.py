@@ -31,8 +31,20 @@ ATTACHMENTS = [
 ]
 
 
-class Side:
-    """One side of a fleet, in one page of each kind."""
+class Nova:
+    """One cell, in one reading."""
+
+    cell0 = None
+
+    def __init__(self, reading: Reading[packing.Page]) -> None:
+        self._reading = reading
+
+    def bulk(self) -> dict[str, Iterator[Reading[packing.Page]]]:
+        return {"cell1": iter([self._reading])}
+
+
+class Cinder:
+    """Cinder's side, in one page of each kind."""
 
     def __init__(self, *pages: packing.Page) -> None:
         self._pages = pages
@@ -45,11 +57,9 @@ class Side:
 
 
 def screen(shard: Shard) -> Screen:
-    nova = Side(
-        packing.Servers("cell1", packing.rows_of(((each,), b"") for each in IDS), ("p",) * len(IDS)),
-        packing.Links("cell1", packing.rows_of(LINKS)),
-    )
-    cinder = Side(
+    servers = packing.Servers("cell1", packing.rows_of(((each,), b"") for each in IDS), ("p",) * len(IDS))
+    nova = Nova(Reading((servers, packing.Links("cell1", packing.rows_of(LINKS)))))
+    cinder = Cinder(
         packing.Attachments(packing.rows_of(ATTACHMENTS)),
         packing.QuietVolumes(packing.rows_of(((f"V{each}",), b"") for each in IDS)),
     )

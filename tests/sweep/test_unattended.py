@@ -6,7 +6,6 @@ from __future__ import annotations
 import itertools
 import json
 import signal
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -17,12 +16,10 @@ from dedangle.lab import rows
 from dedangle.lab.builders import Server
 from dedangle.lab.cloud import Cloud
 from dedangle.state.lock import exclusive
-from shell import Dedangle
+from shell import Configure, Dedangle
 
 EXECUTE = ("sweep", "--execute", "--yes", "--max-removals", "1000", "-f", "json")
 SHOW_OF_SERVER = {"method": "GET", "path": r"/v3/.*attachments(/detail)?", "query": "instance_id="}
-
-Configure = Callable[..., tuple[str, str]]
 
 
 @pytest.fixture(scope="module")
@@ -31,25 +28,6 @@ def stage(cloud: Cloud, dedangle: Dedangle) -> Stage:
     Stage(cloud, "p2").server()
     assert dedangle(*EXECUTE).code in (0, 5)
     return Stage(cloud)
-
-
-@pytest.fixture
-def state_dir(tmp_path: Path) -> Path:
-    return tmp_path / "state"
-
-
-@pytest.fixture
-def configure(tmp_path: Path, state_dir: Path) -> Configure:
-    """Options that set others of [dedangle], and a state_dir of the test's own."""
-
-    def write(**options: object) -> tuple[str, str]:
-        lines = [f"{name} = {value}" for name, value in {"state_dir": state_dir, **options}.items()]
-        # A directory is read after every file.
-        (tmp_path / "conf.d").mkdir(exist_ok=True)
-        (tmp_path / "conf.d" / "own.conf").write_text("\n".join(["[dedangle]", *lines, ""]))
-        return "--config-dir", str(tmp_path / "conf.d")
-
-    return write
 
 
 def reserved(stage: Stage, count: int) -> list[Server]:

@@ -32,6 +32,7 @@ class Audit(Verb):
         from dedangle.reconcile import fleet
 
         reconciler = wiring.reconciler(Door.SWEEP)
+        screen = None
         if args.server:
             suspects = servers.identify(args.server, wiring.nova)
         else:
@@ -51,8 +52,9 @@ class Audit(Verb):
 
         concurrency = wiring.settings.concurrency
         judged = list(fleet.audit(suspects, reconciler, account, self.say, wanted=wanted, concurrency=concurrency))
-        if args.server:
+        if screen:
+            quiet = servers.quiet(screen, wiring.sightings, wiring.nova)
+            servers.remember(wiring.sightings, judged, wiring.clock(), quiet=quiet)
+        else:
             servers.require_known(judged)
             servers.remember(wiring.sightings, judged, wiring.clock())
-        else:
-            servers.remember(wiring.sightings, judged, wiring.clock(), quiet=servers.quiet(suspects))

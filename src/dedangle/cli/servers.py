@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -15,6 +15,7 @@ from dedangle.core.text import harmless
 
 if TYPE_CHECKING:
     from dedangle.core.records import NamedServer
+    from dedangle.reconcile.screen import Screen
     from dedangle.reconcile.server import Judged
     from dedangle.state.sightings import Sightings
     from dedangle.systems.ports import Fleet
@@ -85,7 +86,8 @@ def remember(
         console.complain(f"Sightings are not remembered, so the sweep's grace period does not pass: {error}")
 
 
-def quiet(suspects: Collection[str], shard: Shard = WHOLE) -> Callable[[str], bool]:
-    """Tell which servers a bulk read of the shard found beyond suspicion, when these are its suspects."""
-    held = frozenset(suspects)
-    return lambda server_id: shard.holds(server_id) and server_id not in held
+def quiet(screen: Screen, sightings: Sightings, nova: Fleet, shard: Shard = WHOLE) -> Callable[[str], bool]:
+    """Tell which of the servers with sightings a bulk read of the shard found beyond suspicion."""
+    held = frozenset(screen.suspects)
+    read = None if screen.whole else frozenset(nova.at_home(sightings.server_ids()).rows)
+    return lambda each: shard.holds(each) and each not in held and (read is None or each in read)

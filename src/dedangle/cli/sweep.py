@@ -81,7 +81,7 @@ class Sweep(ChangingVerb):
                     )
                 )
             finally:
-                quiet = servers.quiet(screen.suspects, shard)
+                quiet = servers.quiet(screen, wiring.sightings, wiring.nova, shard)
                 servers.remember(wiring.sightings, judged, wiring.clock(), quiet=quiet)
             self.carry_out(args, wiring, reconciler, account, judged, screen.totals, over=is_over)
 

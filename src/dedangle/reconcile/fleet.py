@@ -36,22 +36,54 @@ def read_screen(
     say: Progress,
     shard: Shard = WHOLE,
 ) -> Screen | None:
-    """Read both sides in bulk; None where a side is incomplete, which the account then names.
+    """Read both sides in bulk; the account names what is not read, and None says that nothing can be judged.
 
-    With a part missing every attachment of that part would look like a left-over, so nothing is judged at all.
+    Each attachment of a cell that is silent looks like a left-over. So only those servers are suspects then that Nova
+    puts into another cell.
     """
+    silent: dict[str, str] = {}
+
+    def heard(cell: str, pages: Iterator[Reading[Page]]) -> Iterator[Reading[Page]]:
+        for answer in pages:
+            if not answer.complete:
+                silent[cell] = answer.why
+                return
+            yield answer
+
     say("Reading Nova's servers and mappings in every cell, and Cinder's attachments and volumes")
     with Gathered(shard) as gathered:
         try:
-            unread = gather([*nova.bulk(), *cinder.bulk()], gathered)
+            cells = [heard(cell, pages) for cell, pages in nova.bulk().items()]
+            unread = gather([*cells, *cinder.bulk()], gathered)
+            for cell, why in silent.items():
+                gathered.forget(cell)
+                nova.leave_out(cell, why)
+            # What cell0 has was never on a host, so that a fault of it is one of the control plane's.
+            unread = unread or silent.get(nova.cell0 or "", "")
             if not unread and gathered.has_links:
                 unread = reconciler.doubt()
             if not unread:
-                return gathered.screen()
+                screen = gathered.screen()
+                return _within_sight(screen, silent, nova, account) if silent else screen
         except NoRoomError as error:
             unread = str(error)
     account.miss([f"every server: {unread}"])
     return None
+
+
+def _within_sight(screen: Screen, silent: dict[str, str], nova: ports.Fleet, account: Account) -> Screen | None:
+    """Keep the suspects that are in a cell that was read; None where Nova does not tell which those are."""
+    home = nova.at_home(screen.suspects)
+    if not home.complete:
+        account.miss([f"every server: {home.why}"])
+        return None
+    account.miss(f"every server of {cell}: {why}" for cell, why in silent.items())
+    read = frozenset(home.rows)
+    suspects = [each for each in screen.suspects if each in read]
+    strays = len(screen.suspects) - len(suspects)
+    if strays:
+        account.miss([f"servers that hold attachments and are in none of the cells that answered: {strays}"])
+    return dataclasses.replace(screen, suspects=suspects)
 
 
 def gather(reading: list[Iterator[Reading[Page]]], gathered: Gathered) -> str:

@@ -31,6 +31,11 @@ class Sightings:
         """When the finding of that key (Finding.key) was seen first; None where it never was."""
         return self._remembered.first_seen.get(key)
 
+    def server_ids(self) -> set[str]:
+        """The servers of which something is remembered."""
+        memory = self._remembered
+        return {*memory.last_checked, *(key.split()[1] for key in memory.first_seen)}
+
     def least_recent_first(self, server_ids: Iterable[str], now: datetime) -> list[str]:
         """The servers in the order in which they were last checked, those that never were before all others."""
         checked = self._remembered.last_checked

@@ -25,7 +25,7 @@ from dedangle.core.records import (
     Result,
     Server,
 )
-from dedangle.systems import nova_fleet
+from dedangle.systems import nova_fleet, nova_homes
 from dedangle.systems import nova_schema as schema
 from dedangle.systems.nova_actions import ACTION, InstanceActions
 from dedangle.systems.nova_cells import Cell
@@ -48,6 +48,8 @@ class _Part:
     markers: list[Marker] = dataclasses.field(default_factory=list)
     host_states: list[HostState] = dataclasses.field(default_factory=list)
     last_action_at: datetime | None = None
+    is_whole: bool = False
+    """Whether no other cell can hold anything of the server, if it is at home in this one."""
 
 
 class NovaDatabase:
@@ -64,6 +66,7 @@ class NovaDatabase:
     ) -> None:
         self._api = api
         self._cells = {cell.name: cell for cell in cells}
+        self._silent: dict[str, str] = {}
         self._actions = actions
         self._service_down_time = service_down_time
         self._clock = clock
@@ -75,11 +78,11 @@ class NovaDatabase:
     def observe(self, server_id: str) -> NovaView:
         """Read the server from the API database and every cell.
 
-        A silent cell is named in `unread`: whether it holds the server, a copy or a mapping is then not known.
+        A silent cell is named in `unread`, unless the server is at home in another one that can hold it alone.
         """
         answers = self._ask_every_cell(lambda connection, cell: self._part(connection, cell, server_id))
-        building = self._api.ask(lambda connection: _is_building(connection, server_id))()
-        parts = [part for answer in answers for part in answer.rows]
+        placed = self._api.ask(lambda connection: nova_homes.home(connection, server_id))()
+        parts = [part for answer in answers.values() for part in answer.rows]
         mappings = [each for part in parts for each in part.mappings]
         states = [state for part in parts for state in part.host_states]
         return NovaView(
@@ -87,12 +90,23 @@ class NovaDatabase:
             servers=tuple(each for part in parts for each in part.servers),
             mappings=tuple(each for each in mappings if not each.deleted),
             tombstones=tuple(each for each in mappings if each.deleted),
-            building=any(building.rows),
+            building=any(home.building for home in placed.rows),
             markers=tuple(each for part in parts for each in part.markers),
             host_state=next((each for each in _WORST_FIRST if each in states), HostState.NONE),
             last_action_at=max((part.last_action_at for part in parts if part.last_action_at), default=None),
-            unread=tuple(why for why in (building.why, *(answer.why for answer in answers)) if why),
+            unread=tuple(self._unread(placed, answers)),
         )
+
+    def _unread(self, placed: Reading[nova_homes.Home], answers: dict[str, Reading[_Part]]) -> Iterator[str]:
+        if not placed.complete:
+            yield placed.why
+        homes = {home.cell_id for home in placed.rows}
+        whole = any(
+            part.is_whole for name, answer in answers.items() if self._cells[name].id in homes for part in answer.rows
+        )
+        for name, answer in answers.items():
+            if not answer.complete and (self._cells[name].is_cell0 or not whole):
+                yield answer.why
 
     def rivals(self, volume_ids: Collection[str], besides: str) -> Reading[Mapping]:
         """Mappings of the volumes that other servers have, from every cell."""
@@ -109,9 +123,23 @@ class NovaDatabase:
         reading = self._from_every_cell(lambda connection, cell: nova_fleet.youngest_links(connection, cell, besides))
         return Reading(nova_fleet.of_many_projects(reading.rows), reading.complete, reading.why)
 
-    def bulk(self) -> list[Iterator[Reading[Page]]]:
+    @property
+    def cell0(self) -> str | None:
+        return next((name for name, cell in self._cells.items() if cell.is_cell0), None)
+
+    def bulk(self) -> dict[str, Iterator[Reading[Page]]]:
         """Every live server and volume mapping, each cell's by itself."""
-        return [nova_fleet.pages(cell) for cell in self._cells.values()]
+        return {name: nova_fleet.pages(cell) for name, cell in self._cells.items()}
+
+    def leave_out(self, cell: str, why: str) -> None:
+        """Do not ask a silent cell again: each question would take as long as its timeout."""
+        self._silent[cell] = why
+
+    def at_home(self, server_ids: Collection[str]) -> Reading[str]:
+        """Those of the servers that Nova puts into a cell that is not left out."""
+        cells = {cell.id for name, cell in self._cells.items() if name not in self._silent}
+        answer = self._api.ask(lambda connection: nova_homes.at_home(connection, server_ids, cells))()
+        return Reading(tuple(each for found in answer.rows for each in found), answer.complete, answer.why)
 
     def named(self, names: Collection[str]) -> Reading[NamedServer]:
         """Live servers with one of the names, from every cell; one pass over a cell's servers for all names."""
@@ -196,6 +224,7 @@ class NovaDatabase:
         part.mappings = [_mapping(row, cell) for row in connection.execute(of_server).mappings()]
         part.markers = list(self._activity(connection, server_id))
         part.last_action_at = _last_action(connection, server_id)
+        part.is_whole = nova_homes.is_whole(connection, server_id)
         for host in {each.host for each in part.servers if each.host}:
             part.host_states.append(self._host_state(connection, host))
         return part
@@ -243,14 +272,17 @@ class NovaDatabase:
         alive = seen is not None and abs(self._clock() - seen) <= self._service_down_time
         return HostState.UP if alive and not row.forced_down else HostState.DOWN
 
-    def _ask_every_cell(self, question: Callable[[sa.Connection, str], T]) -> list[Reading[T]]:
+    def _ask_every_cell(self, question: Callable[[sa.Connection, str], T]) -> dict[str, Reading[T]]:
         def of(cell: Cell) -> Callable[[], Reading[T]]:
+            if cell.name in self._silent:
+                return lambda: Reading.unread(self._silent[cell.name])
             return cell.ask(lambda connection: question(connection, cell.name))
 
-        return [answer() for answer in [of(cell) for cell in self._cells.values()]]
+        asked = {name: of(cell) for name, cell in self._cells.items()}
+        return {name: answer() for name, answer in asked.items()}
 
     def _from_every_cell(self, read: Callable[[sa.Connection, str], list[T]]) -> Reading[T]:
-        answers = self._ask_every_cell(read)
+        answers = self._ask_every_cell(read).values()
         return Reading(
             tuple(row for answer in answers for rows in answer.rows for row in rows),
             all(answer.complete for answer in answers),
@@ -307,13 +339,6 @@ def _server_condition(server_id: str, server: Server | None) -> sa.ColumnElement
         _same(table.c.power_state, server.power_state),
         _same(table.c.host, server.host),
     )
-
-
-def _is_building(connection: sa.Connection, server_id: str) -> bool:
-    mappings, requests = schema.instance_mappings, schema.build_requests
-    without_cell = sa.select(mappings.c.id).where(mappings.c.instance_uuid == server_id, mappings.c.cell_id.is_(None))
-    requested = sa.select(requests.c.id).where(requests.c.instance_uuid == server_id)
-    return any(connection.execute(each).first() is not None for each in (without_cell, requested))
 
 
 def _mappings() -> sa.Select[Any]:

@@ -79,6 +79,7 @@ migrations = _table(
     "migrations",
     sa.Column("id", sa.Integer, primary_key=True),
     *("instance_uuid", "status", "migration_type"),
+    sa.Column("cross_cell_move", sa.Boolean),
     sa.Column("deleted", sa.Integer),
 )
 

@@ -82,7 +82,7 @@ class Restoring(Nova, Protocol):
 
 
 class Bulk(Protocol):
-    """One side of a whole cloud, for the screen."""
+    """Cinder's side of a whole cloud, for the screen."""
 
     def bulk(self) -> list[Iterator[Reading[Page]]]:
         """What each database holds, page by page; an incomplete reading says what was not read.
@@ -91,7 +91,20 @@ class Bulk(Protocol):
         """
 
 
-class Fleet(Nova, Bulk, Protocol):
+class Fleet(Nova, Protocol):
+    @property
+    def cell0(self) -> str | None:
+        """The name of the cell of servers that no host took."""
+
+    def bulk(self) -> dict[str, Iterator[Reading[Page]]]:
+        """What each cell holds, by its name; as Bulk.bulk."""
+
+    def leave_out(self, cell: str, why: str) -> None:
+        """Ask the cell nothing more in this run: it is silent, and the reason is given in its place."""
+
+    def at_home(self, server_ids: Collection[str]) -> Reading[str]:
+        """Those of the servers that Nova puts into a cell that is not left out."""
+
     def named(self, names: Collection[str]) -> Reading[NamedServer]:
         """Live servers with one of the names, in every cell."""
 
