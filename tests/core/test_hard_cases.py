@@ -165,6 +165,19 @@ def test_a_reserved_attachment_beside_a_mapping_that_names_a_foreign_one_is_kept
     assert not removals(mislinked)
 
 
+@pytest.mark.parametrize(("host", "goes"), [(OTHER_HOST, False), ("host-3", True)])
+def test_what_a_migration_left_on_a_host_stays_while_another_server_has_the_volume_there(host: str, goes: bool) -> None:
+    migrated = World(
+        servers=(server(),),
+        mappings=(mapping("A"),),
+        attachments=(attachment("A"), attachment("B"), attachment("C", holder=OTHER_SERVER)),
+        volumes=(volume(multiattach=True),),
+        connected={"A": HOST, "B": OTHER_HOST, "C": host},
+        guests={OTHER_HOST: ()},
+    )
+    assert [each.attachment_id for each in removals(migrated)] == ["B"] * goes
+
+
 def test_a_volume_that_another_server_detaches_right_now_is_left_alone() -> None:
     detaching = World(
         servers=(deleted(),),

@@ -295,13 +295,10 @@ def _beside(pair: Pair, volume: Volume | None, own: Attachment | None, attachmen
         return _Draft(Verdict.MISMATCH, "migration-half-done", attachment=attachment)
     # The server's guest has the disk, by its own attachment: only the host that it has left can tell that it is gone.
     proved = pair.scene.guest_lacks(pair.volume_id, {host})
-    return _Draft(
-        Verdict.DANGLING,
-        "attachment-left-by-migration",
-        attachment=attachment,
-        hold=_hold_attachment(pair, volume),
-        proved=proved,
-    )
+    hold = _hold_attachment(pair, volume)
+    if _may_share_host(pair, volume, host, attachment):
+        hold = hold or "another attachment of the volume may be connected through the same host"
+    return _Draft(Verdict.DANGLING, "attachment-left-by-migration", attachment=attachment, hold=hold, proved=proved)
 
 
 def _unmapped(pair: Pair, volume: Volume | None, attachment: Attachment, hold: str = "") -> _Draft:
