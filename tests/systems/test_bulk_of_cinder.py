@@ -7,6 +7,7 @@ The API is played here: a real one cannot be made to lose a row between two page
 from __future__ import annotations
 
 import json
+import random
 import uuid
 from collections.abc import Callable
 from pathlib import Path
@@ -37,8 +38,14 @@ class Answer:
 class Api:
     """Pages through what a database holds, oldest first, as Cinder's API does."""
 
-    def __init__(self, engine: sa.Engine, before: Callable[[dict[str, str]], None] = lambda _: None) -> None:
-        self._engine, self._before = engine, before
+    def __init__(
+        self,
+        engine: sa.Engine,
+        before: Callable[[dict[str, str]], None] = lambda _: None,
+        order: Callable[[list[Any]], None] = lambda _: None,
+    ) -> None:
+        """before is called at each request, and order changes the order of what is listed."""
+        self._engine, self._before, self._order = engine, before, order
 
     def request(self, path: str, method: str, *, params: dict[str, str], **_: object) -> Answer:
         assert method == "GET"
@@ -59,7 +66,9 @@ class Api:
     def _rows(self, table: str) -> list[dict[str, Any]]:
         with self._engine.connect() as connection:
             found = connection.execute(sa.text(f"SELECT * FROM {table} WHERE deleted = 0 ORDER BY rowid")).mappings()
-            return [dict(each) for each in found]
+            rows = [dict(each) for each in found]
+        self._order(rows)
+        return rows
 
     def _attachments(self) -> list[dict[str, Any]]:
         return [
@@ -144,6 +153,42 @@ def test_a_list_whose_marker_goes_starts_anew(url: str) -> None:
     assert len(gone) == 1
     assert all(each.complete for each in readings)
     assert screen(url, api) == screen(url, CinderDatabase(url, 60))
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_what_stays_is_read_while_other_rows_come_and_go(url: str, seed: int) -> None:
+    chance, engine = random.Random(seed), sa.create_engine(url)
+    before = attached(engine)
+    passing = chance.sample(sorted(before), len(before) // 2)
+
+    def go_and_come(_: dict[str, str]) -> None:
+        with engine.begin() as connection:
+            if passing and chance.random() < 0.3:
+                gone = {"id": passing.pop()}
+                connection.execute(sa.text("UPDATE volume_attachment SET deleted = 1 WHERE id = :id"), gone)
+            if chance.random() < 0.5:
+                new = {"id": str(uuid.uuid4()), "volume_id": str(uuid.uuid4()), "deleted": False}
+                connection.execute(cinder_database._volume_attachment.insert().values(attach_status="reserved", **new))
+
+    answers = [each for pages in CinderApi(Api(engine, go_and_come), None).bulk() for each in pages]
+    assert all(each.complete for each in answers), [each.why for each in answers]
+    packed = b"".join(row.rows.packed for each in answers for row in each.rows if isinstance(row, packing.Attachments))
+    read = {packing.unpack(packed[at : at + packing.ID]) for at in range(0, len(packed), 49)}
+    assert before & attached(engine) <= read
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_list_in_changing_order_makes_no_pair_whole_that_is_not(url: str, seed: int) -> None:
+    whole = screen(url, CinderDatabase(url, 60))
+    shuffled = screen(url, CinderApi(Api(sa.create_engine(url), order=random.Random(seed).shuffle), None))
+    # What such a list leaves out is looked at once more, server by server, before anything is said of it.
+    assert set(whole.suspects) <= set(shuffled.suspects)
+    assert shuffled.paired <= whole.paired
+
+
+def attached(engine: sa.Engine) -> set[str]:
+    with engine.connect() as connection:
+        return set(connection.execute(sa.text("SELECT id FROM volume_attachment WHERE deleted = 0")).scalars())
 
 
 def test_a_list_that_never_holds_still_is_not_read(url: str) -> None:
