@@ -9,6 +9,7 @@ import signal
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
 from cases.stage import Stage
 from dedangle.core.sharding import Shard
@@ -16,7 +17,7 @@ from dedangle.lab import rows
 from dedangle.lab.builders import Server
 from dedangle.lab.cloud import Cloud
 from dedangle.state.lock import exclusive
-from shell import Configure, Dedangle
+from shell import THOROUGH, Configure, Dedangle, finish
 
 EXECUTE = ("sweep", "--execute", "--yes", "--max-removals", "1000", "-f", "json")
 SHOW_OF_SERVER = {"method": "GET", "path": r"/v3/.*attachments(/detail)?", "query": "instance_id="}
@@ -72,18 +73,38 @@ def test_what_a_budget_leaves_the_next_runs_begin_with(
     assert seen[-1] >= {each.id for each in servers}
 
 
+# Intent, action, delete, outcome and end of the action of the first server; then those of the second.
+@pytest.mark.parametrize("boundary", range(1, 11) if THOROUGH else (3, 6))
 def test_a_sweep_that_is_killed_in_its_removals_is_finished_by_the_next(
-    cloud: Cloud, dedangle: Dedangle, stage: Stage
+    cloud: Cloud, dedangle: Dedangle, stage: Stage, boundary: int
 ) -> None:
     assert dedangle(*EXECUTE).code in (0, 5)
     servers = reserved(stage, 2)
-    # Intent, action, delete, outcome and end of the action of the first; then the intent of the second.
-    killed = dedangle.until("kill", "6", *EXECUTE, "--time-budget", "10m")
+    killed = dedangle.until("kill", str(boundary), *EXECUTE, "--time-budget", "10m")
     assert killed.code == -signal.SIGKILL, killed.err
-    assert "boundary 6: Journal.intend" in killed.err
-    assert len(held(cloud, servers)) == 1
+    assert f"boundary {boundary}: " in killed.err
+    assert len(held(cloud, servers)) == 2 - (boundary >= 3) - (boundary >= 8)
+    # The action that it left open keeps others from its server for ten minutes.
+    with cloud.home.connect("nova_cell1") as nova:
+        old = {"long_ago": "2026-01-01 00:00:00.000000"}
+        nova.execute(sa.text("UPDATE instance_actions SET start_time = :long_ago WHERE finish_time IS NULL"), old)
     done = dedangle(*EXECUTE, "--time-budget", "10m")
     assert done.code in (0, 5), done.err
+    assert held(cloud, servers) == set()
+    assert dedangle(*EXECUTE).findings == []
+
+
+def test_two_sweeps_of_two_machines_at_once_remove_each_row_once(
+    cloud: Cloud, dedangle: Dedangle, stage: Stage, configure: Configure
+) -> None:
+    servers = reserved(stage, 4)
+    ours = {each.id for each in servers}
+    # Neither sees the lock of the other.
+    runs = [dedangle.start(*EXECUTE), dedangle.start(*EXECUTE, *configure())]
+    both = [finish(each) for each in runs]
+    assert {each.code for each in both} <= {0, 5}, [each.err for each in both]
+    removed = [each["server_id"] for done in both for each in done.findings if each["outcome"] == "removed"]
+    assert sorted(each for each in removed if each in ours) == sorted(ours)
     assert held(cloud, servers) == set()
 
 
