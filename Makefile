@@ -24,7 +24,8 @@ test-libvirt: .venv/made-from ## the part of test that runs libvirt and QEMU; as
 	.venv/bin/pytest tests/qemu
 
 test-thorough: .venv/made-from ## 300 operations while the sweep removes; everything killed at every step; many minutes
-	DEDANGLE_THOROUGH=1 .venv/bin/pytest -s tests/interleavings tests/compute tests/command/test_crashes.py
+	DEDANGLE_THOROUGH=1 .venv/bin/pytest -s tests/interleavings tests/compute tests/command/test_crashes.py \
+		tests/sweep/test_several_machines.py tests/sweep/test_unattended.py
 
 test-releases: ## the wheel and its doors beside Nova and Cinder of every release, two at a time; RELEASES=34.0.0 for one
 	@$(MAKE) --no-print-directory --keep-going --output-sync=target --jobs=2 $(RELEASES:%=test-nova-%)

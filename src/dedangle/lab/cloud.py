@@ -121,6 +121,20 @@ class Cloud:
         self.stop(service)
         self.start(service)
 
+    def add_host(self, host: str) -> None:
+        """Start nova-compute of one more host, where the message bus leaves a process; it ends with the lab.
+
+        It is started, stopped and killed by the host's name.
+        """
+        config.write_host(self.home, host)
+        self._services[host] = Service(host, "nova_compute", (host,))
+        self._processes[host] = Process(host, self.home)
+        self.start(host)
+        # As nova-manage cell_v2 discover_hosts does: until then the scheduler does not take it.
+        with self.home.connect("nova_api") as nova_api:
+            cell1 = "SELECT :host, id FROM cell_mappings WHERE name = 'cell1'"
+            nova_api.execute(sa.text(f"INSERT INTO host_mappings (host, cell_id) {cell1}"), {"host": host})
+
     @property
     def ports(self) -> dict[str, int]:
         return self.home.ports

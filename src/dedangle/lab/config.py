@@ -54,6 +54,22 @@ def write(home: Home, nova_overrides: Sections, cinder_overrides: Sections) -> N
     home.clouds_yaml.write_text(json.dumps({"clouds": _clouds(home)}, indent=1) + "\n")
 
 
+def write_host(home: Home, host: str) -> None:
+    """Write what nova-compute of one more host reads beside nova.conf: what two machines would not share."""
+    state = home.state / host
+    (state / "dedangle").mkdir(parents=True, exist_ok=True)
+    sections: Sections = {
+        "DEFAULT": {"host": host, "log_file": home.logs / f"{host}.log", "state_path": state},
+        "oslo_concurrency": {"lock_path": state / "lock"},
+        "dedangle": {"state_dir": state / "dedangle"},
+    }
+    host_conf(home, host).write_text(_render(sections))
+
+
+def host_conf(home: Home, host: str) -> Path:
+    return home.etc / "nova" / f"{host}.conf"
+
+
 def environment(home: Home) -> dict[str, str]:
     """What the services' processes find in their environment."""
     # A user's own OS_* variables are for other clouds, and without bytecode every start takes twice as long.

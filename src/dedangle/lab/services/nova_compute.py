@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""nova-compute as it runs in a real cloud: without a database, through nova-conductor."""
+"""nova-compute as it runs in a real cloud: without a database, through nova-conductor; its part is another host."""
 
 # Nova chooses its threading when its command is first imported.
 import nova.cmd.compute  # isort: skip
@@ -8,6 +8,7 @@ import sys
 
 from nova import service
 
+from dedangle.lab import config
 from dedangle.lab.services.program import Program, run
 
 
@@ -24,7 +25,8 @@ def main() -> None:
 
     service.Service.start = start_and_say_so
     service.SERVICE_MANAGERS["nova-compute"] = program.manager
-    sys.argv = ["nova-compute", "--config-file", str(program.home.nova_conf)]
+    files = [program.home.nova_conf, *(config.host_conf(program.home, host) for host in program.parts)]
+    sys.argv = ["nova-compute", *(word for each in files for word in ("--config-file", str(each)))]
     nova.cmd.compute.main()
 
 
