@@ -8,23 +8,18 @@ from pathlib import Path
 
 import pytest
 
-from dedangle.lab import packages, rows
+from dedangle.lab import rows
 from dedangle.lab.breakers import Breaker
 from dedangle.lab.builders import Builder, Server
 from dedangle.lab.client import wait_for
 from dedangle.lab.cloud import MANAGER, Cloud
-from dedangle.lab.errors import LabError
 from shell import Dedangle, finish
 
 NOVA_MANAGER = "nova.compute.manager.ComputeManager"
 
 
 @pytest.fixture(scope="module")
-def bus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
-    try:
-        packages.ensure_installed(packages.MARIADB)
-    except LabError as missing:
-        pytest.skip(str(missing))
+def bus(tmp_path_factory: pytest.TempPathFactory, mariadb: None) -> Iterator[Cloud]:
     overrides = {"dedangle": {"cell_timeout": 5}}
     with Cloud(tmp_path_factory.mktemp("bus"), database="mariadb", nova_overrides=overrides) as cloud:
         # Another project's server, which the credentials must see.

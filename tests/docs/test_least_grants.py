@@ -8,11 +8,10 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from dedangle.lab import packages, rows
+from dedangle.lab import rows
 from dedangle.lab.breakers import Breaker
 from dedangle.lab.builders import Builder
 from dedangle.lab.cloud import Cloud
-from dedangle.lab.errors import LabError
 from dedangle.lab.home import CELLS
 from shell import Dedangle
 
@@ -21,11 +20,7 @@ NOVAS = "nova.compute.manager.ComputeManager"
 
 
 @pytest.fixture(scope="module")
-def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
-    try:
-        packages.ensure_installed(packages.MARIADB)
-    except LabError as missing:
-        pytest.skip(str(missing))
+def cloud(tmp_path_factory: pytest.TempPathFactory, mariadb: None) -> Iterator[Cloud]:
     # With Nova's own nova-compute all is written from the command line.
     with Cloud(tmp_path_factory.mktemp("least"), manager=NOVAS, database="mariadb", say=print) as cloud:
         yield cloud

@@ -3,22 +3,16 @@
 
 from pathlib import Path
 
-import pytest
 from labs import NOVA_MANAGER, another_process_runs, processes_of
 
-from dedangle.lab import packages, rows
+from dedangle.lab import rows
 from dedangle.lab.breakers import Breaker
 from dedangle.lab.builders import Builder
 from dedangle.lab.client import wait_for
 from dedangle.lab.cloud import Cloud
-from dedangle.lab.errors import LabError
 
 
-def test_every_service_is_a_process_of_its_own_and_ends_with_the_lab(tmp_path: Path) -> None:
-    try:
-        packages.ensure_installed(packages.MARIADB)
-    except LabError as missing:
-        pytest.skip(str(missing))
+def test_every_service_is_a_process_of_its_own_and_ends_with_the_lab(tmp_path: Path, mariadb: None) -> None:
     cloud = Cloud(tmp_path, manager=NOVA_MANAGER, database="mariadb")
 
     with another_process_runs(cloud, until="The lab is up") as parent:

@@ -11,12 +11,11 @@ from dataclasses import dataclass
 import pytest
 
 from cases.stage import Stage
-from dedangle.lab import packages, rows
+from dedangle.lab import rows
 from dedangle.lab.builders import Server
 from dedangle.lab.client import wait_for
 from dedangle.lab.cloud import Cloud
 from dedangle.lab.config import COMPUTE_HOST
-from dedangle.lab.errors import LabError
 from shell import THOROUGH, Dedangle, finish
 
 pytestmark = pytest.mark.skipif(not THOROUGH, reason="ten processes, and minutes: make test-thorough runs it")
@@ -38,11 +37,7 @@ class Planted:
 
 
 @pytest.fixture(scope="module")
-def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
-    try:
-        packages.ensure_installed(packages.MARIADB)
-    except LabError as missing:
-        pytest.skip(str(missing))
+def fleet(tmp_path_factory: pytest.TempPathFactory, mariadb: None) -> Iterator[Cloud]:
     overrides = {"dedangle": {"cell_timeout": 20}}
     with Cloud(tmp_path_factory.mktemp("fleet"), database="mariadb", nova_overrides=overrides) as cloud:
         for host in MORE_HOSTS:
