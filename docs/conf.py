@@ -6,7 +6,8 @@ from importlib import metadata
 project = "dedangle"
 author = "The dedangle developers"
 copyright = author  # noqa: A001 - Sphinx's name
-release = version = metadata.version("dedangle")
+# Without the commit, for which the theme has no room.
+release = version = metadata.version("dedangle").partition("+")[0]
 
 extensions = [
     "cliff.sphinxext",
