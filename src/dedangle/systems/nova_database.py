@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Callable, Collection, Iterator, Sequence
 from datetime import datetime, timedelta, timezone
 from typing import Any, TypeVar
@@ -22,10 +21,9 @@ from dedangle.core.records import (
     NovaView,
     Outcome,
     Reading,
-    Result,
     Server,
 )
-from dedangle.systems import nova_fleet, nova_homes
+from dedangle.systems import nova_fleet, nova_homes, nova_mappings
 from dedangle.systems import nova_schema as schema
 from dedangle.systems.nova_actions import ACTION, InstanceActions
 from dedangle.systems.nova_cells import Cell
@@ -146,22 +144,10 @@ class NovaDatabase:
         return self._from_every_cell(lambda connection, cell: nova_fleet.named(connection, cell, names))
 
     def soft_delete_mapping(self, expected: Mapping, server: Server | None) -> Outcome:
-        """Soft-delete the row exactly as Nova does (deleted = id), if it and its server are still as expected.
-
-        One statement compares and swaps: an attach, a start or a migration that came first leaves no row to match.
-        """
-        table = schema.block_device_mapping
-        gone = {"deleted": table.c.id, "deleted_at": self._clock().replace(tzinfo=None)}
-        return self._swap(expected, server, {**gone, "updated_at": table.c.updated_at}, Result.REMOVED)
+        return nova_mappings.soft_delete(self._cells[expected.cell], expected, server, self._now())
 
     def relink_mapping(self, expected: Mapping, server: Server | None, attachment_id: str) -> Outcome:
-        """Name another attachment and forget the connection, which was the lost one's, by the same compare-and-swap."""
-        values = {
-            "attachment_id": attachment_id,
-            "connection_info": None,
-            "updated_at": self._clock().replace(tzinfo=None),
-        }
-        return self._swap(expected, server, values, Result.RELINKED)
+        return nova_mappings.relink(self._cells[expected.cell], expected, server, attachment_id, self._now())
 
     def restore_mapping(
         self,
@@ -172,48 +158,11 @@ class NovaDatabase:
         *,
         multiattach: bool,
     ) -> Outcome:
-        """Revive the row by the same compare-and-swap, if no live row of this cell has its volume or its place."""
-        values: dict[str, Any] = {
-            "deleted": 0,
-            "deleted_at": None,
-            "attachment_id": attachment_id,
-            "updated_at": self._clock().replace(tzinfo=None),
-        }
-        if connected is not None or attachment_id != expected.attachment_id:
-            values["connection_info"] = (
-                _connection_info(connected, expected.volume_id, multiattach) if connected else None
-            )
-        return self._swap(expected, server, values, Result.RESTORED, _is_free(expected, multiattach))
+        cell, now = self._cells[expected.cell], self._now()
+        return nova_mappings.restore(cell, expected, server, attachment_id, connected, now, multiattach=multiattach)
 
-    def _swap(
-        self,
-        expected: Mapping,
-        server: Server | None,
-        values: dict[str, Any],
-        done: Result,
-        *conditions: sa.ColumnElement[bool],
-    ) -> Outcome:
-        table = schema.block_device_mapping
-        # Nova marks a row that is deleted with its own id.
-        deleted = expected.id if expected.deleted else 0
-        statement = (
-            sa.update(table)
-            .where(table.c.id == expected.id, table.c.deleted == deleted, table.c.instance_uuid == expected.server_id)
-            .where(table.c.volume_id == expected.volume_id, _same(table.c.attachment_id, expected.attachment_id))
-            .where(_same(_version(), expected.version))
-            .where(_server_condition(expected.server_id, server), *conditions)
-            .values(values)
-        )
-
-        def write(connection: sa.Connection) -> int:
-            return connection.execute(statement).rowcount
-
-        answer = self._cells[expected.cell].ask(write)()
-        if not answer.complete:
-            return Outcome(result=Result.FAILED, detail=answer.why)
-        if answer.rows == (1,):
-            return Outcome(result=done)
-        return Outcome(result=Result.CHANGED_MEANWHILE, detail="the mapping or its server is not as it was")
+    def _now(self) -> datetime:
+        return self._clock().replace(tzinfo=None)
 
     def _part(self, connection: sa.Connection, cell: str, server_id: str) -> _Part:
         part = _Part()
@@ -239,7 +188,7 @@ class NovaDatabase:
             yield Marker(kind="event", detail=f"{row.event} of {row.action} ({row.request_id}) is not finished")
         yield from self._actions.others(connection, server_id)
         started = sa.exists().where(events.c.action_id == actions.c.id)
-        since = self._clock().replace(tzinfo=None) - _UNSTARTED_FOR
+        since = self._now() - _UNSTARTED_FOR
         unstarted = (
             sa.select(actions.c.action, actions.c.request_id)
             .where(of_server, actions.c.action.in_(_WITHOUT_TASK_STATE), actions.c.finish_time.is_(None))
@@ -294,60 +243,13 @@ def _utc(moment: datetime | None) -> datetime | None:
     return moment.replace(tzinfo=timezone.utc) if moment else None
 
 
-def _same(column: sa.ColumnElement[Any], value: object) -> sa.ColumnElement[bool]:
-    return column.is_(None) if value is None else column == value
-
-
-def _is_free(expected: Mapping, multiattach: bool) -> sa.ColumnElement[bool]:
-    """Whether no live row of the cell maps the volume, nor one of the server's, of any kind, has the device's place."""
-    rows = schema.block_device_mapping.alias()
-    of_server = rows.c.instance_uuid == expected.server_id
-    taken = [rows.c.volume_id == expected.volume_id]
-    if multiattach:
-        taken = [sa.and_(of_server, taken[0])]
-    if expected.device_name:
-        taken.append(sa.and_(of_server, rows.c.device_name == expected.device_name))
-    if expected.is_bootable:
-        taken.append(sa.and_(of_server, rows.c.boot_index == expected.boot_index))
-    # MySQL updates no table that the same statement reads, unless it reads a copy: LIMIT makes it one.
-    found = sa.select(rows.c.id).where(rows.c.deleted == 0, sa.or_(*taken)).limit(1).subquery()
-    return ~sa.exists(sa.select(found.c.id))
-
-
-def _connection_info(attachment: dict[str, Any], volume_id: str, multiattach: bool) -> str:
-    """Cinder's answer in the form in which Nova keeps it (nova volume/cinder.py:_translate_attachment_ref)."""
-    rest = {name: value for name, value in attachment.items() if name not in ("id", "attach_mode", "connection_info")}
-    data = {name: value for name, value in attachment["connection_info"].items() if name != "attachment_id"}
-    info = {"driver_volume_type": data.pop("driver_volume_type", None), "data": data, **rest, "serial": volume_id}
-    return json.dumps({**info, "multiattach": True} if multiattach else info)
-
-
-def _version() -> sa.ColumnElement[Any]:
-    # As the database's own text: a DateTime written by other means than SQLAlchemy must still compare equal to itself.
-    return sa.cast(schema.block_device_mapping.c.updated_at, sa.String(32))
-
-
-def _server_condition(server_id: str, server: Server | None) -> sa.ColumnElement[bool]:
-    table = schema.instances
-    if server is None or server.deleted:
-        return ~sa.exists().where(table.c.uuid == server_id, table.c.deleted == 0)
-    return sa.exists().where(
-        table.c.uuid == server_id,
-        table.c.deleted == 0,
-        table.c.task_state.is_(None),
-        _same(table.c.vm_state, server.vm_state),
-        _same(table.c.power_state, server.power_state),
-        _same(table.c.host, server.host),
-    )
-
-
 def _mappings() -> sa.Select[Any]:
     table = schema.block_device_mapping
     names = ("id", "uuid", "instance_uuid", "volume_id", "attachment_id", "source_type", "boot_index", "device_name")
     return sa.select(
         *(table.c[name] for name in (*names, "created_at", "deleted")),
         table.c.connection_info.is_not(None).label("has_connection_info"),
-        _version().label("version"),
+        nova_mappings.version().label("version"),
     ).where(table.c.destination_type == "volume", table.c.volume_id.is_not(None))
 
 
