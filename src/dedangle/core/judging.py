@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The judgement: what a pair is, and what a door may do about it. The only file that says "dangling"."""
+"""The judgement: what a pair is, and what a door may do about it. The only file that says "dangling".
+
+It is long because the order of its questions is the rule: who doubts a verdict reads it from top to bottom here.
+"""
 
 from __future__ import annotations
 

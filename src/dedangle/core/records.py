@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The nouns of the design, as plain values."""
+"""The nouns of the design, as plain values; all of them in one file, for each is said in terms of the others."""
 
 from __future__ import annotations
 
