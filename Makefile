@@ -6,6 +6,9 @@ LAB = .venv/bin/python -m dedangle.lab
 # Without compiled modules every service of the lab would compile every module at every start.
 unexport PYTHONDONTWRITEBYTECODE
 
+# Else make takes them for leavings of a chain of rules and deletes them.
+.PRECIOUS: .venvs/%/made-from
+
 .PHONY: demo lab lab-down test test-libvirt test-thorough test-releases lint docs clean
 
 demo: .venv/made-from ## a cloud comes up, is broken, and is cleaned through all doors
