@@ -100,6 +100,19 @@ def test_an_attachment_of_a_deleted_server_whose_volume_another_server_maps_is_k
     assert [each.code for each in findings(mapped)] == ["attachment-shares-host"]
 
 
+@pytest.mark.parametrize("door", DOORS)
+def test_the_attachment_of_a_half_made_attach_that_another_mapping_names_is_kept(door: Door) -> None:
+    half_made = World(
+        servers=(server(),),
+        mappings=(never_attached(),),
+        attachments=(attachment("A", "reserved"),),
+        volumes=(volume("reserved"),),
+    )
+    assert bool(removals(half_made, door=door)) is (door is Door.COMMAND)
+    named = half_made.but(rivals=(of_another("A"),))
+    assert [each.code for each in findings(named, door=door)] == ["link-mismatch"]
+
+
 UNSEEN = frozenset({"rivals"})
 """Another cell is silent, where a server may map the volume; this server's own cell is not."""
 

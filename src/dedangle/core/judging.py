@@ -212,6 +212,8 @@ def _without_id(pair: Pair, volume: Volume | None, mapping: Mapping, policy: Pol
     attachment = pair.attachments[0] if pair.attachments else None
     if attachment and not (attachment.is_reserved and len(pair.attachments) == 1):
         return _Draft(Verdict.MISMATCH, "attach-half-made", mapping=mapping, attachment=attachment, inert=True)
+    if attachment and _is_named_by_a_rival(pair, attachment):
+        return _Draft(Verdict.MISMATCH, "link-mismatch", mapping=mapping, attachment=attachment)
     # Cinder's row goes first: the mapping names no attachment and is the only evidence, and dangles by itself then.
     hold = _hold_attachment(pair, volume) if attachment else ""
     if mapping.source_type != "volume":
