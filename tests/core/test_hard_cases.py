@@ -20,6 +20,7 @@ from worlds import (
     legacy,
     mapping,
     never_attached,
+    observation,
     offloaded,
     policy,
     removals,
@@ -30,6 +31,7 @@ from worlds import (
 )
 
 from dedangle.core.records import Disposition, Door, HostState, Mapping
+from dedangle.reconcile.server import Judged
 
 DOORS = [Door.REBOOT, Door.COMMAND, Door.SWEEP]
 
@@ -135,6 +137,20 @@ def test_what_a_server_of_a_silent_cell_may_use_cannot_be_told(door: Door, world
     assert (seen.verdict, finding.verdict) in {(each, "cannot-tell") for each in ("dangling", "protected")}
     assert finding.disposition == "protect"
     assert finding.reason.endswith("cannot tell, rivals did not answer.")
+
+
+@pytest.mark.parametrize("status", ["attaching", "detaching"])
+def test_whose_attach_or_detach_is_under_way_cannot_be_told_while_another_cell_is_silent(status: str) -> None:
+    half_way = World(
+        servers=(deleted(),), attachments=(attachment("B", "reserved"),), volumes=(volume(status, multiattach=True),)
+    )
+    assert [each.attachment_id for each in removals(half_way)] == ["B"]
+    unseen = half_way.but(silent=UNSEEN)
+    judged = Judged(findings(unseen), observation(unseen))
+    # As it is unread, its sightings are kept, and the run is not complete.
+    assert ([each.code for each in judged.findings], judged.unread) == (["cannot-tell"], ("rivals did not answer",))
+    extending = unseen.but(servers=(server(),), volumes=(volume("extending"),))
+    assert [each.code for each in findings(extending)] == ["in-flight"]
 
 
 def test_a_mapping_is_not_relinked_while_another_cell_is_silent() -> None:

@@ -114,14 +114,17 @@ def _as_far_as_seen(draft: _Draft, pair: Pair) -> _Draft:
     Nobody has a disk through a reserved attachment, nor through a mapping that was never connected or whose server is
     deleted: there the server's own mappings decide.
     """
-    if pair.rivals.complete or draft.verdict not in (Verdict.DANGLING, Verdict.PROTECTED):
+    if pair.rivals.complete:
         return draft
-    mapping, attachment = draft.mapping, draft.attachment
-    by_mapping = mapping is not None and mapping.is_connected and pair.scene.life is Life.LIVE
-    by_attachment = attachment is not None and not attachment.is_reserved
-    if by_mapping or by_attachment:
-        return _Draft(Verdict.CANNOT_TELL, mapping=mapping, attachment=attachment)
-    return draft
+    scene, mapping, attachment = pair.scene, draft.mapping, draft.attachment
+    if draft.verdict in (Verdict.DANGLING, Verdict.PROTECTED):
+        by_mapping = mapping is not None and mapping.is_connected and scene.life is Life.LIVE
+        unsure = by_mapping or (attachment is not None and not attachment.is_reserved)
+    else:
+        # A deleted server's attach or detach goes on no more, but another server's may (pairing.py:_is_left_half_way).
+        stuck = scene.life is Life.DELETED and any(each.kind == "volume" for each in scene.markers)
+        unsure = stuck and draft.verdict is Verdict.IN_FLIGHT
+    return _Draft(Verdict.CANNOT_TELL, mapping=mapping, attachment=attachment) if unsure else draft
 
 
 def _all(pair: Pair, verdict: Verdict) -> Iterator[_Draft]:
