@@ -147,9 +147,23 @@ def test_of_a_cell_that_was_not_read_to_its_end_nothing_counts(world: World) -> 
     of_rest = screen(rest)
     assert (seen.suspects, seen.paired) == (of_rest.suspects, of_rest.paired)
     assert (seen.whole, of_rest.whole) == (False, True)
-    # As many attachments as the servers that were read should have, so that the other cell's do not widen the fuse.
-    most = min(len(world.attachments), len(rest.links))
-    assert seen.totals == +Counter({**of_rest.totals, planning.RUN: most})
+    assert seen.totals == +Counter({**of_rest.totals, planning.RUN: len(world.attachments)})
+
+
+@pytest.mark.parametrize(
+    ("attachments", "read", "total"), [(9000, 3000, 3000), (9000, 900, 1000), (9000, 0, 1000), (800, 300, 800)]
+)
+def test_a_run_that_sees_less_bears_no_more_removals(attachments: int, read: int, total: int) -> None:
+    # Below 1,000 attachments no percentage holds: a fleet that has more shall not come under that by being half read.
+    attached = packing.status_byte("attached")
+    rows = [((_ident(3, number), _ident(1, number), VOLUMES[0]), attached) for number in range(attachments)]
+    with Gathered() as gathered:
+        gathered.take([packing.Attachments(packing.rows_of(rows))])
+        gathered.take([packing.Links("cell0", packing.rows_of(rows[:read]))])
+        gathered.take([packing.Links("cell1", packing.rows_of(rows[read:]))])
+        gathered.forget("cell1")
+        seen = gathered.screen()
+    assert seen.totals[planning.RUN] == total
 
 
 def test_an_attachment_without_a_server_is_told_with_its_status() -> None:

@@ -15,7 +15,7 @@ Scope = tuple[str, str]
 RUN: Scope = ("run", "")
 
 # Below this many attachments a percentage says nothing.
-_PERCENT_FROM = 1000
+PERCENT_FROM = 1000
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -46,7 +46,7 @@ def _counts(planned: Iterable[Finding]) -> Counter[Scope]:
 
 
 def _limit(limits: Limits, total: int) -> int:
-    if total < _PERCENT_FROM:
+    if total < PERCENT_FROM:
         return limits.max_removals
     return min(limits.max_removals, int(total * limits.max_removals_percent / 100))
 

@@ -106,9 +106,9 @@ class Gathered:
             unowned += [_unowned(each) for each in odd if each in attachments and each[_SERVER] == NO_ID]
         paired = sum(self._count(number, suspects, totals) for number in range(PARTS))
         if not self._whole:
-            # A fuse that counts in per cent is to count what can be judged.
+            # A fuse that counts in per cent is to count what can be judged, and not to bear more for seeing less.
             read = sum(count for (kind, _), count in totals.items() if kind == "cell")
-            totals[planning.RUN] = min(totals[planning.RUN], read)
+            totals[planning.RUN] = min(totals[planning.RUN], max(read, planning.PERCENT_FROM))
         named = map(packing.unpack, suspects - {NO_ID})
         return Screen(sorted({*named, *self._odd}), paired, unowned, totals, self._whole)
 
