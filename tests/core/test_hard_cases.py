@@ -162,7 +162,13 @@ def test_a_mapping_is_not_relinked_while_another_cell_is_silent() -> None:
     )
     how = policy(Door.COMMAND, relink=True)
     assert [each.remedy for each in removals(crashed, policy=how)] == ["relink-mapping"]
-    assert not removals(crashed.but(silent=UNSEEN), policy=how)
+    assert not removals(crashed.but(rivals=(of_another("C"),)), policy=how)
+    unseen = crashed.but(silent=UNSEEN)
+    judged = Judged(findings(unseen, policy=how), observation(unseen))
+    assert (judged.findings[0].code, judged.unread) == ("cannot-tell", ("rivals did not answer",))
+    # What no door would relink is told all the same.
+    connected = unseen.but(attachments=(attachment("B"),))
+    assert findings(connected, policy=how)[0].code == "mapping-names-lost-attachment"
 
 
 @pytest.mark.parametrize(

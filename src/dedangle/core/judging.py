@@ -117,7 +117,8 @@ def _as_far_as_seen(draft: _Draft, pair: Pair) -> _Draft:
     if pair.rivals.complete:
         return draft
     scene, mapping, attachment = pair.scene, draft.mapping, draft.attachment
-    if draft.verdict in (Verdict.DANGLING, Verdict.PROTECTED):
+    relinkable = draft.code == "mapping-names-lost-attachment" and attachment is not None
+    if relinkable or draft.verdict in (Verdict.DANGLING, Verdict.PROTECTED):
         by_mapping = mapping is not None and mapping.is_connected and scene.life is Life.LIVE
         unsure = by_mapping or (attachment is not None and not attachment.is_reserved)
     else:
@@ -263,7 +264,7 @@ def _lost(pair: Pair, volume: Volume | None, mapping: Mapping) -> _Draft:
     if pair.attachments or scene.unmapped:
         # One attachment, of the same volume, that nothing was ever connected through, is the one that was made last.
         alone = pair.attachments[0] if len(pair.attachments) == len(scene.unmapped) == 1 else None
-        heir = alone if alone and alone.is_reserved and pair.rivals.absent and len(scene.lost) == 1 else None
+        heir = alone if alone and alone.is_reserved and not pair.rivals.rows and len(scene.lost) == 1 else None
         return _Draft(Verdict.MISMATCH, "mapping-names-lost-attachment", mapping=mapping, attachment=heir)
     if (pair.others.rows or pair.rivals.rows) and not (volume and volume.multiattach):
         return _Draft(Verdict.MISMATCH, "volume-in-use-elsewhere", mapping=mapping)
