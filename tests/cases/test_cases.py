@@ -72,7 +72,11 @@ def _bulks(cloud: Cloud) -> tuple[ports.Bulk, ports.Bulk]:
 
 
 def _screen(cloud: Cloud, cinder: ports.Bulk) -> Screen:
-    engines = {name: sa.create_engine(cloud.home.database_url(database)) for name, database in CELLS.items()}
+    # A pool would keep the files open until a collection closes them, in the middle of some other test's statement.
+    engines = {
+        name: sa.create_engine(cloud.home.database_url(database), poolclass=sa.NullPool)
+        for name, database in CELLS.items()
+    }
     cells = [Cell(name, functools.partial(engines.get, name), 60, name) for name in engines]
     with Gathered() as gathered:
         assert fleet.gather([*map(nova_fleet.pages, cells), *cinder.bulk()], gathered) == ""
