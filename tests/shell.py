@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import warm
+from dedangle.lab.client import wait_for
 from dedangle.lab.cloud import Cloud
 
 BOUNDARIES = str(Path(__file__).parent / "command" / "boundaries.py")
@@ -69,6 +70,14 @@ class Dedangle:
             given = ["--config-file", str(self.cloud.nova_conf), *arguments]
             return Done(*warm.run(given, {**os.environ, **environment}))
         return finish(self.start(*arguments, **environment))
+
+    def cleanup_while(self, held: Path, server: str, deed: Callable[[str], object], *options: str) -> Done:
+        """Clean the server, and do the deed between the run's first intent and its write."""
+        with self.start_until(str(held), server, "cleanup", server, *options) as process:
+            wait_for("the first intent", lambda: held.exists() or process.poll() is not None)
+            deed(server)
+            held.unlink()
+            return finish(process)
 
     def until(self, how: str, where: str, *arguments: str) -> Done:
         return finish(self.start_until(how, where, *arguments))

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -86,21 +85,12 @@ def stopped_with_a_lost_attachment(stage: Stage) -> Server:
     return server
 
 
-def cleaned_while(dedangle: Dedangle, server: Server, held: Path, deed: Callable[[str], object]) -> Done:
-    """Clean the server, and do the deed between the run's first intent and its write."""
-    with dedangle.start_until(str(held), server.id, "cleanup", server.id, *CLEANUP) as process:
-        wait_for("the first intent", lambda: held.exists() or process.poll() is not None)
-        deed(server.id)
-        held.unlink()
-        return finish(process)
-
-
 def test_a_cleanup_and_a_hard_reboot_remove_a_mapping_once(
     cloud: Cloud, dedangle: Dedangle, stage: Stage, tmp_path: Path
 ) -> None:
     server = stopped_with_a_lost_attachment(stage)
     before = rows.snapshot(cloud.home)
-    done = cleaned_while(dedangle, server, tmp_path / "held", stage.user.reboot)
+    done = dedangle.cleanup_while(tmp_path / "held", server.id, stage.user.reboot, *CLEANUP)
     assert outcomes([done], server.id) == ["changed-meanwhile"]
     assert done.code == 0
     (change,) = changed(before, rows.snapshot(cloud.home), server.id)
@@ -113,6 +103,6 @@ def test_a_server_that_is_started_meanwhile_keeps_its_mapping(
 ) -> None:
     server = stopped_with_a_lost_attachment(stage)
     before = rows.snapshot(cloud.home)
-    done = cleaned_while(dedangle, server, tmp_path / "held", stage.user.start)
+    done = dedangle.cleanup_while(tmp_path / "held", server.id, stage.user.start, *CLEANUP)
     assert outcomes([done], server.id) == ["changed-meanwhile"]
     assert not changed(before, rows.snapshot(cloud.home), server.id)

@@ -11,9 +11,8 @@ import pytest
 from dedangle.lab import rows
 from dedangle.lab.breakers import Breaker
 from dedangle.lab.builders import Builder, Server
-from dedangle.lab.client import wait_for
 from dedangle.lab.cloud import MANAGER, Cloud
-from shell import Dedangle, finish
+from shell import Dedangle
 
 NOVA_MANAGER = "nova.compute.manager.ComputeManager"
 
@@ -105,17 +104,12 @@ def test_a_host_without_dedangle_takes_the_connection_down_as_any_nova_compute_d
 def test_a_server_that_is_started_meanwhile_keeps_its_disk_on_a_host_without_dedangle(
     bus: Cloud, tmp_path: Path
 ) -> None:
-    held = tmp_path / "held"
     with nova_compute(bus, NOVA_MANAGER):
         # Made here: the fake driver forgets its guests with its process, and starts none that it does not know.
         server = broken(bus, "started")
         Builder(bus).stop(server.id)
         before = rows.snapshot(bus.home)
-        with Dedangle(bus).start_until(str(held), server.id, "cleanup", server.id, "--execute", "--yes") as process:
-            wait_for("the first intent", lambda: held.exists() or process.poll() is not None)
-            Builder(bus).start(server.id)
-            held.unlink()
-            done = finish(process)
+        done = Dedangle(bus).cleanup_while(tmp_path / "held", server.id, Builder(bus).start, "--execute", "--yes")
     assert done.code == 5
     assert "not stopped any more" in done.out
     changed = [each for each in rows.diff(before, rows.snapshot(bus.home)) if each.table != "servers"]
