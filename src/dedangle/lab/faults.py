@@ -71,17 +71,17 @@ class FaultInjector:
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         fault = self._take(environ)
         if fault is None:
-            answer: Iterable[bytes] = self._application(environ, start_response)
-            return answer
+            served: Iterable[bytes] = self._application(environ, start_response)
+            return served
         time.sleep(fault.delay)
         if fault.drop == "request":
             raise _lost_connection()
         if fault.proxy_404:
-            return _answer(start_response, "404 Not Found", "text/html", _PROXY_PAGE)
+            return answer(start_response, "404 Not Found", "text/html", _PROXY_PAGE)
         if fault.status is not None:
             name = _ERROR_NAMES.get(fault.status, "computeFault")
             body = {name: {"code": fault.status, "message": "Injected by the lab."}}
-            return _answer(start_response, f"{fault.status} Injected", "application/json", json.dumps(body).encode())
+            return answer(start_response, f"{fault.status} Injected", "application/json", json.dumps(body).encode())
         # All of the work is done before the delay: a WSGI application may do some of it while it is iterated.
         done = list(self._application(environ, start_response))
         time.sleep(fault.after)
@@ -148,7 +148,7 @@ def _lost_connection() -> OSError:
     return ConnectionResetError(errno.ECONNRESET, "dropped by the lab")
 
 
-def _answer(start_response: Any, status: str, kind: str, body: bytes) -> list[bytes]:
+def answer(start_response: Any, status: str, kind: str, body: bytes) -> list[bytes]:
     start_response(status, [("Content-Type", kind), ("Content-Length", str(len(body)))])
     return [body]
 

@@ -5,6 +5,8 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
+from dedangle.lab.faults import answer
+
 EMPTY = {
     "status": "active",
     "container_format": "bare",
@@ -30,6 +32,4 @@ def application(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]
             body = {**EMPTY, "id": image, "name": image}
         case _:
             status, body = "404 Not Found", {"message": "The lab has no images."}
-    data = json.dumps(body).encode()
-    start_response(status, [("Content-Type", "application/json"), ("Content-Length", str(len(data)))])
-    return [data]
+    return answer(start_response, status, "application/json", json.dumps(body).encode())

@@ -5,6 +5,8 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
+from dedangle.lab.faults import answer
+
 
 def application(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
     parts = environ["PATH_INFO"].strip("/").split("/")
@@ -18,6 +20,4 @@ def application(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]
     else:
         status = "404 Not Found"
         body = {"NeutronError": {"type": "NotFound", "message": "The lab has no networks.", "detail": ""}}
-    data = json.dumps(body).encode()
-    start_response(status, [("Content-Type", "application/json"), ("Content-Length", str(len(data)))])
-    return [data]
+    return answer(start_response, status, "application/json", json.dumps(body).encode())
