@@ -50,7 +50,8 @@ _OPTIONS = [
         default=4,
         min=1,
         max=16,
-        help="How many servers the sweep and the audit look at at once; each asks Cinder one thing at a time.",
+        help="How many servers the sweep and the audit look at at once, and how many the sweep then cleans at once; "
+        "each asks Cinder one thing at a time.",
     ),
     cfg.StrOpt(
         "textfile_dir",

@@ -7,6 +7,7 @@ server id: before its first intent for the server the run makes the file, and wa
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import sys
@@ -36,16 +37,14 @@ PATIENCE = 120
 
 def after_each_write(happens: Callable[[int, str], None]) -> None:
     """What is on disk between two writes is the same wherever between them the process ends: once is enough."""
-    done = 0
+    numbers = itertools.count(1)
 
     def wrap(system: type, name: str) -> None:
         write = getattr(system, name)
 
         def wrapped(*given: Any, **named: Any) -> Any:
-            nonlocal done
             result = write(*given, **named)
-            done += 1
-            happens(done, f"{system.__name__}.{name}")
+            happens(next(numbers), f"{system.__name__}.{name}")
             return result
 
         setattr(system, name, wrapped)

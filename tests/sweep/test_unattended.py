@@ -76,11 +76,12 @@ def test_what_a_budget_leaves_the_next_runs_begin_with(
 # Intent, action, delete, outcome and end of the action of the first server; then those of the second.
 @pytest.mark.parametrize("boundary", range(1, 11) if THOROUGH else (3, 6))
 def test_a_sweep_that_is_killed_in_its_removals_is_finished_by_the_next(
-    cloud: Cloud, dedangle: Dedangle, stage: Stage, boundary: int
+    cloud: Cloud, dedangle: Dedangle, stage: Stage, configure: Configure, boundary: int
 ) -> None:
     assert dedangle(*EXECUTE).code in (0, 5)
     servers = reserved(stage, 2)
-    killed = dedangle.until("kill", str(boundary), *EXECUTE, "--time-budget", "10m")
+    one_by_one = configure(concurrency=1)
+    killed = dedangle.until("kill", str(boundary), *EXECUTE, "--time-budget", "10m", *one_by_one)
     assert killed.code == -signal.SIGKILL, killed.err
     assert f"boundary {boundary}: " in killed.err
     assert len(held(cloud, servers)) == 2 - (boundary >= 3) - (boundary >= 8)

@@ -51,6 +51,7 @@ class ChangingVerb(Verb):
         totals: Mapping[planning.Scope, int] | None = None,
         restarter: Restarter | None = None,
         over: Callable[[], bool] = lambda: False,
+        concurrency: int = 1,
     ) -> bool:
         """Remove what was judged removable, if the operator says so and the fuse bears it.
 
@@ -92,6 +93,7 @@ class ChangingVerb(Verb):
                 totals=Counter(totals or {}),
                 off=restarter.off if restarter else None,
                 over=over,
+                concurrency=concurrency,
             )
             execution.run(judged, account, self.say)
         except JournalUnwritableError as error:

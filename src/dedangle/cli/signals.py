@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import signal
+import threading
 from collections.abc import Iterator
 from types import FrameType
 
@@ -22,11 +23,15 @@ class StoppedError(BaseException):
 
 
 class Signals:
-    """Installed for the process while it is entered."""
+    """Installed for the process while it is entered.
+
+    A signal's handler runs in the main thread. Another thread is told where it begins or ends what is shielded, and
+    once. While there are such threads the main one shields its wait for them.
+    """
 
     def __init__(self) -> None:
-        self._shields = 0
         self._pending: int | None = None
+        self._mine = _OfThread()
 
     @contextlib.contextmanager
     def installed(self) -> Iterator[None]:
@@ -38,18 +43,33 @@ class Signals:
                 signal.signal(signum, handler)
 
     @contextlib.contextmanager
-    def shield(self) -> Iterator[None]:
-        """Hold a signal back until the block has ended; then raises StoppedError for it."""
-        self._shields += 1
+    def shield(self, *, way_out: bool = False) -> Iterator[None]:
+        """Hold a signal back until the block has ended; then raises StoppedError for it.
+
+        One that has come already is raised before the block, unless that is the way out of what was begun.
+        """
+        if not way_out:
+            self._tell()
+        self._mine.shields += 1
         try:
             yield
         finally:
-            self._shields -= 1
-        if self._pending is not None and not self._shields:
-            raise StoppedError(self._pending)
+            self._mine.shields -= 1
+        self._tell()
 
     def _handle(self, signum: int, frame: FrameType | None) -> None:  # noqa: ARG002 - the signal module's signature
-        if self._shields:
-            self._pending = signum
-        else:
-            raise StoppedError(signum)
+        self._pending = signum
+        self._mine.told = False
+        self._tell()
+
+    def _tell(self) -> None:
+        if self._pending is not None and not self._mine.told and not self._mine.shields:
+            self._mine.told = True
+            raise StoppedError(self._pending)
+
+
+class _OfThread(threading.local):
+    """How many shields this thread is in, and whether it was told of the signal."""
+
+    shields = 0
+    told = False

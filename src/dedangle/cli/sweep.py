@@ -60,7 +60,7 @@ class Sweep(ChangingVerb):
             def is_over(share: float = 1) -> bool:
                 return args.time_budget is not None and time.monotonic() - begun >= share * args.time_budget
 
-            reconciler = wiring.reconciler(self.door)
+            reconciler, concurrency = wiring.reconciler(self.door), wiring.settings.concurrency
             screen = fleet.read_screen(wiring.nova, wiring.bulk, reconciler, account, self.say, shard)
             if screen is None:
                 return
@@ -77,13 +77,15 @@ class Sweep(ChangingVerb):
                         self.say,
                         # Were all of it spent on looking, no run would ever come to the removals.
                         over=lambda: is_over(0.5 if args.execute else 1),
-                        concurrency=wiring.settings.concurrency,
+                        concurrency=concurrency,
                     )
                 )
             finally:
                 quiet = servers.quiet(screen, wiring.sightings, wiring.nova, shard)
                 servers.remember(wiring.sightings, judged, wiring.clock(), quiet=quiet)
-            self.carry_out(args, wiring, reconciler, account, judged, screen.totals, over=is_over)
+            self.carry_out(
+                args, wiring, reconciler, account, judged, screen.totals, over=is_over, concurrency=concurrency
+            )
 
     def conclude(self, args: argparse.Namespace, wiring: Wiring, account: Account, seconds: float) -> None:
         from dedangle.report import exit_codes, metrics

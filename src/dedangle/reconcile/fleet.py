@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import itertools
+import threading
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from multiprocessing.pool import AsyncResult, ThreadPool
@@ -161,6 +163,8 @@ class Execution:
     """Stops the server while the block lasts; may raise UnpreparedError."""
     over: Callable[[], bool] = lambda: False
     """Whether no other server may be begun."""
+    concurrency: int = 1
+    """Servers to clean at once; one is cleaned in the thread of the caller, and a signal ends its reads too."""
 
     def run(self, judged: Iterable[Judged], account: Account, say: Progress) -> None:
         """Remove what was found unless the fuse trips; each server is judged anew right before its writes."""
@@ -170,34 +174,62 @@ class Execution:
         if account.refusal:
             return
         doomed = [(each, plan) for each, plan in doomed if plan]
-        spare = planning.spare(planned, self.limits, self.totals)
-        for done, (one, plan) in enumerate(doomed, 1):
-            if self.over():
-                left = len(doomed) - done + 1
-                account.miss([f"the removals of {left} servers, for the time budget was over. A later run does them"])
-                return
-            say("Cleaning servers", done, len(doomed))
+        spare = _Spare(planning.spare(planned, self.limits, self.totals))
+        numbers = itertools.count(1)
+        ended: list[BaseException] = []
+
+        def clean(doomed_one: tuple[Judged, Sequence[Finding]]) -> bool:
+            """Whether the server was begun; what is raised ends the others too, each where it may end."""
+            if ended or self.over():
+                return False
+            one, plan = doomed_one
             try:
-                spare = self._clean(one, plan, account, spare)
+                say("Cleaning servers", next(numbers), len(doomed))
+                self._clean(one, account, spare)
             except UnpreparedError as error:
                 failed = Outcome(result=Result.FAILED, detail=str(error))
                 account.outcomes.update((each.key, failed) for each in plan)
+            except BaseException as error:
+                ended.append(error)
+            return True
 
-    def _clean(self, one: Judged, plan: Sequence[Finding], account: Account, spare: int) -> int:
-        """Clean one server and return how many more removals the fuse then bears."""
-        known = {each.key for each in plan}
+        with contextlib.ExitStack() as around:
+            begun: Iterable[bool] = map(clean, doomed)
+            if self.concurrency > 1:
+                # A signal is told to the threads, and this one waits until each has come to a boundary.
+                around.enter_context(self.reconciler.shield())
+                begun = around.enter_context(ThreadPool(self.concurrency)).imap_unordered(clean, doomed)
+            left = sum(not each for each in begun)
+            if ended:
+                raise ended[0]
+        if left:
+            account.miss([f"the removals of {left} servers, for the time budget was over. A later run does them"])
+
+    def _clean(self, one: Judged, account: Account, spare: _Spare) -> None:
         with contextlib.ExitStack() as around:
             if self.off and self.reconciler.counts_on_stop(one):
                 around.enter_context(self.off(one.seen.server_id, self.journal))
             recorded = around.enter_context(_Recorded(self, one, account))
             reconciler = self.reconciler.without_restart()
-            tried = reconciler.execute(one, self.journal, spare=spare, prepare=lambda _: recorded.begin())
+            tried = reconciler.execute(one, self.journal, spare=spare.take, prepare=lambda _: recorded.begin())
             for finding, outcome in around.enter_context(contextlib.closing(tried)):
-                spare -= finding.key not in known
                 account.add([finding])
                 account.outcomes[finding.key] = outcome
                 recorded.outcomes.append((finding, outcome))
-        return spare
+
+
+class _Spare:
+    """How many more removals than planned the fuse bears; threads take of it."""
+
+    def __init__(self, left: int) -> None:
+        self._left = left
+        self._lock = threading.Lock()
+
+    def take(self, wanted: int) -> int:
+        with self._lock:
+            taken = min(wanted, self._left)
+            self._left -= taken
+            return taken
 
 
 class _Recorded:
@@ -231,7 +263,7 @@ class _Recorded:
         )
         # A finding that was begun and has no outcome was cut short by an error.
         succeeded = bool(results) and all(each in (Result.REMOVED, Result.RELINKED) for each in results)
-        with self._shield():
+        with self._shield(way_out=True):
             why = self._actions.finish(self._server, succeeded=succeeded, details=details)
             if why:
                 self._account.trouble(f"Server {self._server.id}: its instance action stays open: {why}")

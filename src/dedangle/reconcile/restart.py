@@ -27,7 +27,7 @@ class Restarter:
     """Seconds that a server may take to stop, and to start."""
     monotonic: Callable[[], float]
     pause: Callable[[float], None]
-    shield: Callable[[], contextlib.AbstractContextManager[object]]
+    shield: Callable[..., contextlib.AbstractContextManager[object]]
     say: Callable[[str], None]
     trouble: Callable[[str], None]
     """Told, in a sentence with the next command to type, of a server that did not start again."""
@@ -55,7 +55,7 @@ class Restarter:
         """Start the server if this run stopped it, or one that was killed before it came to that."""
         if server_id not in self.stopped:
             return
-        with self.shield():
+        with self.shield(way_out=True):
             self.say(f"Starting server {server_id} again")
             # It may still be on its way down, and Nova starts only what is stopped.
             reading = self._await(server_id, lambda each: each.task_state is None)

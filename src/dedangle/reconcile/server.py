@@ -75,8 +75,9 @@ class Reconciler:
     first_seen: Callable[[str], datetime | None]
     thorough: bool = False
     """Whether every volume is asked for, also where everything pairs."""
-    shield: Callable[[], contextlib.AbstractContextManager[object]] = contextlib.nullcontext
-    """Wraps intent, write, outcome and its account, so that no signal comes between them."""
+    shield: Callable[..., contextlib.AbstractContextManager[object]] = lambda **_: contextlib.nullcontext()
+    """Wraps intent, write, outcome and its account, so that no signal comes between them; with `way_out` what must be
+    done after them, signal or not."""
 
     def audit(self, server_id: str) -> Judged:
         """Judge the server as it is now; changes nothing."""
@@ -105,15 +106,16 @@ class Reconciler:
         judged: Judged,
         journal: Journal,
         *,
-        spare: int = 0,
+        spare: Callable[[int], int] = lambda _: 0,
         prepare: Callable[[Finding], None] = lambda _: None,
         wanted: Callable[[Finding], bool] = lambda _: True,
     ) -> Generator[tuple[Finding, Outcome], None, None]:
         """Remove what the judgement said may be removed, as far as it still holds.
 
         Yields each finding that was tried with its outcome, as soon as it is known. Where a removal brings up new ones,
-        at most `spare` (removals) of those are carried out too; prepare is called before each write and may raise
-        UnpreparedError; what is not wanted is left. Raises journal.JournalUnwritableError before anything is changed.
+        spare is asked how many (removals) of so many may be carried out too; prepare is called before each write and
+        may raise UnpreparedError; what is not wanted is left. Raises journal.JournalUnwritableError before anything is
+        changed.
         """
         tried: set[str] = set()
         plan = tuple(filter(wanted, planning.changes(judged.findings)))
@@ -133,8 +135,8 @@ class Reconciler:
                 else:
                     yield finding, Outcome(result=Result.CHANGED_MEANWHILE, detail="judged anew, it is to be kept")
             judged = self.audit(judged.seen.server_id)
-            plan = tuple(each for each in planning.changes(judged.findings) if each.key not in tried)[:spare]
-            spare -= len(plan)
+            plan = tuple(each for each in planning.changes(judged.findings) if each.key not in tried)
+            plan = plan[: spare(len(plan))]
 
     def _observe(self, server_id: str) -> Observation:
         before = self.nova.glance(server_id)

@@ -7,6 +7,7 @@ import contextlib
 import dataclasses
 import errno
 import fcntl
+import itertools
 import json
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -27,7 +28,7 @@ class JournalUnwritableError(Exception):
 
 
 class Journal:
-    """Appends to `journal.jsonl` in the state directory; several processes may do so at once.
+    """Appends to `journal.jsonl` in the state directory; several processes and threads may do so at once.
 
     A file that would grow beyond max_bytes is first renamed to `journal.jsonl.N`, N one more than the last; such a file
     is never written or renamed again.
@@ -47,7 +48,7 @@ class Journal:
         self._door = door
         self._clock = clock
         self._max_bytes = max_bytes
-        self._entries = 0
+        self._numbers = itertools.count(1)
 
     def begin(self, server_id: str) -> None:
         """Write down that a server is about to be changed: the proof, before its guest is touched, that we can."""
@@ -67,8 +68,7 @@ class Journal:
         return self._intend({**kept, **now, "undoes": undone.id, "row": plain_row(row)})
 
     def _intend(self, fields: dict[str, Any]) -> str:
-        self._entries += 1
-        entry = f"{self._run_id}-{self._entries}"
+        entry = f"{self._run_id}-{next(self._numbers)}"
         self._append({"entry": entry, "phase": "intent", **fields})
         return entry
 

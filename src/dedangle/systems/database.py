@@ -34,13 +34,19 @@ class Database:
     label: str
     engine: Callable[[], sa.Engine]
     timeout: float
+    _late: list[queue.Queue[Any]] = dataclasses.field(default_factory=list, init=False, repr=False, compare=False)
+    """Where the answers come that were not waited for any longer."""
 
     def ask(self, question: Callable[[sa.Connection], T]) -> Callable[[], Reading[T]]:
         """Start the question in a thread and a transaction of its own; calling the result waits for the answer.
 
         The answer has one row, or says why not. The thread is a daemon: a database that hangs must not keep the process
-        from ending. A write that timed out may still be committed.
+        from ending. A write that timed out may still be committed. While an answer is late no other question is asked:
+        each would take as long, and there may be one for every server.
         """
+        if any(each.empty() for each in self._late):
+            why = f"{self.label} has not answered for {self.timeout:g} s"
+            return lambda: Reading.unread(why)
         answers: queue.Queue[Reading[T]] = queue.Queue()
         self._start(lambda: answers.put(self._answer(question)))
         return lambda: self._awaited(answers)
@@ -102,6 +108,7 @@ class Database:
         try:
             return answers.get(timeout=self.timeout)
         except queue.Empty:
+            self._late.append(answers)
             return Reading.unread(f"{self.label} did not answer in {self.timeout:g} s")
 
 
