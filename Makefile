@@ -21,7 +21,7 @@ lab-down: .venv/made-from
 	@$(LAB) down
 
 test: lint docs ## everything that CI runs
-	.venv/bin/pytest --ignore tests/interleavings --ignore tests/releases
+	.venv/bin/pytest --numprocesses 2 --dist loadfile --ignore tests/interleavings --ignore tests/releases
 
 test-libvirt: .venv/made-from ## the part of test that runs libvirt and QEMU; as root, with packages from Debian
 	.venv/bin/pytest tests/qemu

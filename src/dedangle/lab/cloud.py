@@ -5,6 +5,7 @@ import os
 import shutil
 import signal
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -20,6 +21,7 @@ from dedangle.lab.faults import Faults
 from dedangle.lab.home import CELLS, DATABASES, Home
 from dedangle.lab.processes import Process
 from dedangle.lab.topology import TOPOLOGIES, Service
+from dedangle.lab.turns import alone_with
 
 MANAGER = "dedangle.compute.manager.ComputeManager"
 START_DEADLINE = 180.0
@@ -75,12 +77,13 @@ class Cloud:
             directory.mkdir(parents=True, exist_ok=True)
         self.faults.clear()
         self._clients.clear()
-        self.home.keep_or_choose_ports()
-        config.write(self.home, self.nova_overrides, self.cinder_overrides)
         if self.home.database == "mariadb":
             with self._step("packages are there"):
                 packages.ensure_installed(packages.MARIADB)
-        with ExitStack() as on_failure:
+        # Until a lab listens on the ports that it has chosen, another one might choose them, too.
+        with alone_with(Path(tempfile.gettempdir())), ExitStack() as on_failure:
+            self.home.keep_or_choose_ports()
+            config.write(self.home, self.nova_overrides, self.cinder_overrides)
             on_failure.callback(self.down)
             build = not self.home.built.exists()
             if build:

@@ -10,9 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dedangle.lab.errors import LabError
+from dedangle.lab.turns import alone_with
 
 # Not the one in PATH: that starts the server as user rabbitmq, who cannot read a lab in somebody's home.
 RABBITMQ_SERVER = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
+_DPKG = Path("/var/lib/dpkg")
 _POLICY = Path("/usr/sbin/policy-rc.d")
 
 
@@ -38,6 +40,13 @@ def ensure_installed(packages: Packages) -> None:
         return
     if os.geteuid() != 0 or not shutil.which("apt-get"):
         raise LabError(f"This lab needs packages; as root: apt-get install {' '.join(packages.names)}")
+    # apt-get does not wait for another one, and one that has ended may have brought them.
+    with alone_with(_DPKG):
+        if not packages.are_installed:
+            _install(packages)
+
+
+def _install(packages: Packages) -> None:
     environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
     with _nothing_starts():
         for step in (["update"], ["install", "--yes", "--no-install-recommends", *packages.names]):
