@@ -134,8 +134,9 @@ class Reconciler:
                     yield finding, Outcome(result=Result.FAILED, detail="; ".join(judged.unread))
                 else:
                     yield finding, Outcome(result=Result.CHANGED_MEANWHILE, detail="judged anew, it is to be kept")
-            if not any(each.remedy is Remedy.REMOVE_MAPPING for each in plan):
-                # What an attachment's removal changes is no other finding's reason.
+            mapped = {each.volume_id for each in judged.seen.after.mappings}
+            if mapped.isdisjoint(each.volume_id for each in plan):
+                # Only a mapping of the same volume is judged otherwise with one attachment less.
                 return
             judged = self.audit(judged.seen.server_id)
             plan = tuple(each for each in planning.changes(judged.findings) if each.key not in tried)
