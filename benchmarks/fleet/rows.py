@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Rows of a cloud in Nova's and Cinder's own tables, made inside the database, with planted states of known truth.
 
-Pair k is attachment, volume and mapping 4k; two pairs share a server. 4k+1 to 4k+3 are dead rows, so that there are
-three of them for each live one.
+Pair k is attachment, volume and mapping 4k; two pairs share a server. 4k+1 to 4k+3 are dead rows, as many of them as
+there shall be for each live one.
 """
 
 from __future__ import annotations
@@ -60,15 +60,15 @@ DIALECTS = {
 DIALECTS["mariadb"] = DIALECTS["mysql"]
 
 
-def fill(nova: sa.Connection, cinder: sa.Connection, pairs: int) -> None:
-    """Make so many healthy pairs and three times as many dead rows, in empty tables."""
+def fill(nova: sa.Connection, cinder: sa.Connection, pairs: int, dead: int) -> None:
+    """Make so many healthy pairs and dead rows for each, three at most, in empty tables."""
     kind = DIALECTS[nova.dialect.name]
     if nova.dialect.name == "mysql":
         # InnoDB then builds an empty table's indexes sorted, some times as fast.
         for each in (nova, cinder):
             each.execute(sa.text("SET SESSION unique_checks = 0, foreign_key_checks = 0"))
-    four = "SELECT 0 AS d UNION ALL SELECT 1 UNION ALL SELECT 2 UNION ALL SELECT 3"
-    series = f"FROM {kind.series(pairs)} CROSS JOIN ({four}) ds"
+    of_a_pair = " UNION ALL ".join(f"SELECT {each} AS d" for each in range(1 + dead))
+    series = f"FROM {kind.series(pairs)} CROSS JOIN ({of_a_pair}) ds"
     number, server = "4 * k + d", "4 * (k + k % 2) + d"
     volume_type = cinder.execute(sa.text("SELECT id FROM volume_types")).scalars().first()
     gone = "CASE WHEN d = 0 THEN false ELSE true END"

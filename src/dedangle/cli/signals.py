@@ -9,6 +9,8 @@ import threading
 from collections.abc import Iterator
 from types import FrameType
 
+from dedangle.cli import console
+
 
 class StoppedError(BaseException):
     """A signal ended the run at a safe boundary; no `except Exception` takes it for a fault."""
@@ -61,6 +63,9 @@ class Signals:
         self._pending = signum
         self._mine.told = False
         self._tell()
+        # It may have come in the middle of a line of our own.
+        with contextlib.suppress(RuntimeError):
+            console.complain("Stopping when what is begun is done ...")
 
     def _tell(self) -> None:
         if self._pending is not None and not self._mine.told and not self._mine.shields:
