@@ -27,6 +27,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--pairs", type=int, nargs="+", default=[10_000, 100_000], help="even numbers")
     parser.add_argument("--database", choices=("mariadb", "postgresql", "sqlite"), default="mariadb")
+    parser.add_argument("--driver", choices=("pymysql", "mysqldb"), default="pymysql", help="of MariaDB")
     parser.add_argument("--dead", type=int, choices=(1, 2, 3), default=3, help="dead rows for each live one")
     parser.add_argument("--rounds", type=int, default=5, help="of both, in turns; medians are shown")
     parser.add_argument("--pool", default="4G", help="buffer pool of MariaDB and PostgreSQL")
@@ -36,13 +37,18 @@ def main() -> int:
     for pairs in arguments.pairs:
         with tempfile.TemporaryDirectory(dir=arguments.directory) as directory:
             path = Path(directory)
-            made = {"mariadb": MariaDb, "postgresql": PostgreSql, "sqlite": lambda path, _: Sqlite(path)}
-            database = made[arguments.database](path, arguments.pool)
+            database = _database(arguments, path)
             with database.running():
                 for line in measure(database, path, pairs, arguments.dead, arguments.rounds):
                     print(line, flush=True)
                     right = right and "WRONG" not in line
     return 0 if right else 1
+
+
+def _database(arguments: argparse.Namespace, path: Path) -> Server:
+    if arguments.database == "mariadb":
+        return MariaDb(path, arguments.pool, arguments.driver)
+    return PostgreSql(path, arguments.pool) if arguments.database == "postgresql" else Sqlite(path)
 
 
 def measure(database: Server, path: Path, pairs: int, dead: int, rounds: int) -> Iterator[str]:

@@ -38,8 +38,9 @@ SCANS = {
 class MariaDb:
     """Debian's MariaDB with a data directory of its own, on 127.0.0.1."""
 
-    def __init__(self, path: Path, pool: str) -> None:
+    def __init__(self, path: Path, pool: str, driver: str) -> None:
         self._pid = 0
+        self._driver = driver
         self._data, self._first, self._slow = path / "mariadb", path / "first.sql", path / "slow.log"
         self._log = path / "mariadb.log"
         self._port = _free_port()
@@ -80,7 +81,7 @@ class MariaDb:
             yield
 
     def url(self, name: str) -> str:
-        return f"mysql+pymysql://bench:bench@127.0.0.1:{self._port}/{name}?charset=utf8mb4"
+        return f"mysql+{self._driver}://bench:bench@127.0.0.1:{self._port}/{name}?charset=utf8mb4"
 
     def client(self, name: str, scans: tuple[str, ...]) -> tuple[list[str], str]:
         """A bare C client, and its standard input, to read the rows of the scans."""
