@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import struct
 from collections import Counter
 from collections.abc import Iterable
 
@@ -19,6 +20,7 @@ from dedangle.reconcile.spool import PARTS, Spool
 _PROJECT = 4
 _SERVER, _VOLUME, _STATUS = slice(ID, 2 * ID), slice(2 * ID, 3 * ID), 3 * ID
 _ROW = _STATUS + 1
+_SERVERS = struct.Struct(f"{ID}x{ID}s{_ROW - 2 * ID}x")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,7 +84,7 @@ class Gathered:
                 self.has_links = self.has_links or bool(page.rows.packed)
                 packed, cell = self._own(page.rows), self._cell(page.cell)
                 cell.links.add(packed)
-                cell.linked.add(b"".join(packed[at : at + ID] for at in range(ID, len(packed), _ROW)))
+                cell.linked.add(b"".join(server for (server,) in _SERVERS.iter_unpack(packed)))
             elif isinstance(page, packing.Attachments):
                 self._attachments.add(self._own(page.rows))
             else:

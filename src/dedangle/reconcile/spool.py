@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import struct
 import tempfile
 from typing import IO
 
@@ -24,7 +25,7 @@ class Spool:
 
     def __init__(self, width: int, files: contextlib.ExitStack, by: int = 0) -> None:
         """The file, if there is any, is closed, and so removed, with files."""
-        self._width, self._by, self._files = width, by, files
+        self._row, self._by, self._files = struct.Struct(f"{width}s"), by, files
         self._parts = [bytearray() for _ in range(PARTS)]
         self._buffered = 0
         self._file: IO[bytes] | None = None
@@ -32,9 +33,9 @@ class Spool:
 
     def add(self, rows: bytes) -> None:
         """Keep the rows; raises NoRoomError."""
-        width, by, parts = self._width, self._by, self._parts
-        for start in range(0, len(rows), width):
-            parts[rows[start + by] % PARTS] += rows[start : start + width]
+        parts = self._parts
+        for byte, (row,) in zip(rows[self._by :: self._row.size], self._row.iter_unpack(rows), strict=True):
+            parts[byte % PARTS] += row
         self._buffered += len(rows)
         if self._buffered >= _BUFFER:
             try:
@@ -50,8 +51,7 @@ class Spool:
             assert self._file is not None
             self._file.seek(start)
             chunks.append(self._file.read(length))
-        packed, width = b"".join(chunks), self._width
-        return [packed[start : start + width] for start in range(0, len(packed), width)]
+        return [row for (row,) in self._row.iter_unpack(b"".join(chunks))]
 
     def _write(self) -> None:
         if self._file is None:
