@@ -1,19 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
 """Cinder's own API of this release at /volume, and a Keystone that believes everybody at /identity, on one port.
 
+One request is answered after another: on SQLite Cinder fails at once where two transactions read and then write.
+
 python services.py PORT_FILE --config-file cinder.conf
 """
 
 import json
 import os
-import socketserver
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 from wsgiref import simple_server
 
-# Requests come one after another from a thread each; there is nothing to patch for.
+# Requests are answered one after another; there is nothing to patch for.
 os.environ["OS_CINDER_DISABLE_EVENTLET_PATCHING"] = "1"
 
 from cinder.wsgi.wsgi import initialize_application
@@ -21,10 +22,6 @@ from keystoneauth1 import fixture
 
 PROJECT = "administrators"
 Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
-
-
-class Server(socketserver.ThreadingMixIn, simple_server.WSGIServer):
-    daemon_threads = True
 
 
 class Handler(simple_server.WSGIRequestHandler):
@@ -52,7 +49,7 @@ def application(cinder: Application, address: str) -> Application:
 def main() -> None:
     port_file = Path(sys.argv.pop(1))
     cinder = initialize_application()
-    with simple_server.make_server("127.0.0.1", 0, lambda *_: [], Server, Handler) as server:
+    with simple_server.make_server("127.0.0.1", 0, lambda *_: [], handler_class=Handler) as server:
         server.set_app(application(cinder, f"http://127.0.0.1:{server.server_port}"))
         ready = port_file.with_suffix(".new")
         ready.write_text(str(server.server_port))
