@@ -1,18 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Many servers are judged in their order, some at once, until the time is over."""
+"""Many servers are judged in their order, some at once, until the time is over; and cleaned within the fuse."""
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import threading
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator
 from typing import Any, cast
 
 import pytest
 
-from dedangle.core.records import CinderView, NovaView, Observation, Reading
+from dedangle.core.planning import Limits
+from dedangle.core.records import CinderView, Disposition, Finding, NovaView, Observation, Outcome, Reading, Result
 from dedangle.reconcile import fleet
 from dedangle.reconcile.server import Judged, Reconciler
 from dedangle.report.account import Account
+from report.accounts import finding
 
 SERVERS = [f"server-{number:02}" for number in range(20)]
 
@@ -76,3 +81,44 @@ def test_an_error_in_a_thread_is_the_run_s() -> None:
 
     with pytest.raises(RuntimeError, match=SERVERS[3]):
         judged(Judge(fail), Account(run_id="r"), concurrency=4)
+
+
+class Productive:
+    """Each server's removal brings up two more findings, when all of a round of threads have come so far."""
+
+    shield = staticmethod(contextlib.nullcontext)
+
+    def __init__(self, at_once: int) -> None:
+        self.together = threading.Barrier(at_once, timeout=30)
+        self.extra = itertools.count(1000)
+
+    def without_restart(self) -> Productive:
+        return self
+
+    def execute(self, one: Judged, _: object, *, spare: Callable[[int], int], **__: object) -> Iterator[Any]:
+        removed = Outcome(result=Result.REMOVED)
+        yield one.findings[0], removed
+        self.together.wait()
+        for _ in range(spare(2)):
+            yield never_used(next(self.extra)), removed
+
+
+def never_used(number: int) -> Finding:
+    return finding("attachment-never-used", number, Disposition.REMOVE)
+
+
+@pytest.mark.parametrize("concurrency", [1, 4])
+def test_the_fuse_bears_no_more_with_several_at_once(concurrency: int) -> None:
+    account, judge = Account(run_id="r"), Judge()
+    doomed = [Judged((never_used(number),), judge.audit(str(number)).seen) for number in range(20)]
+    execution = fleet.Execution(
+        reconciler=cast(Reconciler, Productive(concurrency)),
+        journal=cast(Any, None),
+        actions=cast(Any, None),
+        limits=Limits(max_removals=27, max_removals_percent=100),
+        totals=Counter(),
+        concurrency=concurrency,
+    )
+    execution.run(doomed, account, lambda *_: None)
+    assert {each.key for one in doomed for each in one.findings} <= account.outcomes.keys()
+    assert len(account.outcomes) == 27
