@@ -83,6 +83,12 @@ class Dedangle:
         return finish(self.start_until(how, where, *arguments))
 
 
+def journal(state_dir: Path) -> list[dict[str, Any]]:
+    """The lines of a journal, each of which must be whole; none where there is no journal yet."""
+    path = state_dir / "journal.jsonl"
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
 def finish(process: "subprocess.Popen[str]") -> Done:
     with process:
         out, err = process.communicate(timeout=300)

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import json
 import signal
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -16,7 +15,7 @@ from cases.stage import Stage
 from dedangle.lab import rows
 from dedangle.lab.builders import Server
 from dedangle.lab.cloud import Cloud
-from shell import THOROUGH, Dedangle
+from shell import THOROUGH, Dedangle, journal
 
 EXECUTE = ("--restart", "--no-host", "--execute", "--yes", "-f", "json")
 LONG_AGO = "2026-01-01 00:00:00.000000"
@@ -110,8 +109,7 @@ class _Run:
 
     def journal(self) -> list[dict[str, Any]]:
         """The journal's entries of the server's rows; each line is whole."""
-        text = (self.cloud.home.state / "dedangle" / "journal.jsonl").read_text()
-        lines = [json.loads(line) for line in text.splitlines()]
+        lines = journal(self.cloud.home.state / "dedangle")
         own = {each["entry"] for each in lines if each["phase"] == "intent" and each["server_id"] == self.server.id}
         return [each for each in lines if each.get("entry") in own]
 

@@ -12,7 +12,7 @@ from dedangle.lab import rows
 from dedangle.lab.breakers import Breaker
 from dedangle.lab.builders import Builder, Server
 from dedangle.lab.cloud import MANAGER, Cloud
-from shell import Dedangle
+from shell import Dedangle, journal
 
 NOVA_MANAGER = "nova.compute.manager.ComputeManager"
 
@@ -46,7 +46,7 @@ def test_a_stopped_server_is_cleaned_by_its_host(bus: Cloud) -> None:
     [change] = rows.diff(before, rows.snapshot(bus.home))
     assert (change.table, change.after and change.after["volume_id"]) == ("mappings", server.volumes[1])
     assert change.columns["has_deleted_at"] == (0, 1)
-    lines = [json.loads(line) for line in (bus.home.state / "dedangle" / "journal.jsonl").read_text().splitlines()]
+    lines = journal(bus.home.state / "dedangle")
     # Written down where it was asked for, and where it was done.
     assert len([each for each in lines if each["phase"] == "intent" and each["server_id"] == server.id]) == 2
     log = (bus.logs / "nova.log").read_text(errors="replace")

@@ -18,7 +18,7 @@ from dedangle.lab.builders import Builder, Server
 from dedangle.lab.client import wait_for
 from dedangle.lab.cloud import Cloud
 from dedangle.state.lock import AnotherRunError, exclusive
-from shell import Dedangle, Done
+from shell import Dedangle, Done, journal
 
 LIST = r"/v3/.*attachments"
 SHOW = r"/v3/.*attachments/.+"
@@ -194,19 +194,19 @@ def test_another_run_holds_the_lock(cloud: Cloud, dedangle: Dedangle) -> None:
 def test_signal_ends_the_run_at_a_safe_boundary(
     cloud: Cloud, dedangle: Dedangle, signum: signal.Signals, code: int
 ) -> None:
-    before = journal(cloud)
+    before = journal(cloud.home.state / "dedangle")
     with (
         cloud.faults.inject("cinder", method="DELETE", path=SHOW, status=500, delay=2),
         dedangle.start("sweep", "--execute", "--yes", "--max-removals", "1000") as process,
     ):
-        wait_for("the intent", lambda: journal(cloud) != before)
+        wait_for("the intent", lambda: journal(cloud.home.state / "dedangle") != before)
         with pytest.raises(AnotherRunError), exclusive(cloud.home.state / "dedangle"):
             pass
         process.send_signal(signum)
         _, err = process.communicate(timeout=60)
     assert code == process.returncode
     assert "Stopped by a signal at a safe boundary" in err
-    assert [each["phase"] for each in journal(cloud)[len(before) :]] == ["intent", "outcome"]
+    assert [each["phase"] for each in journal(cloud.home.state / "dedangle")[len(before) :]] == ["intent", "outcome"]
 
 
 def test_journal_cannot_be_written(cloud: Cloud, dedangle: Dedangle) -> None:
@@ -222,11 +222,6 @@ def test_journal_cannot_be_written(cloud: Cloud, dedangle: Dedangle) -> None:
         kept.rename(path)
     assert done.code == 2
     assert f"The journal {path} cannot be written" in done.err
-
-
-def journal(cloud: Cloud) -> list[dict[str, Any]]:
-    path = cloud.home.state / "dedangle" / "journal.jsonl"
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
 @contextmanager

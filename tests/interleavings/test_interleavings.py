@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Whatever users do while the sweep removes without a grace period, they succeed, and every disk stays where it was."""
 
-import json
 import os
 import time
 from collections import Counter
@@ -14,6 +13,7 @@ import sqlalchemy as sa
 from dedangle.lab import rows
 from dedangle.lab.cloud import Cloud
 from interleavings.storm import Run, Storm, wrong
+from shell import journal
 
 OPERATIONS = 300
 PLANT_EVERY = 20
@@ -62,8 +62,7 @@ def test_nothing_that_is_used_is_removed_while_users_work(stormy: Cloud) -> None
 
 def entries(cloud: Cloud) -> list[dict[str, Any]]:
     """Every removal that was ever meant, with its outcome."""
-    journal = cloud.home.state / "dedangle" / "journal.jsonl"
-    lines = [json.loads(line) for line in journal.read_text().splitlines()] if journal.exists() else []
+    lines = journal(cloud.home.state / "dedangle")
     outcomes = {each["entry"]: each for each in lines if each["phase"] == "outcome"}
     return [{**each, **outcomes.get(each["entry"], {})} for each in lines if each["phase"] == "intent"]
 

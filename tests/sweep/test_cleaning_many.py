@@ -1,13 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Several servers are cleaned at once, and a signal, a kill and the fuse mean the same as with one."""
+"""Several servers are cleaned at once, and a signal and a kill mean the same as with one."""
 
 from __future__ import annotations
 
-import json
 import signal
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -17,7 +15,7 @@ from dedangle.lab import rows
 from dedangle.lab.builders import Server
 from dedangle.lab.client import wait_for
 from dedangle.lab.cloud import Cloud
-from shell import THOROUGH, Configure, Dedangle, finish
+from shell import THOROUGH, Configure, Dedangle, finish, journal
 
 EXECUTE = ("sweep", "--execute", "--yes", "--max-removals", "1000", "-f", "json")
 DELETE = {"method": "DELETE", "path": r"/v3/.*attachments/.+"}
@@ -49,11 +47,6 @@ def held(cloud: Cloud, servers: list[Server]) -> int:
     """How many attachments beside those of their root disks the servers have."""
     now = rows.snapshot(cloud.home)
     return sum(len(list(now.attachments_of(each.id))) - 1 for each in servers)
-
-
-def journal(state_dir: Path) -> list[dict[str, Any]]:
-    path = state_dir / "journal.jsonl"
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
 def in_hand(state_dir: Path) -> Iterator[int]:

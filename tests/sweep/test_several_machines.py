@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -16,7 +15,7 @@ from dedangle.lab.builders import Server
 from dedangle.lab.client import wait_for
 from dedangle.lab.cloud import Cloud
 from dedangle.lab.config import COMPUTE_HOST
-from shell import THOROUGH, Dedangle, finish
+from shell import THOROUGH, Dedangle, finish, journal
 
 pytestmark = pytest.mark.skipif(not THOROUGH, reason="ten processes, and minutes: make test-thorough runs it")
 
@@ -91,8 +90,7 @@ def is_gone(cloud: Cloud, one: Planted) -> bool:
 def cleaned_on(cloud: Cloud, host: str) -> set[str]:
     """The servers of which the host itself has removed something."""
     own = "dedangle" if host == COMPUTE_HOST else f"{host}/dedangle"
-    text = (cloud.home.state / own / "journal.jsonl").read_text()
-    lines = [json.loads(line) for line in text.splitlines()]
+    lines = journal(cloud.home.state / own)
     entered = {each["entry"]: each["server_id"] for each in lines if each["phase"] == "intent"}
     return {entered[each["entry"]] for each in lines if each["phase"] == "outcome" and each["outcome"] == "removed"}
 
