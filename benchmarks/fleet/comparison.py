@@ -27,8 +27,7 @@ def pages(pairs: int) -> Iterator[packing.Page]:
         volumes = [os.urandom(16) for _ in range(_PAGE)]
         triples = [os.urandom(16) + servers[place // 2] + volume for place, volume in enumerate(volumes)]
         rows = packing.Rows(b"".join(each + packing.status_byte("attached") for each in triples))
-        projects = tuple(f"{place % 997:032x}" for place in range(len(servers)))
-        yield packing.Servers("cell1", packing.Rows(b"".join(servers)), projects)
+        yield packing.Servers("cell1", packing.Rows(b"".join(servers)))
         yield packing.Links("cell1", rows)
         yield packing.Attachments(rows)
         yield packing.QuietVolumes(packing.Rows(b"".join(volumes)))

@@ -24,7 +24,7 @@ _TABLES = ("instances", "block_device_mapping", "volume_attachment", "volumes")
 # The same rows and columns that the screen reads, as four plain scans.
 SCANS = {
     "nova": (
-        "SELECT uuid, project_id FROM instances WHERE deleted = 0",
+        "SELECT uuid FROM instances WHERE deleted = 0",
         "SELECT instance_uuid, volume_id, attachment_id FROM block_device_mapping WHERE deleted = 0 "
         "AND destination_type = 'volume' AND volume_id IS NOT NULL",
     ),

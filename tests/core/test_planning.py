@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 
 import pytest
 from worlds import (
@@ -97,6 +98,21 @@ def test_the_percentage_holds_in_each_cell_and_project(scope: planning.Scope, ch
     refusal = planning.refusal(many(21, **changes), LIMITS, totals)
     assert f"in {scope[0]} {scope[1]}" in refusal
     assert "21 removals" in refusal
+
+
+@pytest.mark.parametrize("limits", [LIMITS, planning.Limits(max_removals=7, max_removals_percent=0.3)])
+@pytest.mark.parametrize("count", [1, 7, 20, 25, 26])
+def test_more_than_enough_attachments_make_no_difference(limits: planning.Limits, count: int) -> None:
+    enough = math.ceil(planning.enough(limits))
+    for scope in (planning.RUN, ("project", "project-1")):
+        few, many_more = ({planning.RUN: 10**9, scope: total} for total in (enough, 10**9))
+        planned = many(count, project_id="project-1")
+        assert bool(planning.refusal(planned, limits, few)) == bool(planning.refusal(planned, limits, many_more))
+        assert planning.spare(planned, limits, few) == planning.spare(planned, limits, many_more)
+
+
+def test_of_a_percentage_of_nothing_there_is_never_enough() -> None:
+    assert planning.enough(planning.Limits(max_removals=25, max_removals_percent=0)) == math.inf
 
 
 def test_what_has_neither_cell_nor_project_counts_in_scopes_of_its_own() -> None:

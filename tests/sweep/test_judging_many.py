@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import functools
 import itertools
 import threading
 from collections import Counter
@@ -12,9 +14,11 @@ from typing import Any, cast
 
 import pytest
 
-from dedangle.core.planning import Limits
+from dedangle.core.planning import RUN, Limits
 from dedangle.core.records import CinderView, Disposition, Finding, NovaView, Observation, Outcome, Reading, Result
+from dedangle.core.sharding import WHOLE
 from dedangle.reconcile import fleet
+from dedangle.reconcile.screen import Screen
 from dedangle.reconcile.server import Judged, Reconciler
 from dedangle.report.account import Account
 from report.accounts import finding
@@ -116,9 +120,61 @@ def test_the_fuse_bears_no_more_with_several_at_once(concurrency: int) -> None:
         journal=cast(Any, None),
         actions=cast(Any, None),
         limits=Limits(max_removals=27, max_removals_percent=100),
-        totals=Counter(),
+        totals=lambda _, __: Reading((Counter(),)),
         concurrency=concurrency,
     )
     execution.run(doomed, account, lambda *_: None)
     assert {each.key for one in doomed for each in one.findings} <= account.outcomes.keys()
     assert len(account.outcomes) == 27
+
+
+class Counting:
+    """Nova's side where the fuse asks how much a project has."""
+
+    def __init__(self, answer: Reading[int]) -> None:
+        self.answer = answer
+        self.asked: list[str] = []
+
+    def mappings_of_project(self, project_id: str, *_: object) -> Reading[int]:
+        self.asked.append(project_id)
+        return self.answer
+
+
+def fused(planned: int, nova: Counting) -> Account:
+    """Of one project, in a fleet of a million attachments; nothing is there to remove with."""
+    account, judge = Account(run_id="r"), Judge()
+    screen = Screen([], 0, [], Counter({RUN: 1_000_000}))
+    findings = [dataclasses.replace(never_used(number), project_id="P") for number in range(planned)]
+    doomed = [Judged((each,), judge.audit(each.server_id).seen) for each in findings]
+    execution = fleet.Execution(
+        reconciler=cast(Any, None),
+        journal=cast(Any, None),
+        actions=cast(Any, None),
+        limits=Limits(max_removals=25, max_removals_percent=2),
+        totals=functools.partial(fleet.totals, screen, cast(Any, nova), WHOLE),
+        over=lambda: True,
+    )
+    execution.run(doomed, account, lambda *_: None)
+    assert not account.outcomes
+    return account
+
+
+@pytest.mark.parametrize(("of_cells", "refused"), [((1000, 49), True), ((1000, 50), False), ((999,), False)])
+def test_the_fuse_counts_a_project_over_its_cells(of_cells: tuple[int, ...], refused: bool) -> None:
+    nova = Counting(Reading(of_cells))
+    account = fused(21, nova)
+    assert refused == (f"in project P are more than max_removals_percent (2) of {sum(of_cells)} " in account.refusal)
+    assert refused == bool(account.refusal)
+    assert nova.asked == ["P"]
+
+
+def test_projects_are_not_counted_where_the_fuse_trips_anyway() -> None:
+    nova = Counting(Reading((10**6,)))
+    assert "26 removals in this run" in fused(26, nova).refusal
+    assert not nova.asked
+
+
+def test_nothing_is_removed_where_a_project_cannot_be_counted() -> None:
+    account = fused(1, Counting(Reading.unread("Nova's cell1 did not answer in 60 s")))
+    (missed,) = account.not_checked
+    assert missed == "whether the fuse bears the removals, so that none was made: Nova's cell1 did not answer in 60 s"

@@ -57,7 +57,7 @@ class Cinder:
 
 
 def screen(shard: Shard) -> Screen:
-    servers = packing.Servers("cell1", packing.rows_of(((each,), b"") for each in IDS), ("p",) * len(IDS))
+    servers = packing.Servers("cell1", packing.rows_of(((each,), b"") for each in IDS))
     nova = Nova(Reading((servers, packing.Links("cell1", packing.rows_of(LINKS)))))
     cinder = Cinder(
         packing.Attachments(packing.rows_of(ATTACHMENTS)),

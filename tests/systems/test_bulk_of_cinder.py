@@ -118,7 +118,7 @@ def screen(url: str, cinder: ports.Bulk) -> Screen:
     with Gathered() as gathered:
         ids = packing.rows_of(((each,), b"") for each in servers)
         links = packing.rows_of((tuple(each), packing.status_byte("attached")) for each in mapped)
-        gathered.take([packing.Servers("cell1", ids, ("p",) * len(servers)), packing.Links("cell1", links)])
+        gathered.take([packing.Servers("cell1", ids), packing.Links("cell1", links)])
         for pages in cinder.bulk():
             for answer in pages:
                 assert answer.complete, answer.why

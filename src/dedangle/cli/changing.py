@@ -5,14 +5,14 @@ from __future__ import annotations
 
 import argparse
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from dedangle.cli import console
 from dedangle.cli.base import Verb
 from dedangle.cli.wiring import UsageError, Wiring
 from dedangle.core import planning
-from dedangle.core.records import Door
+from dedangle.core.records import Door, Finding, Reading
 from dedangle.report.account import Account
 
 if TYPE_CHECKING:
@@ -25,6 +25,11 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "--yes": {"action": "store_true", "help": "do not ask on a terminal"},
     "--max-removals": {"metavar": "N", "type": int, "help": "the fuse, in place of [dedangle]'s"},
 }
+
+
+def _few(_: Sequence[Finding], __: planning.Limits) -> Reading[Counter[planning.Scope]]:
+    """Of the servers that were named: too few for a percentage."""
+    return Reading((Counter(),))
 
 
 class ChangingVerb(Verb):
@@ -48,7 +53,7 @@ class ChangingVerb(Verb):
         reconciler: Reconciler,
         account: Account,
         judged: Sequence[Judged],
-        totals: Mapping[planning.Scope, int] | None = None,
+        totals: Callable[[Sequence[Finding], planning.Limits], Reading[Counter[planning.Scope]]] = _few,
         restarter: Restarter | None = None,
         over: Callable[[], bool] = lambda: False,
         concurrency: int = 1,
@@ -90,7 +95,7 @@ class ChangingVerb(Verb):
                 journal=wiring.journal(self.door),
                 actions=wiring.actions,
                 limits=limits,
-                totals=Counter(totals or {}),
+                totals=totals,
                 off=restarter.off if restarter else None,
                 over=over,
                 concurrency=concurrency,

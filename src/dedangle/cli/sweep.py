@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
 import os
 import time
 from pathlib import Path
@@ -83,9 +84,8 @@ class Sweep(ChangingVerb):
             finally:
                 quiet = servers.quiet(screen, wiring.sightings, wiring.nova, shard)
                 servers.remember(wiring.sightings, judged, wiring.clock(), quiet=quiet)
-            self.carry_out(
-                args, wiring, reconciler, account, judged, screen.totals, over=is_over, concurrency=concurrency
-            )
+            totals = functools.partial(fleet.totals, screen, wiring.nova, shard)
+            self.carry_out(args, wiring, reconciler, account, judged, totals, over=is_over, concurrency=concurrency)
 
     def conclude(self, args: argparse.Namespace, wiring: Wiring, account: Account, seconds: float) -> None:
         from dedangle.report import exit_codes, metrics

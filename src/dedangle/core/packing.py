@@ -31,11 +31,10 @@ class Rows:
 
 @dataclass(frozen=True)
 class Servers:
-    """Live servers of a cell: their ids, and the project of each."""
+    """Live servers of a cell: their ids."""
 
     cell: str
-    ids: Rows
-    projects: tuple[str, ...]
+    rows: Rows
 
 
 @dataclass(frozen=True)

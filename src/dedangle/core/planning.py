@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
 
@@ -49,6 +50,13 @@ def _limit(limits: Limits, total: int) -> int:
     if total < PERCENT_FROM:
         return limits.max_removals
     return min(limits.max_removals, int(total * limits.max_removals_percent / 100))
+
+
+def enough(limits: Limits) -> float:
+    """From so many attachments on the percentage of the fuse makes no difference."""
+    if limits.max_removals_percent <= 0:
+        return math.inf
+    return max(PERCENT_FROM, 100 * limits.max_removals / limits.max_removals_percent + 1)
 
 
 def spare(planned: Iterable[Finding], limits: Limits, totals: Mapping[Scope, int]) -> int:

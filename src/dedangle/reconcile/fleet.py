@@ -88,6 +88,21 @@ def _within_sight(screen: Screen, silent: dict[str, str], nova: ports.Fleet, acc
     return dataclasses.replace(screen, suspects=suspects)
 
 
+def totals(
+    screen: Screen, nova: ports.Fleet, shard: Shard, planned: Iterable[Finding], limits: Limits
+) -> Reading[Counter[Scope]]:
+    """What the fuse counts in per cent of; projects are counted only where the removals are, and only far enough."""
+    planned = tuple(planned)
+    found = Counter(screen.totals)
+    if not planning.refusal(planned, limits, found):
+        for project_id in sorted({each.project_id for each in planned if each.project_id}):
+            answer = nova.mappings_of_project(project_id, shard.holds, planning.enough(limits))
+            if not answer.complete:
+                return Reading.unread(answer.why)
+            found["project", project_id] = sum(answer.rows)
+    return Reading((found,))
+
+
 def gather(reading: list[Iterator[Reading[Page]]], gathered: Gathered) -> str:
     """Take all pages in; returns why one was not read, or an empty string."""
     # In turns, so that each database works on its next page while the page of another one is taken in.
@@ -158,7 +173,8 @@ class Execution:
     journal: Journal
     actions: ports.Actions
     limits: Limits
-    totals: Counter[Scope]
+    totals: Callable[[Sequence[Finding], Limits], Reading[Counter[Scope]]]
+    """How many live attachments there are where the removals would be."""
     off: Callable[[str, Journal], contextlib.AbstractContextManager[None]] | None = None
     """Stops the server while the block lasts; may raise UnpreparedError."""
     over: Callable[[], bool] = lambda: False
@@ -170,11 +186,16 @@ class Execution:
         """Remove what was found unless the fuse trips; each server is judged anew right before its writes."""
         doomed = [(each, planning.changes(each.findings)) for each in judged]
         planned = [finding for _, plan in doomed for finding in plan]
-        account.refusal = planning.refusal(planned, self.limits, self.totals)
+        counted = self.totals(planned, self.limits)
+        if not counted.complete:
+            account.miss([f"whether the fuse bears the removals, so that none was made: {counted.why}"])
+            return
+        (totals,) = counted.rows
+        account.refusal = planning.refusal(planned, self.limits, totals)
         if account.refusal:
             return
         doomed = [(each, plan) for each, plan in doomed if plan]
-        spare = _Spare(planning.spare(planned, self.limits, self.totals))
+        spare = _Spare(planning.spare(planned, self.limits, totals))
         numbers = itertools.count(1)
         ended: list[BaseException] = []
 

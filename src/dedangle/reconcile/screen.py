@@ -17,7 +17,6 @@ from dedangle.core.records import Attachment, Finding
 from dedangle.core.sharding import WHOLE, Shard
 from dedangle.reconcile.spool import PARTS, Spool
 
-_PROJECT = 4
 _SERVER, _VOLUME, _STATUS = slice(ID, 2 * ID), slice(2 * ID, 3 * ID), 3 * ID
 _ROW = _STATUS + 1
 _SERVERS = struct.Struct(f"{ID}x{ID}s{_ROW - 2 * ID}x")
@@ -42,7 +41,7 @@ class _Cell:
     """What one cell holds, all of it kept so that a server's rows come together."""
 
     def __init__(self, files: contextlib.ExitStack) -> None:
-        self.servers = Spool(ID + _PROJECT, files)
+        self.servers = Spool(ID, files)
         self.linked = Spool(ID, files)
         self.links = Spool(_ROW, files, by=2 * ID)
 
@@ -58,7 +57,6 @@ class Gathered:
         self._shard = shard
         self._files = contextlib.ExitStack()
         self._cells: dict[str, _Cell] = {}
-        self._projects: dict[str, int] = {}
         # A whole pair has the same volume on both sides, so it meets in one part, with the volume.
         self._attachments = Spool(_ROW, self._files, by=2 * ID)
         self._volumes = Spool(ID, self._files)
@@ -76,10 +74,7 @@ class Gathered:
         """Keep the rows; raises NoRoomError."""
         for page in pages:
             if isinstance(page, packing.Servers):
-                numbers = (self._projects.setdefault(each, len(self._projects)) for each in page.projects)
-                ids = (page.ids.packed[at : at + ID] for at in range(0, len(page.ids.packed), ID))
-                rows = (ident + number.to_bytes(_PROJECT, "big") for ident, number in zip(ids, numbers, strict=True))
-                self._cell(page.cell).servers.add(b"".join(rows))
+                self._cell(page.cell).servers.add(page.rows.packed)
             elif isinstance(page, packing.Links):
                 self.has_links = self.has_links or bool(page.rows.packed)
                 packed, cell = self._own(page.rows), self._cell(page.cell)
@@ -131,18 +126,12 @@ class Gathered:
 
         Returns how many are beyond suspicion.
         """
-        projects = list(self._projects)
         counts: Counter[bytes] = Counter()
         for name, cell in self._cells.items():
-            living = {each[:ID]: each[ID:] for each in cell.servers.part(number)}
             linked = cell.linked.part(number)
+            totals["cell", name] += len(linked)
             counts.update(linked)
-            suspects.update(set(linked).difference(living))
-            for project, count in Counter(map(living.get, linked)).items():
-                project_id = projects[int.from_bytes(project, "big")] if project else None
-                for scope in planning.scopes(name, project_id):
-                    if scope != planning.RUN:
-                        totals[scope] += count
+            suspects.update(set(linked).difference(cell.servers.part(number)))
         return counts.total() - sum(counts[each] for each in suspects & counts.keys())
 
     def _own(self, rows: packing.Rows) -> bytes:

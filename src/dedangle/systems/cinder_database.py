@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from dedangle.core import packing
 from dedangle.core.pairing import QUIET_MIGRATION
 from dedangle.core.records import Reading
-from dedangle.systems.database import Database, Source, line, or_none
+from dedangle.systems.database import Database, Source, or_none
 
 _metadata = sa.MetaData()
 _volume_attachment = sa.Table(
@@ -32,8 +32,7 @@ _volumes = sa.Table(
 _ATTACHMENTS = Source(
     key=_volume_attachment.c.id,
     first="",
-    line=line(
-        _volume_attachment.c.id,
+    fields=(
         or_none(_volume_attachment.c.instance_uuid),
         _volume_attachment.c.volume_id,
         sa.case(
@@ -49,7 +48,7 @@ _ATTACHMENTS = Source(
 _QUIET_VOLUMES = Source(
     key=_volumes.c.id,
     first="",
-    line=line(_volumes.c.id),
+    fields=(),
     conditions=(
         _volumes.c.deleted == sa.false(),
         # core/pairing.py:is_quiet.

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import functools
 import queue
 import threading
 from collections.abc import Callable, Iterator
@@ -64,10 +63,18 @@ class Database:
 
         def run() -> None:
             last: int | str | None = source.first
-            while last is not None and not abandoned.is_set():
-                answer = self._answer(functools.partial(_page, question=question, last=last))
-                last = answer.rows[0].last if answer.complete else None
-                answers.put(answer)
+            try:
+                # One connection for all pages: the pool would ask whether it still answers before each.
+                with self.engine().connect() as connection:
+                    with connection.begin():
+                        _prepare(connection)
+                    while last is not None and not abandoned.is_set():
+                        with connection.begin():
+                            page = _page(connection, question, last)
+                        answers.put(Reading((page,)))
+                        last = page.last
+            except Exception as error:
+                answers.put(self._failed(error))
 
         self._start(run)
         try:
@@ -101,8 +108,11 @@ class Database:
                 row = question(connection)
             return Reading((row,))
         except Exception as error:
-            # Whatever a driver raises, the database was not read. Its text may hold the URL, and so the password.
-            return Reading.unread(f"{self.label} could not be read ({type(error).__name__})")
+            return self._failed(error)
+
+    def _failed(self, error: Exception) -> Reading[Any]:
+        # Whatever a driver raises, the database was not read. Its text may hold the URL, and so the password.
+        return Reading.unread(f"{self.label} could not be read ({type(error).__name__})")
 
     def _awaited(self, answers: queue.Queue[Reading[T]]) -> Reading[T]:
         try:
@@ -117,10 +127,11 @@ class Source:
     """What of a table is read in bulk: a line of each row that the conditions hold for."""
 
     key: sa.Column[Any]
-    """The primary key, a number or a text."""
+    """A unique key that has an index: a number, or a text."""
     first: int | str
     """A value that is before every key."""
-    line: sa.ColumnElement[Any]
+    fields: tuple[sa.ColumnElement[Any], ...]
+    """What stands in a line, with commas between; after the key, where that is a text."""
     conditions: tuple[sa.ColumnElement[bool], ...]
 
 
@@ -133,21 +144,33 @@ class _Lines:
     text: str
 
 
-def line(*fields: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
-    """The fields of a row as one line, with commas between them."""
-    joined: sa.ColumnElement[Any] = fields[0]
-    for each in fields[1:]:
-        joined = joined + "," + each
-    return joined + "\n"
-
-
 def or_none(column: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
     """The id, or the one that stands for none: all ids of a page are then of one length."""
     return sa.func.coalesce(column, sa.literal_column(f"'{NO_ID_TEXT}'", sa.String), type_=sa.String)
 
 
-class _Together(FunctionElement):  # type: ignore[type-arg]  # 1.4 has no parameters
-    """Many texts as one, in no order: sorting them would triple the time."""
+class _Line(FunctionElement):  # type: ignore[type-arg]  # 1.4 has no parameters
+    """The fields of a row, with commas between."""
+
+    inherit_cache = True
+    type = sa.String()
+    name = "line"
+
+
+@compiles(_Line)
+def _joined(element: Any, compiler: Any, **options: Any) -> str:
+    return " || ',' || ".join(compiler.process(each, **options) for each in element.clauses)
+
+
+@compiles(_Line, "mysql")
+@compiles(_Line, "mariadb")
+def _concat(element: Any, compiler: Any, **options: Any) -> str:
+    fields = ", ',', ".join(compiler.process(each, **options) for each in element.clauses)
+    return f"CONCAT({fields})"
+
+
+class _Together(FunctionElement):  # type: ignore[type-arg]
+    """Lines as one text, in no order: sorting them would triple the time."""
 
     inherit_cache = True
     type = sa.Text()
@@ -157,32 +180,35 @@ class _Together(FunctionElement):  # type: ignore[type-arg]  # 1.4 has no parame
 @compiles(_Together, "mysql")
 @compiles(_Together, "mariadb")
 def _group_concat(element: Any, compiler: Any, **options: Any) -> str:
-    return f"GROUP_CONCAT({compiler.process(element.clauses, **options)} SEPARATOR '')"
+    return f"GROUP_CONCAT({compiler.process(element.clauses, **options)} SEPARATOR '\n')"
 
 
 @compiles(_Together, "postgresql")
 def _string_agg(element: Any, compiler: Any, **options: Any) -> str:
-    return f"string_agg({compiler.process(element.clauses, **options)}, '')"
+    return f"string_agg({compiler.process(element.clauses, **options)}, '\n')"
 
 
 @compiles(_Together, "sqlite")
 def _group_concat_of_sqlite(element: Any, compiler: Any, **options: Any) -> str:
-    return f"group_concat({compiler.process(element.clauses, **options)}, '')"
+    return f"group_concat({compiler.process(element.clauses, **options)}, '\n')"
 
 
-def _page(connection: sa.Connection, *, question: sa.Select[Any], last: int | str) -> _Lines:
-    # PyMySQL spends ten times as long on 5,000 rows as on one row that holds them all.
+def _prepare(connection: sa.Connection) -> None:
     if connection.dialect.name in ("mysql", "mariadb"):
         connection.execute(sa.text(f"SET SESSION group_concat_max_len = {_GROUP_CONCAT_MAX_LEN}"))
+
+
+def _page(connection: sa.Connection, question: sa.Select[Any], last: int | str) -> _Lines:
+    # PyMySQL spends ten times as long on 5,000 rows as on one row that holds them all.
     count, last, text = connection.execute(question, {"last": last}).one()
-    return _Lines(count, last, text or "")
+    return _Lines(count, last, "" if text is None else f"{text}\n")
 
 
 def _by_number(source: Source) -> sa.Select[Any]:
     """The live rows of so many numbers: a long run of dead rows takes many statements, and not a long one."""
     key, last = source.key, sa.bindparam("last", type_=sa.Integer)
     following = sa.select(sa.func.min(key) - 1).where(key > last + NUMBERS).correlate(None).scalar_subquery()
-    return sa.select(sa.func.count(), following, _Together(source.line)).where(
+    return sa.select(sa.func.count(), following, _Together(_Line(*source.fields))).where(
         key > last, key <= last + NUMBERS, *source.conditions
     )
 
@@ -193,7 +219,8 @@ def _by_text(source: Source) -> sa.Select[Any]:
     A range of texts costs MariaDB as much: it compares each with the range's end by the rules of the collation.
     """
     after = source.key > sa.bindparam("last", type_=sa.String)
-    rows = sa.select(source.key.label("id"), source.line.label("line")).where(after, *source.conditions)
+    fields = [_Line(*source.fields).label("fields")] if source.fields else []
+    rows = sa.select(source.key.label("key"), *fields).where(after, *source.conditions)
     page = rows.order_by(source.key).limit(PAGE).subquery()
-    last = sa.case((sa.func.count() == PAGE, sa.func.max(page.c.id)))
-    return sa.select(sa.func.count(), last, _Together(page.c.line)).select_from(page)
+    last = sa.case((sa.func.count() == PAGE, sa.func.max(page.c.key)))
+    return sa.select(sa.func.count(), last, _Together(_Line(*page.c))).select_from(page)

@@ -139,6 +139,18 @@ class NovaDatabase:
         answer = self._api.ask(lambda connection: nova_homes.at_home(connection, server_ids, cells))()
         return Reading(tuple(each for found in answer.rows for each in found), answer.complete, answer.why)
 
+    def mappings_of_project(self, project_id: str, counts: Callable[[str], bool], most: float) -> Reading[int]:
+        """One number for each cell that is read, one cell after the other, until they are enough."""
+        found: list[int] = []
+        for name, cell in self._cells.items():
+            if name in self._silent or sum(found) >= most:
+                continue
+            answer = nova_fleet.mappings_of_project(cell, project_id, counts, most - sum(found))
+            if not answer.complete:
+                return answer
+            found += answer.rows
+        return Reading(tuple(found))
+
     def named(self, names: Collection[str]) -> Reading[NamedServer]:
         """Live servers with one of the names, from every cell; one pass over a cell's servers for all names."""
         return self._from_every_cell(lambda connection, cell: nova_fleet.named(connection, cell, names))

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import Any, Protocol
 
 from dedangle.core.doors import Policy
@@ -104,6 +104,12 @@ class Fleet(Nova, Protocol):
 
     def at_home(self, server_ids: Collection[str]) -> Reading[str]:
         """Those of the servers that Nova puts into a cell that is not left out."""
+
+    def mappings_of_project(self, project_id: str, counts: Callable[[str], bool], most: float) -> Reading[int]:
+        """How many live volume mappings the project has in each cell that is not left out, on servers that count.
+
+        Counting ends where they are `most` and more.
+        """
 
     def named(self, names: Collection[str]) -> Reading[NamedServer]:
         """Live servers with one of the names, in every cell."""
