@@ -106,16 +106,16 @@ class Reconciler:
         judged: Judged,
         journal: Journal,
         *,
-        spare: Callable[[int], int] = lambda _: 0,
+        spare: Callable[[int], int] | None = None,
         prepare: Callable[[Finding], None] = lambda _: None,
         wanted: Callable[[Finding], bool] = lambda _: True,
     ) -> Generator[tuple[Finding, Outcome], None, None]:
         """Remove what the judgement said may be removed, as far as it still holds.
 
         Yields each finding that was tried with its outcome, as soon as it is known. Where a removal brings up new ones,
-        spare is asked how many (removals) of so many may be carried out too; prepare is called before each write and
-        may raise UnpreparedError; what is not wanted is left. Raises journal.JournalUnwritableError before anything is
-        changed.
+        spare is asked how many (removals) of so many may be carried out too, and without it none are looked for;
+        prepare is called before each write and may raise UnpreparedError; what is not wanted is left. Raises
+        journal.JournalUnwritableError before anything is changed.
         """
         tried: set[str] = set()
         plan = tuple(filter(wanted, planning.changes(judged.findings)))
@@ -135,7 +135,7 @@ class Reconciler:
                 else:
                     yield finding, Outcome(result=Result.CHANGED_MEANWHILE, detail="judged anew, it is to be kept")
             mapped = {each.volume_id for each in judged.seen.after.mappings}
-            if mapped.isdisjoint(each.volume_id for each in plan):
+            if spare is None or mapped.isdisjoint(each.volume_id for each in plan):
                 # Only a mapping of the same volume is judged otherwise with one attachment less.
                 return
             judged = self.audit(judged.seen.server_id)
