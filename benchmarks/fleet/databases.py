@@ -86,7 +86,9 @@ class MariaDb:
     def client(self, name: str, scans: tuple[str, ...]) -> tuple[list[str], str]:
         """A bare C client, and its standard input, to read the rows of the scans."""
         reach = ["--no-defaults", "--host=127.0.0.1", f"--port={self._port}", "--user=bench", "--password=bench"]
-        return ["mariadb", *reach, "--quick", "--batch", "--skip-column-names", name], _script(scans)
+        # Left to itself MariaDB takes an index on `deleted`, and looks every live server up.
+        script = _script(scans).replace("FROM instances", "FROM instances FORCE INDEX (instances_uuid_deleted_idx)")
+        return ["mariadb", *reach, "--quick", "--batch", "--skip-column-names", name], script
 
     def cpu(self) -> float:
         """Seconds of CPU that the server has taken so far."""

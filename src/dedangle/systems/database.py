@@ -165,8 +165,9 @@ def _joined(element: Any, compiler: Any, **options: Any) -> str:
 @compiles(_Line, "mysql")
 @compiles(_Line, "mariadb")
 def _concat(element: Any, compiler: Any, **options: Any) -> str:
-    fields = ", ',', ".join(compiler.process(each, **options) for each in element.clauses)
-    return f"CONCAT({fields})"
+    fields = [compiler.process(each, **options) for each in element.clauses]
+    together = ", ',', ".join(fields)
+    return f"CONCAT({together})" if len(fields) > 1 else together
 
 
 class _Together(FunctionElement):  # type: ignore[type-arg]
