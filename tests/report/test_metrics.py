@@ -45,7 +45,11 @@ def account() -> Account:
 
 
 def written(path: Path, known: Account, *, succeeded: bool = False, shard: Shard = WHOLE) -> dict[str, float]:
-    metrics.write(path, known, shard=shard, succeeded=succeeded, max_removals=25, seconds=1.5, now=NOW)
+    metrics.write(path, known, shard=shard, succeeded=succeeded, max_removals=25, seconds=1.5, lock_age=1.2, now=NOW)
+    return samples(path)
+
+
+def samples(path: Path) -> dict[str, float]:
     lines = [line for line in path.read_text().splitlines() if not line.startswith("#")]
     return {line.rpartition(" ")[0].removeprefix("dedangle_"): float(line.rpartition(" ")[2]) for line in lines}
 
@@ -61,6 +65,7 @@ def test_every_sample(tmp_path: Path) -> None:
         'last_success_timestamp_seconds{shard="1/1"}': 0,
         'run_duration_seconds{shard="1/1"}': 1.5,
         'oldest_finding_age_seconds{shard="1/1"}': 3 * 3600,
+        'lock_age_seconds{shard="1/1"}': 1.2,
         'max_removals{shard="1/1"}': 25,
     }
 
@@ -76,6 +81,16 @@ def test_counters_and_the_last_success_outlive_a_run(tmp_path: Path) -> None:
     clean = written(path, Account(run_id="r"))
     assert [each for each in clean if each.startswith("findings")] == []
     assert clean['oldest_finding_age_seconds{shard="1/1"}'] == 0
+
+
+def test_a_run_that_is_kept_out_tells_of_the_lock_and_spoils_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "d.prom"
+    before = written(path, account())
+    metrics.write_lock_age(path, 7200, WHOLE)
+    assert samples(path) == {**before, 'lock_age_seconds{shard="1/1"}': 7200}
+    assert promtool("check", "metrics", given=path.read_text()) == (0, "")
+    metrics.write_lock_age(tmp_path / "new.prom", 7200, Shard(2, 3))
+    assert samples(tmp_path / "new.prom") == {'lock_age_seconds{shard="2/3"}': 7200}
 
 
 def test_a_file_that_makes_no_sense_is_replaced_and_nothing_else_is_left(tmp_path: Path) -> None:

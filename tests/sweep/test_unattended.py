@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 import signal
 from pathlib import Path
 
@@ -198,6 +199,26 @@ def test_metrics_go_on_from_run_to_run(
     assert 'dedangle_run_complete{shard="1/1"} 0.0' in text
     assert f"{removed} {totals[1]}" in text
     assert sample(tmp_path / "dedangle.prom", success) == before
+
+
+def test_metrics_tell_of_a_run_that_does_not_end(
+    cloud: Cloud, dedangle: Dedangle, stage: Stage, state_dir: Path, configure: Configure, tmp_path: Path
+) -> None:
+    options = configure(textfile_dir=tmp_path)
+    age, seconds = (f'dedangle_{each}_seconds{{shard="1/1"}}' for each in ("lock_age", "run_duration"))
+    assert dedangle(*EXECUTE, *options).code in (0, 5)
+    before = (tmp_path / "dedangle.prom").read_text()
+    assert 0 < sample(tmp_path / "dedangle.prom", age) < sample(tmp_path / "dedangle.prom", seconds)
+    with exclusive(state_dir):
+        os.utime(state_dir / "lock", (0, 0))
+        busy = dedangle(*EXECUTE, *options)
+    assert (busy.code, busy.out) == (7, "")
+    assert "since 1970-01-01 00:00:00 UTC" in busy.err
+    assert sample(tmp_path / "dedangle.prom", age) > 1e9
+    after = (tmp_path / "dedangle.prom").read_text()
+    assert [line for line in after.splitlines() if age not in line] == [
+        line for line in before.splitlines() if age not in line
+    ]
 
 
 def sample(path: Path, name: str) -> float:

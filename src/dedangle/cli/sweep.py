@@ -8,6 +8,7 @@ import contextlib
 import functools
 import os
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,6 +27,8 @@ class Sweep(ChangingVerb):
     """Clean the whole cloud of what may be removed unattended; without --execute change nothing."""
 
     door = Door.SWEEP
+    _turn_began: float | None = None
+    """When the run took the lock, by time.monotonic()."""
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
@@ -55,8 +58,8 @@ class Sweep(ChangingVerb):
         with contextlib.ExitStack() as held:
             if args.execute:
                 # From the first read on: a second sweep would read the whole fleet only to be told to wait.
-                _take_turn(args, wiring, held)
-                begun = time.monotonic()
+                self._take_turn(args, wiring, held)
+                begun = self._turn_began = time.monotonic()
 
             def is_over(share: float = 1) -> bool:
                 return args.time_budget is not None and time.monotonic() - begun >= share * args.time_budget
@@ -93,7 +96,7 @@ class Sweep(ChangingVerb):
         path = _textfile(args, wiring)
         if path is None:
             return
-        try:
+        with _told_of_failure():
             metrics.write(
                 path,
                 account,
@@ -101,10 +104,26 @@ class Sweep(ChangingVerb):
                 succeeded=exit_codes.exit_code(account, detailed=False) == exit_codes.DONE,
                 max_removals=self.max_removals(args, wiring),
                 seconds=seconds,
+                lock_age=0 if self._turn_began is None else time.monotonic() - self._turn_began,
                 now=wiring.clock(),
             )
-        except OSError as error:
-            console.complain(f"The metrics are not written: {error}")
+
+    def _take_turn(self, args: argparse.Namespace, wiring: Wiring, held: contextlib.ExitStack) -> None:
+        """Lock the whole fleet, or a shard of it: shards are there to run at once.
+
+        Raises UsageError, and AnotherRunError after the metrics say for how long that one has held the lock.
+        """
+        from dedangle.report import metrics
+        from dedangle.state.lock import AnotherRunError
+
+        try:
+            _lock(args, wiring, held)
+        except AnotherRunError as error:
+            path = _textfile(args, wiring)
+            if path and error.since:
+                with _told_of_failure():
+                    metrics.write_lock_age(path, (wiring.clock() - error.since).total_seconds(), args.shard)
+            raise
 
 
 def _textfile(args: argparse.Namespace, wiring: Wiring) -> Path | None:
@@ -116,8 +135,15 @@ def _textfile(args: argparse.Namespace, wiring: Wiring) -> Path | None:
     return wiring.settings.textfile_dir / f"dedangle{shard}.prom"
 
 
-def _take_turn(args: argparse.Namespace, wiring: Wiring, held: contextlib.ExitStack) -> None:
-    """Lock the whole fleet, or a shard of it: shards are there to run at once. Raises UsageError, AnotherRunError."""
+@contextlib.contextmanager
+def _told_of_failure() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        console.complain(f"The metrics are not written: {error}")
+
+
+def _lock(args: argparse.Namespace, wiring: Wiring, held: contextlib.ExitStack) -> None:
     from dedangle.state import coordination, lock
 
     name = "lock" if args.shard == WHOLE else f"lock-{args.shard.index}-of-{args.shard.count}"

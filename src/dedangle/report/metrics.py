@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
 from collections import Counter
 from collections.abc import Iterator
@@ -26,27 +28,62 @@ _METRICS = {
     "last_success_timestamp_seconds": ("gauge", "When a run last ended with all done; 0: never."),
     "run_duration_seconds": ("gauge", "How long the last run took."),
     "oldest_finding_age_seconds": ("gauge", "For how long the oldest finding that was left has been seen; 0: none."),
+    "lock_age_seconds": (
+        "gauge",
+        "For how long the lock was held by the last run, or is by the one that keeps others out; 0: not taken.",
+    ),
     "max_removals": ("gauge", "The fuse: how many removals one run may do."),
 }
 
 
 def write(
-    path: Path, account: Account, *, shard: Shard, succeeded: bool, max_removals: int, seconds: float, now: datetime
+    path: Path,
+    account: Account,
+    *,
+    shard: Shard,
+    succeeded: bool,
+    max_removals: int,
+    seconds: float,
+    lock_age: float,
+    now: datetime,
 ) -> None:
     """Replace the file by this run's metrics and add to the counters that it holds; raises OSError.
 
-    Whoever reads it at any moment reads all of one run.
+    seconds is how long the run took, and lock_age for how many of them it held the lock. Whoever reads the file at any
+    moment reads all of one run.
     """
-    before = _samples(path)
-    text = exposition(
-        account,
-        before,
-        shard=shard,
-        succeeded=succeeded,
-        max_removals=max_removals,
-        seconds=seconds,
-        now=now,
-    )
+    with _locked(path):
+        text = exposition(
+            account,
+            _samples(path),
+            shard=shard,
+            succeeded=succeeded,
+            max_removals=max_removals,
+            seconds=seconds,
+            lock_age=lock_age,
+            now=now,
+        )
+        _replace(path, text)
+
+
+def write_lock_age(path: Path, lock_age: float, shard: Shard) -> None:
+    """Say in the file for how many seconds another run has held the lock, and leave all else as is; raises OSError."""
+    with _locked(path):
+        _replace(path, "".join(_lines({**_samples(path), _name("lock_age_seconds", shard=str(shard)): lock_age})))
+
+
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Let nobody else replace the file between reading and replacing: a run that is kept out may be at it, too."""
+    descriptor = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _replace(path: Path, text: str) -> None:
     # The collector takes every *.prom for metrics.
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     draft.write_text(text)
@@ -62,12 +99,10 @@ def exposition(
     succeeded: bool,
     max_removals: int,
     seconds: float,
+    lock_age: float,
     now: datetime,
 ) -> str:
-    """The run in Prometheus' text format; before holds the samples of the run before, whose counters go on.
-
-    seconds is how long the run took.
-    """
+    """The run in Prometheus' text format; before holds the samples of the run before, whose counters go on."""
     removed = {each.key for each in account.removed()}
     left = [each for each in account.listed() if each.key not in removed]
     seen = [each.first_seen for each in left if each.first_seen]
@@ -77,6 +112,7 @@ def exposition(
         last_success: now.timestamp() if succeeded else before.get(_name(last_success, shard=str(shard)), 0),
         "run_duration_seconds": round(seconds, 3),
         "oldest_finding_age_seconds": max((now - min(seen)).total_seconds(), 0) if seen else 0,
+        "lock_age_seconds": round(lock_age, 3),
         "max_removals": max_removals,
     }
     samples = {_name(name, shard=str(shard)): value for name, value in fixed.items()}

@@ -7,7 +7,7 @@ import contextlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from dedangle.state.lock import await_turn
+from dedangle.state.lock import AnotherRunError, has_turn
 
 _KNOWN = "file://, etcd3+http(s)://, redis://, zookeeper:// or kubernetes://"
 
@@ -36,7 +36,8 @@ def exclusive(
             with _told(scheme):
                 return bool(lock.acquire(blocking=False))
 
-        await_turn(acquire, f"the lock {name} of coordination_url ({scheme})", wait)
+        if not has_turn(acquire, wait):
+            raise AnotherRunError(f"the lock {name} of coordination_url ({scheme})")
         held.callback(_leave, lock.release)
         yield
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import os
 import time
 from collections.abc import Callable, Iterator
+from datetime import datetime, timezone
 from pathlib import Path
 
 _POLL = 1.0
@@ -14,6 +16,12 @@ _POLL = 1.0
 
 class AnotherRunError(Exception):
     """Another run holds the lock; the message names it."""
+
+    def __init__(self, what: str, since: datetime | None = None) -> None:
+        """Since is when the other run took the lock, None where the lock does not tell."""
+        began = f" since {since:%Y-%m-%d %H:%M:%S} UTC" if since else ""
+        super().__init__(f"Another run of dedangle holds {what}{began}. Wait for it to end, or use --wait-lock.")
+        self.since = since
 
 
 @contextlib.contextmanager
@@ -31,24 +39,26 @@ def exclusive(state_dir: Path, name: str = "lock", *, wait: float = 0) -> Iterat
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 return False
+            os.utime(handle.fileno())
             return True
 
-        await_turn(acquire, str(path), wait)
+        if not has_turn(acquire, wait):
+            raise AnotherRunError(str(path), datetime.fromtimestamp(path.stat().st_mtime, timezone.utc))
         yield
 
 
-def await_turn(
+def has_turn(
     acquire: Callable[[], bool],
-    what: str,
     wait: float,
     *,
     monotonic: Callable[[], float] = time.monotonic,
     pause: Callable[[float], None] = time.sleep,
-) -> None:
-    """Try to acquire until `wait` seconds are over; raises AnotherRunError."""
+) -> bool:
+    """Try to acquire until `wait` seconds are over; whether it was."""
     deadline = monotonic() + wait
     while not acquire():
         left = deadline - monotonic()
         if left <= 0:
-            raise AnotherRunError(f"Another run of dedangle holds {what}. Wait for it to end, or use --wait-lock.")
+            return False
         pause(min(_POLL, left))
+    return True
