@@ -17,10 +17,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from databases import MariaDb, PostgreSql, Server, Sqlite, connection, make_schemas, read_bare
-from rows import fill, plant
+from benchmarks.fleet.databases import MariaDb, PostgreSql, Server, Sqlite, connection, make_schemas, read_bare
+from benchmarks.fleet.rows import fill, plant
 
-HERE = Path(__file__).parent
+ROOT = Path(__file__).parents[2]
 
 
 def main() -> int:
@@ -106,8 +106,8 @@ def compare(database: Server, truth: set[str], rounds: int) -> Iterator[str]:
 
 
 def _screen(database: Server) -> dict[str, Any]:
-    command = [sys.executable, HERE / "screen.py", database.url("nova"), database.url("cinder")]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    command = [sys.executable, "-m", "benchmarks.fleet.screen", database.url("nova"), database.url("cinder")]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     if done.returncode:
         raise RuntimeError(done.stderr)
     answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])

@@ -11,8 +11,8 @@ import sys
 import time
 from collections.abc import Iterator
 
+from benchmarks.fleet.screen import status
 from nova import conf, config, context, objects  # noqa: F401  # what a sweep imports, for the memory
-from screen import status
 
 from dedangle.core import packing
 from dedangle.reconcile.screen import Gathered

@@ -9,6 +9,7 @@ import itertools
 import os
 import resource
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -17,7 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import sqlalchemy as sa
-from rows import ident
+from benchmarks.fleet.rows import ident
 
 NAMES = ("nova_api", "nova", "cinder")
 _TABLES = ("instances", "block_device_mapping", "volume_attachment", "volumes")
@@ -147,7 +148,8 @@ class PostgreSql:
         chosen = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
         with self._log.open("w") as log:
             server = subprocess.Popen([*user, programs / "postgres", "-D", self._data, *chosen], stdout=log, stderr=log)
-        with _ended(server, self._port, self._log):
+        # At SIGTERM it would wait for its clients.
+        with _ended(server, self._port, self._log, signal.SIGINT):
             for name in NAMES:
                 reach = ["-h", "127.0.0.1", "-p", str(self._port), "-U", "bench"]
                 subprocess.run([programs / "createdb", *reach, name], check=True)
@@ -232,7 +234,9 @@ def _script(scans: tuple[str, ...]) -> str:
 
 
 @contextlib.contextmanager
-def _ended(server: subprocess.Popen[bytes], port: int, log: Path) -> Iterator[None]:
+def _ended(
+    server: subprocess.Popen[bytes], port: int, log: Path, how: signal.Signals = signal.SIGTERM
+) -> Iterator[None]:
     """The server answers, and is ended at last."""
     try:
         while not _answers(port):
@@ -241,7 +245,7 @@ def _ended(server: subprocess.Popen[bytes], port: int, log: Path) -> Iterator[No
             time.sleep(0.1)
         yield
     finally:
-        server.terminate()
+        server.send_signal(how)
         server.wait()
 
 

@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
-from databases import connection
+from benchmarks.fleet.databases import connection
+from benchmarks.fleet.rows import fill
 from keystoneauth1 import adapter, identity
 from keystoneauth1.session import Session
-from rows import fill
 
 from dedangle.lab.cloud import Cloud
 from dedangle.systems.cinder_api import MICROVERSION, CinderApi

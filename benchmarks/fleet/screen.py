@@ -10,30 +10,34 @@ from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
-from nova import conf, config, context, objects  # noqa: F401  # what a sweep imports, for the memory
 
 from dedangle.reconcile.fleet import gather
-from dedangle.reconcile.screen import Gathered
+from dedangle.reconcile.screen import Gathered, Screen
 from dedangle.systems import nova_fleet
 from dedangle.systems.cinder_database import CinderDatabase
 from dedangle.systems.nova_cells import Cell
 
 
-def main() -> None:
-    nova_url, cinder_url = sys.argv[1:]
-    objects.register_all()
-    engine = sa.create_engine(nova_url)
-    cell = Cell("Nova's cell1", lambda: engine, 600, "cell1")
-    before = status("VmHWM")
-    began, cpu = time.perf_counter(), time.process_time()
+def read(nova: sa.Engine, cinder_url: str) -> tuple[str, Screen]:
+    """Why something was not read, empty where all was, and what the screen makes of it."""
+    cell = Cell("Nova's cell1", lambda: nova, 600, "cell1")
     with Gathered() as gathered:
         unread = gather([nova_fleet.pages(cell), *CinderDatabase(cinder_url, 600).bulk()], gathered)
-        read = time.perf_counter() - began
-        screen = gathered.screen()
+        return unread, gathered.screen()
+
+
+def main() -> None:
+    # What a sweep imports, for the memory.
+    from nova import conf, config, context, objects  # noqa: F401
+
+    nova_url, cinder_url = sys.argv[1:]
+    objects.register_all()
+    before = status("VmHWM")
+    began, cpu = time.perf_counter(), time.process_time()
+    unread, screen = read(sa.create_engine(nova_url), cinder_url)
     answer: dict[str, Any] = {
         "unread": unread,
         "seconds": time.perf_counter() - began,
-        "reading": read,
         "cpu": time.process_time() - cpu,
         "mb_before": before,
         "mb": status("VmHWM"),

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import socket
@@ -24,30 +25,56 @@ from dedangle.state import coordination, lock
 pytestmark = pytest.mark.filterwarnings("ignore:\\nEventlet")
 
 REDIS = packages.Packages(("redis-server",), ("redis-server",))
+ETCD = packages.Packages(("etcd-server",), ("etcd",))
 
 
 @pytest.fixture
 def redis(tmp_path: Path) -> Iterator[str]:
     """The URL of a Redis of our own."""
+    port = free_port()
+    options = ["--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(tmp_path)]
+    with serving(REDIS, port, options):
+        yield f"redis://127.0.0.1:{port}"
+
+
+@pytest.fixture
+def etcd(tmp_path: Path) -> Iterator[str]:
+    """The URL of an etcd of our own."""
+    port, peers = free_port(), free_port()
+    own, others = f"http://127.0.0.1:{port}", f"http://127.0.0.1:{peers}"
+    options = {"data-dir": tmp_path / "etcd", "listen-client-urls": own, "advertise-client-urls": own}
+    options |= {"listen-peer-urls": others, "initial-advertise-peer-urls": others}
+    options |= {"initial-cluster": f"default={others}"}
+    with serving(ETCD, port, [f"--{name}={value}" for name, value in options.items()]):
+        yield f"etcd3+{own}"
+
+
+@contextlib.contextmanager
+def serving(of_debian: packages.Packages, port: int, options: list[str]) -> Iterator[None]:
+    """The service answers on the port while the block lasts."""
     try:
-        packages.ensure_installed(REDIS)
+        packages.ensure_installed(of_debian)
     except LabError as missing:
         pytest.skip(str(missing))
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [str(shutil.which("redis-server")), "--port", str(port), "--bind", "127.0.0.1", "--save", ""]
-    with subprocess.Popen([*command, "--dir", str(tmp_path)], stdout=subprocess.DEVNULL) as server:
+    (program,) = of_debian.programs
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    with subprocess.Popen([str(shutil.which(program)), *options], **quiet) as server:
         try:
-            wait_for("Redis", lambda: _listens(port), seconds=20)
-            yield f"redis://127.0.0.1:{port}"
+            wait_for(program, lambda: _listens(port), seconds=20)
+            yield
         finally:
             server.terminate()
 
 
-@pytest.fixture(params=["file", "redis"])
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture(params=["file", "redis", "etcd"])
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    return f"file://{tmp_path}" if request.param == "file" else str(request.getfixturevalue("redis"))
+    return f"file://{tmp_path}" if request.param == "file" else str(request.getfixturevalue(request.param))
 
 
 def test_the_second_run_is_told_who_holds_the_file_and_since_when(tmp_path: Path) -> None:
@@ -96,7 +123,7 @@ def test_waiting_ends_when_its_time_is_over() -> None:
 
 def test_coordination_lets_one_run_in_at_a_time(url: str) -> None:
     told: list[str] = []
-    assert ("all machines" in coordination.guarantee(url, member="doctor")) == url.startswith("redis")
+    assert ("all machines" in coordination.guarantee(url, member="doctor")) != url.startswith("file")
     with coordination.exclusive(url, "dedangle-lock", member="one", warn=told.append):
         assert url.startswith("file") == any("share its directory" in each for each in told)
         assert another_process(url, "dedangle-lock") == 7
@@ -105,8 +132,8 @@ def test_coordination_lets_one_run_in_at_a_time(url: str) -> None:
 
 
 def test_a_run_that_is_killed_keeps_nobody_out_for_long(url: str) -> None:
-    # The file goes with its process; Redis lets the lock expire.
-    short = f"{url}?timeout=2" if url.startswith("redis") else url
+    # The file goes with its process; Redis and etcd let the lock expire.
+    short = url if url.startswith("file") else f"{url}?timeout=2"
     holder = subprocess.Popen([sys.executable, "-c", HOLD, short, "lock", "600"], stdout=subprocess.PIPE)
     assert holder.stdout
     with holder:

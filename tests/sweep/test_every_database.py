@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The bulk read finds each planted state, and no other, on every database that clouds have, in their own schemas."""
+
+from __future__ import annotations
+
+import dataclasses
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from benchmarks.fleet.databases import MariaDb, PostgreSql, Server, Sqlite, connection, make_schemas
+from benchmarks.fleet.rows import fill, ident, plant, server_of
+from benchmarks.fleet.screen import read
+
+from dedangle.core.records import Reading
+from dedangle.lab import packages
+from dedangle.lab.errors import LabError
+from dedangle.systems import database, nova_fleet
+from dedangle.systems.nova_cells import Cell
+
+PAIRS, DEAD = 60, 3
+POSTGRESQL = packages.Packages(("postgresql",), ("pg_createcluster", "psql"))
+# A page holds a few rows; one holds all.
+PAGES = ((1, 1), (3, 7), (database.PAGE, database.NUMBERS))
+
+
+@dataclasses.dataclass(frozen=True)
+class Fleet:
+    nova: sa.Engine
+    cinder_url: str
+    spoilt: set[str]
+
+
+@pytest.fixture(scope="module", params=["mariadb", "postgresql", "sqlite"])
+def fleet(request: pytest.FixtureRequest) -> Iterator[Fleet]:
+    # Below /tmp itself: PostgreSQL does not run as root, and no other user may look into pytest's own directories.
+    with tempfile.TemporaryDirectory() as directory:
+        server = _server(request, Path(directory))
+        with server.running():
+            make_schemas(server, Path(directory))
+            with connection(server.url("nova")) as nova, connection(server.url("cinder")) as cinder:
+                fill(nova, cinder, PAIRS, DEAD)
+                spoilt = plant(nova, cinder, PAIRS)
+            yield Fleet(sa.create_engine(server.url("nova"), poolclass=sa.NullPool), server.url("cinder"), spoilt)
+
+
+def _server(request: pytest.FixtureRequest, path: Path) -> Server:
+    if request.param == "mariadb":
+        request.getfixturevalue("mariadb")
+        return MariaDb(path, "64M", "pymysql")
+    if request.param == "postgresql":
+        try:
+            packages.ensure_installed(POSTGRESQL)
+        except LabError as missing:
+            pytest.skip(str(missing))
+        return PostgreSql(path, "64M")
+    return Sqlite(path)
+
+
+@pytest.mark.parametrize("pages", PAGES)
+def test_each_planted_state_is_found_and_none_invented(
+    fleet: Fleet, pages: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, size in zip(("PAGE", "NUMBERS"), pages, strict=True):
+        monkeypatch.setattr(database, name, size)
+    unread, screen = read(fleet.nova, fleet.cinder_url)
+    assert unread == ""
+    assert set(screen.suspects) == fleet.spoilt
+    # One of the ten ways to spoil a pair is an attachment of no server.
+    assert len(screen.ownerless) == 1
+    whole = [pair for pair in range(1, PAIRS + 1) if server_of(pair) not in fleet.spoilt]
+    assert screen.paired == len(whole)
+
+
+def test_mappings_of_a_project_are_counted(fleet: Fleet) -> None:
+    cell = Cell("Nova's cell1", lambda: fleet.nova, 60, "cell1")
+    pair = next(each for each in range(2, PAIRS, 2) if server_of(each) not in fleet.spoilt)
+    project_id = ident("p", pair).replace("-", "")
+    assert nova_fleet.mappings_of_project(cell, project_id, lambda _: True, 1000) == Reading((2,))
+    assert nova_fleet.mappings_of_project(cell, project_id, lambda _: False, 1000) == Reading((0,))
