@@ -23,7 +23,11 @@ OTHER_STATUS = STATUSES.index("unknown")
 
 @dataclass(frozen=True)
 class Rows:
-    """Rows of one width, one after the other; `odd` names the servers whose id is no UUID, whose rows are left out."""
+    """Rows of one width, one after the other.
+
+    `odd` names the servers whose id is not spelled as Nova spells a UUID, and whose rows are left out: Cinder takes
+    any spelling from users, and each but Nova's is that of a server that Nova does not know.
+    """
 
     packed: bytes
     odd: tuple[str, ...] = ()
@@ -84,7 +88,7 @@ def rows_of(rows: Iterable[tuple[tuple[str | None, ...], bytes]]) -> Rows:
     packed, odd = bytearray(), []
     for ids, end in rows:
         server = ids[1] if len(ids) > 1 else None
-        if server and not _uuid(server):
+        if server and (not _uuid(server) or server != unpack(_uuid(server))):
             odd.append(server)
         else:
             packed += b"".join(map(pack, ids)) + end
@@ -97,9 +101,10 @@ def rows_of_text(text: str, count: int, ids: int, *, flagged: bool = False) -> R
     Returns None where the text has another number of lines: the database cut it short.
     """
     width = 37 * ids + 3 * flagged
-    ends = [*range(36, width - 1, 37), width - 1]
-    even = all(text[end::width] == ("\n" if end == width - 1 else ",") * count for end in ends)
-    if even and len(text) == count * width:
+    marks = {start + place: "-" for start in range(0, 37 * ids, 37) for place in (8, 13, 18, 23)}
+    marks |= {**dict.fromkeys(range(36, width, 37), ","), width - 1: "\n"}
+    even = all(text[place::width] == mark * count for place, mark in marks.items())
+    if even and len(text) == count * width and text == text.lower():
         try:
             packed = binascii.unhexlify(text.encode().translate(None, b"-,\n"))
         except ValueError:
@@ -108,6 +113,8 @@ def rows_of_text(text: str, count: int, ids: int, *, flagged: bool = False) -> R
             return Rows(packed)
     lines = [each.split(",") for each in text.splitlines()]
     if len(lines) != count or any(len(each) != ids + flagged for each in lines) or text[-1:] not in ("", "\n"):
+        return None
+    if flagged and any(len(each[ids]) != 2 for each in lines):
         return None
     return rows_of((tuple(each[:ids]), bytes.fromhex(each[ids]) if flagged else b"") for each in lines)
 

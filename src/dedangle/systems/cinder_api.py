@@ -68,10 +68,12 @@ class CinderApi:
 
     def attachments_of_server(self, server_id: str, named: Collection[str]) -> Reading[Attachment]:
         reading = self._attachments({"instance_id": server_id}, frozenset(named))
-        if any(each.server_id != server_id for each in reading.rows):
+        if any((each.server_id or "").lower() != server_id.lower() for each in reading.rows):
             # A filter that Cinder does not know it may ignore or take for one that nothing matches.
             return Reading.unread("Cinder listed attachments of other servers than it was asked for")
-        return reading
+        # A user may claim an attachment for any spelling of an id, and MySQL's collation takes them for one.
+        own = tuple(each for each in reading.rows if each.server_id == server_id)
+        return Reading(own, reading.complete, reading.why)
 
     def attachments_of_volume(self, volume_id: str) -> Reading[Attachment]:
         return self._attachments({"volume_id": volume_id})

@@ -180,9 +180,11 @@ class NovaDatabase:
         part = _Part()
         for table in (schema.instances, schema.shadow_instances):
             rows = connection.execute(sa.select(table).where(table.c.uuid == server_id)).mappings()
-            part.servers += [_server(row, cell) for row in rows]
+            # An id that a user made up for Cinder, in capitals, is for MySQL's collation that of a server.
+            part.servers += [_server(row, cell) for row in rows if row["uuid"] == server_id]
         of_server = _mappings().where(schema.block_device_mapping.c.instance_uuid == server_id)
-        part.mappings = [_mapping(row, cell) for row in connection.execute(of_server).mappings()]
+        rows = connection.execute(of_server).mappings()
+        part.mappings = [_mapping(row, cell) for row in rows if row["instance_uuid"] == server_id]
         part.markers = list(self._activity(connection, server_id))
         part.last_action_at = _last_action(connection, server_id)
         part.is_whole = nova_homes.is_whole(connection, server_id)
