@@ -112,7 +112,7 @@ def pairs(observation: Observation) -> tuple[Pair, ...]:
                     of_volume.why,
                 ),
                 rivals=Reading(
-                    tuple(each for each in observation.rivals.rows if each.volume_id == volume_id),
+                    tuple(each for each in observation.rivals.rows if _is_of(each, volume_id)),
                     observation.rivals.complete,
                     observation.rivals.why,
                 ),
@@ -120,6 +120,11 @@ def pairs(observation: Observation) -> tuple[Pair, ...]:
             )
         )
     return tuple(result)
+
+
+def _is_of(rival: Mapping, volume_id: str) -> bool:
+    # A server may have been booted from the volume by its id in capitals, which MySQL's collations take for the same.
+    return rival.volume_id.lower() == volume_id.lower()
 
 
 def _by_id(mappings: Iterable[Mapping]) -> tuple[Mapping, ...]:
@@ -213,5 +218,5 @@ def _is_left_half_way(volume: Volume, observation: Observation) -> bool:
     """Whether an attach or detach of a server that is gone will never go on, and is nobody else's."""
     rows = observation.cinder.of_volumes.get(volume.id, Reading[Attachment]()).rows
     others = [each for each in rows if each.server_id != observation.server_id]
-    rivals = [each for each in observation.rivals.rows if each.volume_id == volume.id]
+    rivals = [each for each in observation.rivals.rows if _is_of(each, volume.id)]
     return volume.status in ("attaching", "detaching") and not others and observation.rivals.complete and not rivals
