@@ -72,6 +72,16 @@ def test_the_run_is_refused_above_max_removals(count: int, refused: bool) -> Non
     assert refused == ("in this run" in planning.refusal(spread, LIMITS, {}))
 
 
+def test_what_is_due_elsewhere_counts_in_the_run() -> None:
+    limits = planning.Limits(max_removals=25, max_removals_percent=2, due=6)
+    spread = [one(cell=f"cell{number}", project_id=f"project-{number}") for number in range(20)]
+    assert not planning.refusal(spread[:19], limits, {})
+    refusal = planning.refusal(spread, limits, {})
+    assert "26 removals in this run, 6 of them found before on servers that it had no time for" in refusal
+    assert planning.spare(spread[:16], limits, {}) == 3
+    assert not planning.refusal([], planning.Limits(max_removals=25, max_removals_percent=2, due=26), {})
+
+
 @pytest.mark.parametrize("where", ["cell", "project_id"])
 def test_no_cell_and_no_project_holds_more_removals_than_the_run_may(where: str) -> None:
     limits = planning.Limits(max_removals=3, max_removals_percent=100)

@@ -81,6 +81,37 @@ def test_disk_that_is_full_in_the_middle_of_a_line(
         assert [each["outcome"] for each in json.loads(listed.out)] == ["removed"]
 
 
+def test_disk_that_is_full_after_the_first_removal(
+    cloud: Cloud, dedangle: Dedangle, state_dir: Path, elsewhere: tuple[str, str]
+) -> None:
+    builder = Builder(cloud, "p1")
+    servers = [builder.server(f"full-{number}", 0) for number in range(3)]
+    for each in servers:
+        Breaker(builder).reserve_attachment(each.id, builder.volume())
+    execute = ("--execute", "--yes", "-f", "json")
+    assert_removed(dedangle("cleanup", servers[0].id, *execute, *elsewhere))
+    path, copy = state_dir / NAME, state_dir.parent / NAME
+    intent, outcome = path.read_bytes().splitlines(keepends=True)
+    room = len(intent) + len(outcome) + len(intent) // 2
+    path.rename(copy)
+    with file_system(state_dir, f"size={8 * PAGE}"):
+        filler = json.dumps({"at": "2026-11-22T21:30:00+00:00", "phase": "begin", "server_id": ""})
+        path.write_text(filler.replace('""', f'"{"x" * (PAGE - room - len(filler) - 1)}"') + "\n")
+        assert path.stat().st_size == PAGE - room
+        with (state_dir / "ballast").open("wb", buffering=0) as handle:
+            assert 0 < handle.write(b"x" * (8 * PAGE)) < 8 * PAGE
+        before = rows.snapshot(cloud.home)
+        done = dedangle("cleanup", servers[1].id, servers[2].id, *execute, *elsewhere)
+        after = rows.snapshot(cloud.home)
+    # What was done is told, and that not all was.
+    assert done.code == 5, done.err
+    assert sorted(each["outcome"] or "" for each in done.findings) == ["", "removed"]
+    assert "No space left on device. What was not begun is left; make room and run again." in done.err
+    assert "Nothing was changed" not in done.err
+    gone = {key for key, row in after.attachments.items() if row["deleted"] and not before.attachments[key]["deleted"]}
+    assert gone == {each["attachment_id"] for each in done.findings if each["outcome"]}
+
+
 def test_state_dir_that_is_read_only(
     cloud: Cloud, dedangle: Dedangle, broken: Server, state_dir: Path, elsewhere: tuple[str, str]
 ) -> None:

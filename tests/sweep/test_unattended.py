@@ -74,6 +74,25 @@ def test_what_a_budget_leaves_the_next_runs_begin_with(
     assert seen[-1] >= {each.id for each in servers}
 
 
+def test_the_fuse_counts_what_the_budget_leaves(
+    cloud: Cloud, dedangle: Dedangle, stage: Stage, configure: Configure
+) -> None:
+    assert dedangle(*EXECUTE).code in (0, 5)
+    servers = reserved(stage, 4)
+    slow = configure(concurrency=1)
+    assert {each.id for each in servers} <= {
+        each["server_id"] for each in dedangle("sweep", "-f", "json", *slow).findings
+    }
+    few = ("sweep", "--execute", "--yes", "--max-removals", "3")
+    with cloud.faults.inject("cinder", delay=3, **SHOW_OF_SERVER):
+        done = dedangle(*few, "--time-budget", "4s", *slow)
+    assert done.code == 6, done.err
+    assert "on servers that it had no time for" in done.err
+    assert len(held(cloud, servers)) == 4
+    assert dedangle(*EXECUTE, *slow).code in (0, 5)
+    assert held(cloud, servers) == set()
+
+
 # Intent, action, delete, outcome and end of the action of the first server; then those of the second.
 @pytest.mark.parametrize("boundary", range(1, 11) if THOROUGH else (3, 6))
 def test_a_sweep_that_is_killed_in_its_removals_is_finished_by_the_next(

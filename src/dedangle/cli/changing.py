@@ -57,11 +57,12 @@ class ChangingVerb(Verb):
         restarter: Restarter | None = None,
         over: Callable[[], bool] = lambda: False,
         concurrency: int = 1,
+        due: int = 0,
     ) -> bool:
         """Remove what was judged removable, if the operator says so and the fuse bears it.
 
-        With a restarter servers are stopped for what needs it. Returns False where the operator, asked, said no. Raises
-        UsageError where state_dir cannot be written.
+        With a restarter servers are stopped for what needs it. due is how many removals more count for the fuse.
+        Returns False where the operator, asked, said no. Raises UsageError where state_dir cannot be written.
         """
         from dedangle.reconcile.fleet import Execution
         from dedangle.state.journal import JournalUnwritableError
@@ -81,6 +82,7 @@ class ChangingVerb(Verb):
         limits = planning.Limits(
             max_removals=self.max_removals(args, wiring),
             max_removals_percent=wiring.settings.max_removals_percent,
+            due=due,
         )
         stops = [each.seen.server_id for each in judged if restarter and reconciler.counts_on_stop(each)]
         question = [f"{each.remedy}: {each.sentence}" for each in doomed]
@@ -101,8 +103,9 @@ class ChangingVerb(Verb):
                 concurrency=concurrency,
             )
             execution.run(judged, account, self.say)
-        except JournalUnwritableError as error:
-            raise UsageError(f"{error}. Nothing was changed without it.") from error
-        except OSError as error:
-            raise UsageError(f"state_dir cannot be used: {error}. Nothing was changed without it.") from error
+        except (JournalUnwritableError, OSError) as error:
+            why = str(error) if isinstance(error, JournalUnwritableError) else f"state_dir cannot be used: {error}"
+            if not account.outcomes:
+                raise UsageError(f"{why}. Nothing was changed without it.") from error
+            account.trouble(f"{why}. What was not begun is left; make room and run again.")
         return True

@@ -88,7 +88,11 @@ class Sweep(ChangingVerb):
                 quiet = servers.quiet(screen, wiring.sightings, wiring.nova, shard)
                 servers.remember(wiring.sightings, judged, wiring.clock(), quiet=quiet)
             totals = functools.partial(fleet.totals, screen, wiring.nova, shard)
-            self.carry_out(args, wiring, reconciler, account, judged, totals, over=is_over, concurrency=concurrency)
+            unjudged = set(screen.suspects).difference(each.seen.server_id for each in judged)
+            due = wiring.sightings.due(unjudged, wiring.clock() - wiring.settings.grace)
+            self.carry_out(
+                args, wiring, reconciler, account, judged, totals, over=is_over, concurrency=concurrency, due=due
+            )
 
     def conclude(self, args: argparse.Namespace, wiring: Wiring, account: Account, seconds: float) -> None:
         from dedangle.report import exit_codes, metrics

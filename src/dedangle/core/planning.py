@@ -25,6 +25,9 @@ class Limits:
 
     max_removals: int
     max_removals_percent: float
+    due: int = 0
+    """Removals that are due on servers which the run had no time to judge: they count in the run, or a short time
+    budget would let through bit by bit what the fuse is there to stop."""
 
 
 def changes(findings: Iterable[Finding]) -> tuple[Finding, ...]:
@@ -42,8 +45,11 @@ def scopes(cell: str | None, project_id: str | None) -> tuple[Scope, ...]:
     return (RUN, ("cell", cell or "none"), ("project", project_id or "none"))
 
 
-def _counts(planned: Iterable[Finding]) -> Counter[Scope]:
-    return Counter(scope for each in planned for scope in scopes(each.cell, each.project_id))
+def _counts(planned: Iterable[Finding], limits: Limits) -> Counter[Scope]:
+    counts = Counter(scope for each in planned for scope in scopes(each.cell, each.project_id))
+    if counts:
+        counts[RUN] += limits.due
+    return counts
 
 
 def _limit(limits: Limits, total: int) -> int:
@@ -62,18 +68,20 @@ def enough(limits: Limits) -> float:
 def spare(planned: Iterable[Finding], limits: Limits, totals: Mapping[Scope, int]) -> int:
     """How many more removals than planned the fuse would bear, wherever they fall."""
     return min(
-        (_limit(limits, totals.get(scope, 0)) - count for scope, count in _counts(planned).items()),
+        (_limit(limits, totals.get(scope, 0)) - count for scope, count in _counts(planned, limits).items()),
         default=limits.max_removals,
     )
 
 
 def refusal(planned: Iterable[Finding], limits: Limits, totals: Mapping[Scope, int]) -> str:
     """Why the fuse trips, or an empty string; totals are the live attachments in each scope."""
-    counts = _counts(planned)
+    counts = _counts(planned, limits)
     for scope in sorted(counts, key=lambda each: (each != RUN, each)):
         kind, name = scope
         count, total = counts[scope], totals.get(scope, 0)
         where = f"in {kind} {name}" if name else "in this run"
+        if scope == RUN and limits.due:
+            where += f", {limits.due} of them found before on servers that it had no time for,"
         if count > limits.max_removals:
             return (
                 f"{count} removals {where} are more than max_removals ({limits.max_removals}). "

@@ -27,7 +27,7 @@ from dedangle.core.records import (
     Server,
     Verdict,
 )
-from dedangle.state.journal import Journal
+from dedangle.state.journal import Journal, JournalUnwritableError
 from dedangle.systems import ports
 
 LOG = logging.getLogger(__name__)
@@ -115,7 +115,8 @@ class Reconciler:
         Yields each finding that was tried with its outcome, as soon as it is known. Where a removal brings up new ones,
         spare is asked how many (removals) of so many may be carried out too, and without it none are looked for;
         prepare is called before each write and may raise UnpreparedError; what is not wanted is left. Raises
-        journal.JournalUnwritableError before anything is changed.
+        journal.JournalUnwritableError where the next removal could not be written down, and after the outcome of one
+        that was, where that could not be.
         """
         tried: set[str] = set()
         plan = tuple(filter(wanted, planning.changes(judged.findings)))
@@ -129,7 +130,10 @@ class Reconciler:
                 if finding.key in still:
                     # A signal that came meanwhile is raised when the outcome has been taken.
                     with self.shield():
-                        yield finding, self._remove(finding, judged, journal, prepare)
+                        outcome, unwritten = self._remove(finding, judged, journal, prepare)
+                        yield finding, outcome
+                    if unwritten:
+                        raise unwritten
                 elif judged.unread:
                     yield finding, Outcome(result=Result.FAILED, detail="; ".join(judged.unread))
                 else:
@@ -213,7 +217,9 @@ class Reconciler:
 
     def _remove(
         self, finding: Finding, judged: Judged, journal: Journal, prepare: Callable[[Finding], None]
-    ) -> Outcome:
+    ) -> tuple[Outcome, JournalUnwritableError | None]:
+        """What came of it, and why that is not in the journal, where it is not."""
+        unwritten = None
         entry = journal.intend(finding)
         LOG.info(
             "%s stale volume attachment %s of volume %s from instance %s (block device mapping %s): %s",
@@ -230,7 +236,10 @@ class Reconciler:
             outcome = self._write(finding, judged)
         except UnpreparedError as error:
             outcome = Outcome(result=error.result, detail=str(error))
-        journal.conclude(entry, outcome)
+        try:
+            journal.conclude(entry, outcome)
+        except JournalUnwritableError as error:
+            unwritten = error
         if outcome.result not in (Result.REMOVED, Result.RELINKED):
             LOG.warning(
                 "Kept volume attachment %s of volume %s: %s, %s",
@@ -240,7 +249,7 @@ class Reconciler:
                 outcome.detail,
                 extra={"instance_uuid": finding.server_id},
             )
-        return outcome
+        return outcome, unwritten
 
     def _write(self, finding: Finding, judged: Judged) -> Outcome:
         server = _living(judged)

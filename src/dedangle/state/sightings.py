@@ -12,12 +12,16 @@ from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple
 
-from dedangle.core.records import Finding
+from dedangle.core.records import Disposition, Finding
+
+_TO_BE_DONE = (Disposition.REMOVE, Disposition.RELINK, Disposition.WAIT)
 
 
 class _Memory(NamedTuple):
     first_seen: dict[str, datetime]
     last_checked: dict[str, datetime]
+    due: dict[str, datetime]
+    """When findings that are to be removed, now or after the grace period, were last judged so."""
 
 
 class Sightings:
@@ -35,6 +39,13 @@ class Sightings:
         """The servers of which something is remembered."""
         memory = self._remembered
         return {*memory.last_checked, *(key.split()[1] for key in memory.first_seen)}
+
+    def due(self, server_ids: Collection[str], seen_by: datetime) -> int:
+        """How many findings of the servers are to be removed, of those that were first seen by then."""
+        memory = self._remembered
+        return sum(
+            key.split()[1] in server_ids and memory.first_seen.get(key, seen_by) <= seen_by for key in memory.due
+        )
 
     def least_recent_first(self, server_ids: Iterable[str], now: datetime) -> list[str]:
         """The servers in the order in which they were last checked, those that never were before all others."""
@@ -56,10 +67,15 @@ class Sightings:
         """
         with self._locked():
             old = self._load()
-            kept = {key: seen for key, seen in old.first_seen.items() if not known(key.split()[1])}
-            found = {each.key: each.first_seen for each in findings if each.first_seen}
+            findings = tuple(findings)
+            kept, due = (
+                {key: moment for key, moment in moments.items() if not known(key.split()[1])}
+                for moments in (old.first_seen, old.due)
+            )
+            kept |= {each.key: each.first_seen for each in findings if each.first_seen}
+            due |= {each.key: now for each in findings if each.disposition in _TO_BE_DONE}
             waiting = {server_id: moment for server_id, moment in old.last_checked.items() if not known(server_id)}
-            self._memory = _Memory({**kept, **found}, {**waiting, **dict.fromkeys(tried, now)})
+            self._memory = _Memory(kept, {**waiting, **dict.fromkeys(tried, now)}, due)
             text = json.dumps({name: _texts(moments) for name, moments in self._memory._asdict().items()}, indent=0)
             draft = self._path.with_name(f"{self._path.name}.{os.getpid()}")
             draft.write_text(text)
@@ -86,7 +102,7 @@ class Sightings:
             entries = json.loads(self._path.read_text())
             return _Memory(*(_moments(entries[name]) for name in _Memory._fields))
         except (OSError, ValueError, AttributeError, TypeError, KeyError):
-            return _Memory({}, {})
+            return _Memory({}, {}, {})
 
 
 def _moments(texts: dict[str, str]) -> dict[str, datetime]:
