@@ -120,6 +120,40 @@ def test_numbers_that_nobody_has_are_passed_over_in_one_step(tmp_path: Path) -> 
     assert len([each for each in asked if "FROM block_device_mapping" in each]) == 2
 
 
+@pytest.mark.parametrize(("times", "complete"), [(1, True), (2, False)])
+def test_a_page_is_asked_for_once_more_over_a_connection_of_its_own(tmp_path: Path, times: int, complete: bool) -> None:
+    engine = sa.create_engine(f"sqlite:///{tmp_path}/nova.db")
+    with engine.begin() as connection:
+        for table in (schema.block_device_mapping, schema.instances):
+            table.create(connection)
+        rows = [{"id": number, "uuid": str(uuid.uuid4()), "deleted": 0} for number in range(1, 8)]
+        connection.execute(schema.instances.insert(), rows)
+    opened: list[object] = []
+    failing = [times]
+
+    def lose(connection: sa.Connection, *_: object) -> None:
+        opened.append(connection.connection.driver_connection)
+        # The second page's first statement.
+        if len(opened) >= 2 and failing[0]:
+            failing[0] -= 1
+            connection.invalidate()
+            raise sa.exc.OperationalError("", {}, Exception("server has gone away"))
+
+    sa.event.listen(engine, "before_cursor_execute", lose)
+    answers = list(nova_fleet.pages(Cell("Nova's cell1", lambda: engine, 60, "cell1")))
+    assert all(each.complete for each in answers) == complete
+    found = [
+        packing.unpack(page.rows.packed[at : at + 16])
+        for each in answers
+        for page in each.rows
+        if isinstance(page, packing.Servers)
+        for at in range(0, len(page.rows.packed), 16)
+    ]
+    ids = sorted(each["uuid"] for each in rows)
+    assert found == (ids if complete else ids[:3])
+    assert len(set(map(id, opened))) > 1
+
+
 def test_the_thread_that_reads_ahead_ends_with_its_reader(tmp_path: Path) -> None:
     engine = sa.create_engine(f"sqlite:///{tmp_path}/nova.db")
     with engine.begin() as connection:

@@ -63,18 +63,25 @@ class Database:
 
         def run() -> None:
             last: int | str | None = source.first
-            try:
-                # One connection for all pages: the pool would ask whether it still answers before each.
-                with self.engine().connect() as connection:
-                    with connection.begin():
-                        _prepare(connection)
-                    while last is not None and not abandoned.is_set():
+            asked_again = False
+            while last is not None and not abandoned.is_set():
+                try:
+                    # One connection for all pages: the pool would ask whether it still answers before each.
+                    with self.engine().connect() as connection:
                         with connection.begin():
-                            page = _page(connection, question, last)
-                        answers.put(Reading((page,)))
-                        last = page.last
-            except Exception as error:
-                answers.put(self._failed(error))
+                            _prepare(connection)
+                        while last is not None and not abandoned.is_set():
+                            with connection.begin():
+                                page = _page(connection, question, last)
+                            asked_again = False
+                            answers.put(Reading((page,)))
+                            last = page.last
+                except Exception as error:  # noqa: PERF203  # once for each connection, not for each page
+                    if asked_again:
+                        answers.put(self._failed(error))
+                        return
+                    # It is idle while another database is waited for, and a proxy may close it meanwhile.
+                    asked_again = True
 
         self._start(run)
         try:
