@@ -101,7 +101,7 @@ def _screen(world: World, gathered: Gathered, forgotten: Sequence[str] = ()) -> 
 
 
 def suspects(world: World) -> set[str]:
-    """A pair is beyond suspicion where exactly one mapping, of a live server, names exactly one quiet attachment."""
+    """A pair is beyond suspicion where the one mapping of a live server for the volume names a quiet attachment."""
     found = set()
     paired = set()
     for link in world.links:
@@ -110,7 +110,7 @@ def suspects(world: World) -> set[str]:
         if alike:
             paired.add(link.attachment)
         whole = alike and attached.status == "attached" and link.volume in world.quiet
-        alone = world.links.count(link) == 1 and sum(each[1:] == link[1:] for each in world.links) == 1
+        alone = sum(each[2:] == link[2:] for each in world.links) == 1
         if not (whole and alone and (link.cell, link.server) in world.living):
             found.add(link.server)
     found |= {each.server for ident, each in world.attachments.items() if each.server and ident not in paired}
@@ -179,8 +179,11 @@ def test_a_spool_gives_back_what_was_written_to_its_file(monkeypatch: pytest.Mon
     assert all(each[0] % spool.PARTS == number for number, part in enumerate(parts) for each in part)
 
 
-def test_no_room_for_the_rows_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "gone"))
+@pytest.mark.parametrize("place", ["gone", None])
+def test_no_room_for_the_rows_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str | None) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", place and str(tmp_path / place))
+    # Without TMPDIR and /tmp it looks elsewhere, and finds no place to write either.
+    monkeypatch.setattr(tempfile, "_candidate_tempdir_list", lambda: [str(tmp_path / "nowhere")])
     monkeypatch.setattr(spool, "_BUFFER", 1)
     with contextlib.ExitStack() as files, pytest.raises(spool.NoRoomError, match="TMPDIR"):
         spool.Spool(16, files).add(bytes(16))

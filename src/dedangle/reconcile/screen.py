@@ -17,7 +17,7 @@ from dedangle.core.records import Attachment, Finding
 from dedangle.core.sharding import WHOLE, Shard
 from dedangle.reconcile.spool import PARTS, Spool
 
-_SERVER, _VOLUME, _STATUS = slice(ID, 2 * ID), slice(2 * ID, 3 * ID), 3 * ID
+_SERVER, _VOLUME, _PLACE, _STATUS = slice(ID, 2 * ID), slice(2 * ID, 3 * ID), slice(ID, 3 * ID), 3 * ID
 _ROW = _STATUS + 1
 _SERVERS = struct.Struct(f"{ID}x{ID}s{_ROW - 2 * ID}x")
 
@@ -116,7 +116,12 @@ class Gathered:
         odd = attachments ^ linked
         if len(links) > len(linked):
             odd.update(each for each, times in Counter(links).items() if times > 1)
-        loud = {each[_VOLUME] for each in linked}.difference(self._volumes.part(number))
+        volumes = {each[_VOLUME] for each in linked}
+        if len(volumes) < len(linked):
+            # Several servers may share a volume, and each is to have one mapping of it.
+            places = Counter(each[_PLACE] for each in linked)
+            odd.update(each for each in linked if places[each[_PLACE]] > 1)
+        loud = volumes.difference(self._volumes.part(number))
         if loud:
             odd.update(each for each in linked if each[_VOLUME] in loud)
         return odd

@@ -41,7 +41,8 @@ class Spool:
             try:
                 self._write()
             except OSError as error:
-                place = tempfile.gettempdir()
+                # gettempdir() looks for one anew where there was none, and raises.
+                place = tempfile.tempdir or "any temporary directory"
                 raise NoRoomError(f"what was read cannot be kept in {place} ({error.strerror}); set TMPDIR") from error
 
     def part(self, number: int) -> list[bytes]:
