@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """The doctor names what is broken, on one line, and looks at everything else all the same."""
 
+import contextlib
 import csv
 import io
 import json
+import sqlite3
 from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -90,6 +92,29 @@ def test_all_is_well(cloud: Cloud, dedangle: Dedangle) -> None:
     assert "user nova of project service" in checks["credentials"]["sentence"]
     assert "of another project" in checks["all projects in nova"]["sentence"]
     assert rows.diff(before, rows.snapshot(cloud.home)) == []
+
+
+def test_cinder_database_is_the_one_that_the_api_speaks_for(
+    cloud: Cloud, dedangle: Dedangle, overridden: Overridden, tmp_path: Path
+) -> None:
+    copy, own = tmp_path / "copy.db", cloud.home.database_file("cinder")
+    options = overridden(f"[dedangle]\ncinder_database = sqlite:///{copy}\n")
+    copy.symlink_to(own)
+    done, checks = examine(dedangle, *options)
+    assert (done.code, checks["cinder database"]["state"]) == (0, "ok")
+    copy.unlink()
+    with contextlib.closing(sqlite3.connect(own)) as source, contextlib.closing(sqlite3.connect(copy)) as target:
+        source.backup(target)
+    # What the copy does not know of.
+    Builder(cloud, "p2").server("younger", 1)
+    done, checks = examine(dedangle, *options)
+    assert (done.code, failed(checks)) == (5, ["cinder database"])
+    assert "an old copy" in checks["cinder database"]["sentence"]
+    copy.unlink()
+    copy.symlink_to(tmp_path / "gone" / "cinder.db")
+    done, checks = examine(dedangle, *options)
+    assert (done.code, failed(checks)) == (5, ["cinder database"])
+    assert "could not be read" in checks["cinder database"]["sentence"]
 
 
 def test_it_speaks_every_format(dedangle: Dedangle) -> None:

@@ -86,18 +86,24 @@ def test_counters_and_the_last_success_outlive_a_run(tmp_path: Path) -> None:
 def test_a_run_that_is_kept_out_tells_of_the_lock_and_spoils_nothing(tmp_path: Path) -> None:
     path = tmp_path / "d.prom"
     before = written(path, account())
+    with path.open("a") as text:
+        text.write("dedangle_spoilt many\n")
     metrics.write_lock_age(path, 7200, WHOLE)
     assert samples(path) == {**before, 'lock_age_seconds{shard="1/1"}': 7200}
     assert promtool("check", "metrics", given=path.read_text()) == (0, "")
     metrics.write_lock_age(tmp_path / "new.prom", 7200, Shard(2, 3))
     assert samples(tmp_path / "new.prom") == {'lock_age_seconds{shard="2/3"}': 7200}
+    # The clock was set back meanwhile.
+    metrics.write_lock_age(tmp_path / "new.prom", -90, Shard(2, 3))
+    assert samples(tmp_path / "new.prom") == {'lock_age_seconds{shard="2/3"}': 0}
 
 
 def test_a_file_that_makes_no_sense_is_replaced_and_nothing_else_is_left(tmp_path: Path) -> None:
     path = tmp_path / "d.prom"
-    path.write_text("dedangle_removed_total many\n")
+    path.write_bytes(b"dedangle_removed_total many\n\xff\n")
     assert 'run_complete{shard="2/3"}' in written(path, Account(run_id="r"), shard=Shard(2, 3))
-    assert [path] == list(tmp_path.iterdir())
+    # What begins with a dot is not collected.
+    assert [path] == [each for each in tmp_path.iterdir() if each.name[0] != "."]
     assert path.stat().st_mode & 0o777 == 0o644
 
 

@@ -161,6 +161,9 @@ def _cinder(
     yield from doctor.sees_all(
         wired.reconciler(Door.SWEEP), NovaApi(keystone.nova_client(nova_conf.CONF, wired.session))
     )
+    database = wiring.bulk_of_cinder(settings)
+    if database:
+        yield doctor.cinder_database(database, wired.reconciler(Door.SWEEP))
 
 
 def _hosts(settings: Settings, cells: tuple[Cell, ...]) -> Iterator[Check]:

@@ -14,6 +14,7 @@ from dedangle.reconcile.server import Reconciler
 from dedangle.state import coordination
 from dedangle.state.writable import why_unwritable
 from dedangle.systems.cinder_api import MICROVERSION, CinderApi
+from dedangle.systems.cinder_database import CinderDatabase
 from dedangle.systems.nova_about import RELEASES, ComputeHost, compute_hosts, revision
 from dedangle.systems.nova_api import NovaApi
 from dedangle.systems.nova_cells import Cell
@@ -156,6 +157,23 @@ def sees_all(reconciler: Reconciler, power: NovaApi) -> Iterator[Check]:
         )
     else:
         yield Check(in_nova, State.OK, f"Nova shows server {others[0].server_id} of another project.")
+
+
+def cinder_database(database: CinderDatabase, reconciler: Reconciler) -> Check:
+    """Whether what [dedangle] cinder_database names answers, and is what Cinder's API speaks for."""
+    name, step = "cinder database", "Name the database that [database] connection of cinder.conf names, no copy of it."
+    links = reconciler.nova.links("").rows
+    shown = (each.id for link in links for each in reconciler.cinder.attachments_of_volume(link.volume_id).rows)
+    attachment_id = next(shown, None)
+    if attachment_id is None:
+        return unknown(name, "Cinder's API shows no attachment of Nova's to look for in it")
+    found = database.has(attachment_id)
+    if not found.complete:
+        return Check(name, State.FAIL, _sentence(found.why), step)
+    if not any(found.rows):
+        sentence = f"It lacks attachment {attachment_id}, which Cinder's API shows: it is another's, or an old copy."
+        return Check(name, State.FAIL, sentence, step)
+    return Check(name, State.OK, f"It has attachment {attachment_id}, which Cinder's API shows.")
 
 
 def hosts(cells: Sequence[Cell], rpc: NovaRpc, now: datetime, service_down_time: timedelta) -> Check:

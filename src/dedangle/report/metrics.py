@@ -69,18 +69,17 @@ def write(
 def write_lock_age(path: Path, lock_age: float, shard: Shard) -> None:
     """Say in the file for how many seconds another run has held the lock, and leave all else as is; raises OSError."""
     with _locked(path):
-        _replace(path, "".join(_lines({**_samples(path), _name("lock_age_seconds", shard=str(shard)): lock_age})))
+        age = {_name("lock_age_seconds", shard=str(shard)): max(lock_age, 0)}
+        _replace(path, "".join(_lines(_samples(path) | age)))
 
 
 @contextlib.contextmanager
 def _locked(path: Path) -> Iterator[None]:
     """Let nobody else replace the file between reading and replacing: a run that is kept out may be at it, too."""
-    descriptor = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+    # The collector passes over a name that begins with a dot.
+    with path.with_name(f".{path.name}.lock").open("a") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
         yield
-    finally:
-        os.close(descriptor)
 
 
 def _replace(path: Path, text: str) -> None:
@@ -153,13 +152,15 @@ def _escaped(value: str) -> str:
 
 
 def _samples(path: Path) -> dict[str, float]:
-    """What the run before wrote; a file that is not there, or not ours, begins the counters anew, as they may."""
+    """What the run before wrote; what is not there, or makes no sense, begins its counters anew, as they may."""
     samples: dict[str, float] = {}
     try:
-        for line in path.read_text().splitlines():
-            if line.startswith(_PREFIX):
-                name, _, value = line.rpartition(" ")
+        lines = path.read_text(errors="replace").splitlines()
+    except FileNotFoundError:
+        return samples
+    for line in lines:
+        name, _, value = line.rpartition(" ")
+        if name.startswith(_PREFIX):
+            with contextlib.suppress(ValueError):
                 samples[name] = float(value)
-    except (FileNotFoundError, ValueError):
-        return {}
     return samples

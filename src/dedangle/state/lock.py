@@ -43,7 +43,9 @@ def exclusive(state_dir: Path, name: str = "lock", *, wait: float = 0) -> Iterat
             return True
 
         if not has_turn(acquire, wait):
-            raise AnotherRunError(str(path), datetime.fromtimestamp(path.stat().st_mtime, timezone.utc))
+            # Of a run that has taken it in this moment it is the time of the run before.
+            since = os.fstat(handle.fileno()).st_mtime
+            raise AnotherRunError(str(path), datetime.fromtimestamp(since, timezone.utc))
         yield
 
 

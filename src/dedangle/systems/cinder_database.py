@@ -74,6 +74,13 @@ class CinderDatabase:
         attachments = self._database.pages(_ATTACHMENTS, _attachments)
         return [itertools.chain(attachments, self._database.pages(_QUIET_VOLUMES, _quiet_volumes))]
 
+    def has(self, attachment_id: str) -> Reading[bool]:
+        """Whether there is such a live attachment."""
+        row = sa.select(_volume_attachment.c.id).where(
+            _volume_attachment.c.id == attachment_id, *_ATTACHMENTS.conditions
+        )
+        return self._database.ask(lambda connection: connection.execute(row).first() is not None)()
+
 
 def _attachments(text: str, count: int) -> packing.Page | None:
     rows = packing.rows_of_text(text, count, 3, flagged=True)
