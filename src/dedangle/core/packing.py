@@ -104,7 +104,7 @@ def rows_of_text(text: str, count: int, ids: int, *, flagged: bool = False) -> R
     marks = {start + place: "-" for start in range(0, 37 * ids, 37) for place in (8, 13, 18, 23)}
     marks |= {**dict.fromkeys(range(36, width, 37), ","), width - 1: "\n"}
     even = all(text[place::width] == mark * count for place, mark in marks.items())
-    if even and len(text) == count * width and text == text.lower():
+    if even and len(text) == count * width and not any(map(text.__contains__, "ABCDEF")):
         try:
             packed = binascii.unhexlify(text.encode().translate(None, b"-,\n"))
         except ValueError:
