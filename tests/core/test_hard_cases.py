@@ -2,6 +2,7 @@
 """States in which an obvious verdict would unplug somebody, or keep something for ever."""
 
 import dataclasses
+from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
@@ -13,6 +14,7 @@ from worlds import (
     OTHER_HOST,
     OTHER_SERVER,
     RUNNING,
+    VOLUME,
     World,
     attachment,
     deleted,
@@ -50,6 +52,14 @@ def test_a_multiattach_volume_that_another_server_has_on_the_host_stays_connecte
         connected={"C": HOST},
     )
     assert not removals(shared, door=door)
+
+
+@pytest.mark.parametrize("spell", [str, str.upper])
+def test_a_volume_that_another_server_was_booted_from_stays_connected(spell: Callable[[str], str]) -> None:
+    rival = dataclasses.replace(of_another("C"), volume_id=spell(VOLUME))
+    left = World(servers=(deleted(),), attachments=(attachment("A"),), volumes=(volume(),), connected={"A": HOST})
+    assert removals(left, door=Door.SWEEP)
+    assert not removals(left.but(rivals=(rival,)), door=Door.SWEEP)
 
 
 @pytest.mark.parametrize("door", DOORS)

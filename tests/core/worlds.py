@@ -181,7 +181,8 @@ def observation(world: World, server_id: str = SERVER) -> Observation:
     }
     rivals = Reading[Mapping]()
     if volume_ids:
-        rivals = read("rivals", tuple(each for each in world.rivals if each.volume_id in volume_ids))
+        # As MySQL, for which capitals are the same.
+        rivals = read("rivals", tuple(each for each in world.rivals if each.volume_id.lower() in volume_ids))
     return Observation(
         server_id=server_id,
         before=nova,
