@@ -53,24 +53,38 @@ def write(
     moment reads all of one run.
     """
     with _locked(path):
-        text = exposition(
-            account,
-            _samples(path),
-            shard=shard,
-            succeeded=succeeded,
-            max_removals=max_removals,
-            seconds=seconds,
-            lock_age=lock_age,
-            now=now,
+        before = _samples(path)
+        removed = {each.key for each in account.removed()}
+        left = [each for each in account.listed() if each.key not in removed]
+        seen = [each.first_seen for each in left if each.first_seen]
+        last_success = "last_success_timestamp_seconds"
+        fixed: dict[str, float] = {
+            "run_complete": not account.incomplete,
+            last_success: now.timestamp() if succeeded else before.get(_name(last_success, shard=str(shard)), 0),
+            "run_duration_seconds": round(seconds, 3),
+            "oldest_finding_age_seconds": max((now - min(seen)).total_seconds(), 0) if seen else 0,
+            "lock_age_seconds": round(lock_age, 3),
+            "max_removals": max_removals,
+        }
+        samples = {_name(name, shard=str(shard)): value for name, value in fixed.items()}
+        samples.update(Counter(_of_finding(each, shard) for each in left))
+        counters = Counter(_name("removed_total", shard=str(shard), code=each.code) for each in account.removed())
+        counters.update(
+            _name("kept_total", shard=str(shard), reason=outcome.result.value)
+            for outcome in account.outcomes.values()
+            if outcome.result not in (Result.REMOVED, Result.RELINKED)
         )
-        _replace(path, text)
+        samples.update((name, value) for name, value in before.items() if name.partition("{")[0].endswith("_total"))
+        for name, count in counters.items():
+            samples[name] = samples.get(name, 0) + count
+        _replace(path, samples)
 
 
 def write_lock_age(path: Path, lock_age: float, shard: Shard) -> None:
     """Say in the file for how many seconds another run has held the lock, and leave all else as is; raises OSError."""
     with _locked(path):
         age = {_name("lock_age_seconds", shard=str(shard)): max(lock_age, 0)}
-        _replace(path, "".join(_lines(_samples(path) | age)))
+        _replace(path, _samples(path) | age)
 
 
 @contextlib.contextmanager
@@ -82,50 +96,12 @@ def _locked(path: Path) -> Iterator[None]:
         yield
 
 
-def _replace(path: Path, text: str) -> None:
+def _replace(path: Path, samples: dict[str, float]) -> None:
     # The collector takes every *.prom for metrics.
     draft = path.with_name(f".{path.name}.{os.getpid()}")
-    draft.write_text(text)
+    draft.write_text("".join(_lines(samples)))
     draft.chmod(0o644)
     draft.replace(path)
-
-
-def exposition(
-    account: Account,
-    before: dict[str, float],
-    *,
-    shard: Shard,
-    succeeded: bool,
-    max_removals: int,
-    seconds: float,
-    lock_age: float,
-    now: datetime,
-) -> str:
-    """The run in Prometheus' text format; before holds the samples of the run before, whose counters go on."""
-    removed = {each.key for each in account.removed()}
-    left = [each for each in account.listed() if each.key not in removed]
-    seen = [each.first_seen for each in left if each.first_seen]
-    last_success = "last_success_timestamp_seconds"
-    fixed: dict[str, float] = {
-        "run_complete": not account.incomplete,
-        last_success: now.timestamp() if succeeded else before.get(_name(last_success, shard=str(shard)), 0),
-        "run_duration_seconds": round(seconds, 3),
-        "oldest_finding_age_seconds": max((now - min(seen)).total_seconds(), 0) if seen else 0,
-        "lock_age_seconds": round(lock_age, 3),
-        "max_removals": max_removals,
-    }
-    samples = {_name(name, shard=str(shard)): value for name, value in fixed.items()}
-    samples.update(Counter(_of_finding(each, shard) for each in left))
-    counters = Counter(_name("removed_total", shard=str(shard), code=each.code) for each in account.removed())
-    counters.update(
-        _name("kept_total", shard=str(shard), reason=outcome.result.value)
-        for outcome in account.outcomes.values()
-        if outcome.result not in (Result.REMOVED, Result.RELINKED)
-    )
-    samples.update((name, value) for name, value in before.items() if name.partition("{")[0].endswith("_total"))
-    for name, count in counters.items():
-        samples[name] = samples.get(name, 0) + count
-    return "".join(_lines(samples))
 
 
 def _lines(samples: dict[str, float]) -> Iterator[str]:
