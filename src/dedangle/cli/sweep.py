@@ -100,7 +100,7 @@ class Sweep(ChangingVerb):
         path = _textfile(args, wiring)
         if path is None:
             return
-        with _told_of_failure():
+        with _told_of_failure(path):
             metrics.write(
                 path,
                 account,
@@ -125,7 +125,7 @@ class Sweep(ChangingVerb):
         except AnotherRunError as error:
             path = _textfile(args, wiring)
             if path and error.since:
-                with _told_of_failure():
+                with _told_of_failure(path):
                     metrics.write_lock_age(path, (wiring.clock() - error.since).total_seconds(), args.shard)
             raise
 
@@ -140,11 +140,11 @@ def _textfile(args: argparse.Namespace, wiring: Wiring) -> Path | None:
 
 
 @contextlib.contextmanager
-def _told_of_failure() -> Iterator[None]:
+def _told_of_failure(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        console.complain(f"The metrics are not written: {error}")
+        console.complain(f"The metrics are not written to {path}: {error.strerror}.")
 
 
 def _lock(args: argparse.Namespace, wiring: Wiring, held: contextlib.ExitStack) -> None:

@@ -164,12 +164,12 @@ def cinder_database(database: CinderDatabase, reconciler: Reconciler) -> Check:
     name, step = "cinder database", "Name the database that [database] connection of cinder.conf names, no copy of it."
     links = reconciler.nova.links("").rows
     shown = (each.id for link in links for each in reconciler.cinder.attachments_of_volume(link.volume_id).rows)
-    attachment_id = next(shown, None)
-    if attachment_id is None:
-        return unknown(name, "Cinder's API shows no attachment of Nova's to look for in it")
+    attachment_id = next(shown, "")
     found = database.has(attachment_id)
     if not found.complete:
         return Check(name, State.FAIL, _sentence(found.why), step)
+    if not attachment_id:
+        return unknown(name, "it answers, and Cinder's API shows no attachment of Nova's to look for in it")
     if not any(found.rows):
         sentence = f"It lacks attachment {attachment_id}, which Cinder's API shows: it is another's, or an old copy."
         return Check(name, State.FAIL, sentence, step)
