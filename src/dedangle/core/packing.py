@@ -88,7 +88,7 @@ def rows_of(rows: Iterable[tuple[tuple[str | None, ...], bytes]]) -> Rows:
     packed, odd = bytearray(), []
     for ids, end in rows:
         server = ids[1] if len(ids) > 1 else None
-        if server and (not _uuid(server) or server != unpack(_uuid(server))):
+        if server and server != unpack(pack(server)):
             odd.append(server)
         else:
             packed += b"".join(map(pack, ids)) + end
