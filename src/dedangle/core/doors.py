@@ -100,7 +100,7 @@ def dispose(
         if not policy.relink:
             return Disposition.REPORT, advice
         return Disposition.RELINK, "It can be relinked: run again with --execute."
-    if needs is Needs.STOPPED and not (without_host or policy.no_host or host_acts or scene.host_disconnects):
+    if needs is Needs.STOPPED and not (without_host or policy.no_host or host_acts):
         command = f"dedangle cleanup {finding.server_id}{' --restart' if restart else ''} --no-host --execute"
         return Disposition.REPORT, f"It is kept: the host cannot be asked from here. To do without, run: {command}"
     if off and restart and not waived:

@@ -159,8 +159,11 @@ def scene(observation: Observation) -> Scene:
         only_volume=_only_volume(nova.mappings),
         twice_named=frozenset(each for each, times in named.items() if times > 1),
         guests=observation.guests,
+        askable_hosts=observation.askable_hosts,
         host_acts=observation.host_acts,
-        host_disconnects=observation.host_disconnects,
+        cinder_is_behind=observation.cinder_is_behind,
+        nova_is_behind=observation.nova_is_behind,
+        live_migration_failed_at=nova.live_migration_failed_at,
         mapped=frozenset(each.volume_id for each in nova.mappings),
     )
 

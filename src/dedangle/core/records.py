@@ -161,6 +161,8 @@ class Mapping:
     created_at: datetime | None = None
     version: str | None = None
     """When the row was last updated, as its database writes it: another value is another version of the row."""
+    changed_at: datetime | None = None
+    """When the row was last created, updated or deleted; None if it has no such time."""
     deleted: bool = False
 
     @property
@@ -221,6 +223,12 @@ class Disk:
 
     volume_id: str
     """Its serial. A swap under a running guest leaves the serial of the volume that was there before."""
+    source: str
+    """What is behind it, as the domain names it: a device path, an RBD image, a file. Never a secret."""
+    is_running: bool
+    """Whether the running domain has it; False: only the domain of the next start has it."""
+    is_recognised: bool
+    """Whether the source is what Nova's block device mapping of that volume, live or deleted, connects to."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -246,6 +254,8 @@ class NovaView:
     markers: tuple[Marker, ...] = ()
     host_state: HostState = HostState.NONE
     last_action_at: datetime | None = None
+    live_migration_failed_at: datetime | None = None
+    """When the newest live migration that failed was last updated; None if none failed."""
     unread: tuple[str, ...] = ()
     """One sentence for each part of Nova that did not answer."""
 
@@ -256,12 +266,14 @@ class NovaView:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Link:
-    """What a bulk read tells of a mapping: enough to see whether it pairs."""
+    """A mapping of another server that names an attachment, read to see whether Cinder has what Nova names."""
 
     server_id: str
     volume_id: str
-    attachment_id: str | None
+    attachment_id: str
     cell: str
+    number: int
+    """The primary key of the mapping: a greater one in the same cell was made later."""
     project_id: str | None
     """None where the server has no live row."""
 
@@ -311,10 +323,14 @@ class Observation:
     """Live mappings that other servers have of the volumes in question."""
     guests: MappingType[str, Reading[Disk]] = dataclasses.field(default_factory=dict)
     """By host that was asked: the disks of the server's guest there; none where the host has no such guest."""
+    askable_hosts: frozenset[str] = frozenset()
+    """Those of the hosts that run dedangle, or time out and may run it: their proof can be waited for."""
     host_acts: bool = False
     """Whether the server's own host carries removals out, under the instance lock, with what they take down there."""
-    host_disconnects: bool = False
-    """Whether the host, without dedangle, takes connections down as any nova-compute does when it is told to."""
+    cinder_is_behind: tuple[str, ...] = ()
+    """Facts that show that Cinder has lost attachments which are in use; its word of absence proves nothing then."""
+    nova_is_behind: tuple[str, ...] = ()
+    """Facts that show that Nova has lost mappings which are in use."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -342,10 +358,12 @@ class Scene:
     """By host: the disks of the server's guest there; none where the host has no such guest."""
     mapped: frozenset[str]
     """The volumes that live mappings name."""
+    askable_hosts: frozenset[str]
     host_acts: bool
     """Whether the server's own host carries removals out."""
-    host_disconnects: bool
-    """Whether it can at least be told to take a connection down."""
+    cinder_is_behind: tuple[str, ...]
+    nova_is_behind: tuple[str, ...]
+    live_migration_failed_at: datetime | None
 
     def guest_lacks(self, volume_id: str, hosts: Iterable[str | None]) -> bool:
         """Whether every one of the hosts proved that no guest of the server there uses the volume.

@@ -17,7 +17,6 @@ from dedangle.core.records import (
     CinderView,
     Finding,
     HostState,
-    Mapping,
     NovaView,
     Observation,
     Outcome,
@@ -173,14 +172,14 @@ class Reconciler:
             after=before if settled else self.nova.observe(server_id),
             rivals=self.nova.rivals(volume_ids, server_id) if volume_ids else Reading(),
             guests=guests,
-            host_acts=bool(volume_ids) and self._own_host(before, self.hosts.acts),
-            host_disconnects=bool(volume_ids) and self._own_host(before, self.hosts.disconnects),
+            askable_hosts=frozenset(filter(self.hosts.may_answer, guests)),
+            host_acts=bool(volume_ids) and self._acts_itself(before),
         )
 
-    def _own_host(self, nova: NovaView, helps: Callable[[str], bool]) -> bool:
+    def _acts_itself(self, nova: NovaView) -> bool:
         # One that is down would only be waited for, and what is on it counts as in flight anyway.
         hosts = {each.host for each in nova.servers if each.host and not each.deleted}
-        return nova.host_state is not HostState.DOWN and any(map(helps, hosts))
+        return nova.host_state is not HostState.DOWN and any(map(self.hosts.acts, hosts))
 
     def doubt(self, before: NovaView | None = None, listed: Collection[Attachment] = ()) -> str:
         """Why the credentials may not see all attachments, proved by one that they must see; empty: they see them.
@@ -256,21 +255,12 @@ class Reconciler:
         if server and server.host and judged.seen.host_acts and finding.remedy is not Remedy.RELINK_MAPPING:
             return self.hosts.carry_out(finding, server.host, self.policy)
         if finding.remedy is Remedy.REMOVE_MAPPING and finding.mapping:
-            why = self._disconnect(finding.mapping, server, judged)
-            if why and not self.policy.no_host:
-                return Outcome(result=Result.FAILED, detail=why)
             return self.nova.soft_delete_mapping(finding.mapping, server)
         if finding.remedy is Remedy.RELINK_MAPPING and finding.mapping and finding.attachment:
             return self.nova.relink_mapping(finding.mapping, server, finding.attachment.id)
         if finding.remedy is Remedy.REMOVE_ATTACHMENT and finding.attachment:
             return self.cinder.delete_attachment(finding.attachment)
         return Outcome(result=Result.FAILED, detail=f"no door carries out {finding.remedy}")
-
-    def _disconnect(self, mapping: Mapping, server: Server | None, judged: Judged) -> str:
-        """Have a host without dedangle take the connection down; why it did not, where it was told to."""
-        if not (server and server.host and mapping.has_connection_info and judged.seen.host_disconnects):
-            return ""
-        return self.hosts.disconnect(server.id, mapping.volume_id, server.host)
 
 
 def _living(judged: Judged) -> Server | None:

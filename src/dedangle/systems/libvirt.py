@@ -30,11 +30,8 @@ class ThisHost:
     def acts(self, host: str) -> bool:  # noqa: ARG002 - whoever asks is the one that acts
         return False
 
-    def disconnects(self, host: str) -> bool:  # noqa: ARG002
-        return False
-
-    def disconnect(self, server_id: str, volume_id: str, host: str) -> str:  # noqa: ARG002
-        return f"host {host} is the one that acts"
+    def may_answer(self, host: str) -> bool:
+        return host == self._instance.host
 
     def carry_out(self, finding: Finding, host: str, policy: Policy) -> Outcome:  # noqa: ARG002
         return Outcome(result=Result.FAILED, detail=f"host {host} is the one that acts")

@@ -6,12 +6,9 @@ from __future__ import annotations
 from typing import Any
 
 from dedangle.core.doors import Policy
-from dedangle.core.records import Disk, Finding, Outcome, Reading, Result, Server
+from dedangle.core.records import Disk, Finding, Outcome, Reading, Result
 
 NAMESPACE, VERSION = "dedangle", "1.0"
-_BASE = "baseapi"
-# Nova's own calls need the oldest version that has them, which every release since 27 takes.
-_VERSIONS = {NAMESPACE: VERSION, _BASE: "1.0", None: "6.0"}
 _REMOTE_POLICY = ("no_host", "allow_root", "available_means_gone")
 
 
@@ -20,7 +17,8 @@ class NovaRpc:
 
     def __init__(self, timeout: float) -> None:
         self._timeout = timeout
-        self._asked: dict[tuple[str, str], Reading[Any]] = {}
+        self._asked: dict[str, Reading[Any]] = {}
+        self._silent: set[str] = set()
         self._transports: dict[str, Any] = {}
 
     def disks(self, server_id: str, host: str) -> Reading[Disk]:
@@ -31,33 +29,18 @@ class NovaRpc:
             answer = self._call(host, "disks", server_id=server_id)
         except Exception as error:
             return Reading.unread(f"host {host} did not answer ({type(error).__name__})")
-        return Reading(tuple(Disk(volume_id=each) for each in answer["disks"]), not answer["why"], answer["why"])
+        return Reading(tuple(Disk(**each) for each in answer["disks"]), not answer["why"], answer["why"])
 
     def acts(self, host: str) -> bool:
         return self.about(host).complete
 
+    def may_answer(self, host: str) -> bool:
+        return self.acts(host) or host in self._silent
+
     def about(self, host: str) -> Reading[str]:
         """Which release of dedangle the host runs; unread where it runs none or is silent."""
-        answer = self._ask_once(host, NAMESPACE, "about")
+        answer = self._ask_once(host)
         return Reading(tuple(str(each["release"]) for each in answer.rows), answer.complete, answer.why)
-
-    def disconnects(self, host: str) -> bool:
-        return not self.acts(host) and self._ask_once(host, _BASE, "ping", arg="dedangle").complete
-
-    def disconnect(self, server_id: str, volume_id: str, host: str) -> str:
-        from nova import context, objects
-
-        try:
-            with context.target_cell(context.get_admin_context(), _cell_of(host)) as in_cell:
-                instance = objects.Instance.get_by_uuid(in_cell, server_id)
-            # Nova does as it is told under a running guest too: one that was started meanwhile shall keep its disk.
-            if not _server(instance).is_stopped:
-                return "the server is not stopped any more"
-            # Without delete_attachment, which only Nova 29 and later know and which is not wanted.
-            self._call(host, "remove_volume_connection", None, instance=instance, volume_id=volume_id)
-        except Exception as error:
-            return f"host {host} did not take the connection down ({type(error).__name__})"
-        return ""
 
     def carry_out(self, finding: Finding, host: str, policy: Policy) -> Outcome:
         try:
@@ -74,21 +57,24 @@ class NovaRpc:
             return Outcome(result=Result.FAILED, detail=detail)
         return Outcome(result=Result(answer["result"]), detail=answer["detail"])
 
-    def _ask_once(self, host: str, namespace: str, method: str, **arguments: Any) -> Reading[Any]:
+    def _ask_once(self, host: str) -> Reading[Any]:
         """Ask the host once in a run."""
-        if (host, namespace) not in self._asked:
+        if host not in self._asked:
             try:
-                answer = Reading((self._call(host, method, namespace, **arguments),))
+                answer = Reading((self._call(host, "about"),))
             except _UnreachableError as error:
                 answer = Reading.unread(f"host {host} cannot be asked: {error}")
             except Exception as error:
                 # A nova-compute without our endpoint answers UnsupportedVersion, one that is down not at all.
-                why = f"host {host} does not run dedangle, or does not answer ({type(error).__name__})"
-                answer = Reading.unread(why)
-            self._asked[host, namespace] = answer
-        return self._asked[host, namespace]
+                if type(error).__name__ == "MessagingTimeout":
+                    self._silent.add(host)
+                    answer = Reading.unread(f"host {host} did not answer in {self._timeout:g} s")
+                else:
+                    answer = Reading.unread(f"host {host} does not run dedangle ({type(error).__name__})")
+            self._asked[host] = answer
+        return self._asked[host]
 
-    def _call(self, host: str, method: str, namespace: str | None = NAMESPACE, **arguments: Any) -> Any:
+    def _call(self, host: str, method: str, **arguments: Any) -> Any:
         import oslo_messaging as messaging
         from nova import context, rpc
         from nova.compute import rpcapi
@@ -97,7 +83,7 @@ class NovaRpc:
         transport = self._transports.get(host)
         if transport is None:
             transport = self._transports[host] = _transport(host)
-        target = messaging.Target(topic=rpcapi.RPC_TOPIC, namespace=namespace, version=_VERSIONS[namespace])
+        target = messaging.Target(topic=rpcapi.RPC_TOPIC, namespace=NAMESPACE, version=VERSION)
         serializer = rpc.RequestContextSerializer(base.NovaObjectSerializer())
         client = messaging.get_rpc_client(transport, target, serializer=serializer)
         prepared = client.prepare(server=host, timeout=self._timeout, retry=1)
@@ -106,17 +92,6 @@ class NovaRpc:
 
 class _UnreachableError(Exception):
     """There is no way to the host; the message says why."""
-
-
-def _server(instance: Any) -> Server:
-    return Server(
-        id=instance.uuid,
-        cell="",
-        project_id=instance.project_id,
-        vm_state=instance.vm_state,
-        task_state=instance.task_state,
-        power_state=instance.power_state,
-    )
 
 
 def _cell_of(host: str) -> Any:

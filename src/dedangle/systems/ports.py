@@ -34,8 +34,12 @@ class Nova(Protocol):
     def rivals(self, volume_ids: Collection[str], besides: str) -> Reading[Mapping]:
         """Live mappings of the volumes that other servers than `besides` have, in every cell."""
 
-    def links(self, besides: str) -> Reading[Link]:
-        """A few mappings of other servers whose attachments Cinder must have, from as many projects as can be."""
+    def links(self, besides: str, near: Collection[Mapping] = ()) -> Reading[Link]:
+        """Mappings of other servers whose attachments Cinder must have.
+
+        Those made right before and right after each of the mappings `near`, and some of the youngest, from as many
+        projects as can be. In no order.
+        """
 
     def soft_delete_mapping(self, expected: Mapping, server: Server | None) -> Outcome:
         """Soft-delete the row if it and its server are still as expected; else CHANGED_MEANWHILE."""
@@ -51,14 +55,8 @@ class Hosts(Protocol):
     def acts(self, host: str) -> bool:
         """Whether the host carries removals out itself, and answers."""
 
-    def disconnects(self, host: str) -> bool:
-        """Whether the host can at least be told to take a volume's connection down."""
-
-    def disconnect(self, server_id: str, volume_id: str, host: str) -> str:
-        """Have a stopped server's host take the volume's connection down; why it did not, empty where it answered.
-
-        Nova answers alike where it did not find the volume or the guest (compute/manager.py:remove_volume_connection).
-        """
+    def may_answer(self, host: str) -> bool:
+        """Whether the host runs dedangle, or timed out and may run it; False: it has no endpoint, or no way leads to it."""
 
     def carry_out(self, finding: Finding, host: str, policy: Policy) -> Outcome:
         """Have the host judge the server anew, under the instance lock, and do what is found if it still holds."""
