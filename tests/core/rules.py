@@ -4,8 +4,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import timedelta
 
-from worlds import SERVER, World
+from worlds import NOW, SERVER, World, disks
 
 from dedangle.core.doors import Policy
 from dedangle.core.records import Attachment, Door, Finding, HostState, Mapping, Server
@@ -46,6 +47,12 @@ def has_no_guest(world: World) -> bool:
     """Shelved-offloaded, or in error without a host: no hypervisor knows the server."""
     server = living(world)
     return bool(server and not server.host and server.vm_state in ("shelved_offloaded", "error"))
+
+
+def runs_no_guest(world: World) -> bool:
+    """No guest of the server is expected anywhere: it is deleted, off, or on no host."""
+    server = living(world)
+    return server is None or off(world) or server.host is None
 
 
 def removed_mapping(finding: Finding) -> Mapping | None:
@@ -144,6 +151,8 @@ def takes_a_connected_attachment_of_the_living(world: World, policy: Policy, fin
     known_to_nova = any(each.attachment_id == attachment.id for each in (*world.tombstones, *world.mappings))
     if (known_to_nova or attachment.status.startswith("error")) and (off(world) or has_no_guest(world)):
         return False
+    if known_to_nova and policy.door is Door.REBOOT and policy.guest_off:
+        return False
     host = world.connected.get(attachment.id)
     # A volume that is also attached the right way is in the guest by right: then only the host that was left tells.
     hosts = [host] if host != server.host and _is_attached_rightly(world, attachment) else [host, server.host]
@@ -161,8 +170,76 @@ def _is_attached_rightly(world: World, besides: Attachment) -> bool:
 
 def _denies(world: World, host: str, volume_id: str) -> bool:
     """Whether the host answered, without a disk of the volume, or one that nobody can explain, in the guest."""
-    mapped = {each.volume_id for each in world.mappings}
-    return host in world.guests and volume_id not in world.guests[host] and set(world.guests[host]) <= mapped
+    return host in world.guests and all(
+        each.volume_id != volume_id and each.is_recognised for each in disks(world, host)
+    )
+
+
+def ignores_a_guest_that_has_the_disk(world: World, policy: Policy, finding: Finding) -> bool:
+    """Presence forbids: on any host, for any server, at any door that does not take that guest off first."""
+    attachment, server = removed_attachment(finding), living(world)
+    own_host = server.host if server else None
+    # Cinder tells the host of what is attached only.
+    own = [each.id for each in world.attachments if each.server_id == SERVER and each.status == "attached"]
+    concerned = {*(each.host for each in world.servers), *(world.connected.get(each) for each in own)}
+    for host in concerned & set(world.guests):
+        running = [each for each in disks(world, host) if each.is_running]
+        has_it = any(each.volume_id == finding.volume_id for each in running)
+        if connected(finding) and (runs_no_guest(world) or host != own_host):
+            # Nobody expects a guest there: what its disk is cannot be told by a serial.
+            has_it = has_it or any(not each.is_recognised for each in running)
+        taken_off = host == own_host and policy.door is Door.REBOOT and policy.guest_off
+        by_right = host == own_host and attachment is not None and _is_attached_rightly(world, attachment)
+        if has_it and not taken_off and not by_right:
+            return True
+    return False
+
+
+def connected(finding: Finding) -> bool:
+    attachment, mapping = removed_attachment(finding), removed_mapping(finding)
+    if attachment:
+        return attachment.status != "reserved" or bool(attachment.has_connection_info)
+    return mapping is not None and (mapping.attachment_id is not None or mapping.has_connection_info)
+
+
+def believes_what_is_two_minutes_old(world: World, policy: Policy, finding: Finding) -> bool:
+    rows = (*world.mappings, *world.tombstones)
+    changed = [each.changed_at for each in rows if each.volume_id == finding.volume_id and each.changed_at]
+    return any(NOW - each < timedelta(minutes=2) for each in changed)
+
+
+def believes_a_cinder_that_has_lost_rows(world: World, policy: Policy, finding: Finding) -> bool:
+    has = {each.id for each in world.attachments}
+    mapping = removed_mapping(finding)
+    lost = mapping is not None and mapping.attachment_id is not None and mapping.attachment_id not in has
+    if not lost or living(world) is None:
+        return False
+    failed, changed = world.live_migration_failed_at, mapping.changed_at if mapping else None
+    return bool(world.cinder_is_behind) or (failed is not None and (changed is None or failed >= changed))
+
+
+def believes_a_nova_that_has_lost_rows(world: World, policy: Policy, finding: Finding) -> bool:
+    attachment = removed_attachment(finding)
+    return bool(attachment and living(world) and world.nova_is_behind)
+
+
+def does_not_wait_for_a_host_that_can_prove(world: World, policy: Policy, finding: Finding) -> bool:
+    """A connected attachment of a deleted server goes once the hosts with dedangle have answered."""
+    attachment = removed_attachment(finding)
+    if not attachment or not connected(finding) or living(world):
+        return False
+    hosts = {world.connected.get(attachment.id), *(each.host for each in world.servers)} - {None}
+    return bool(hosts & world.silent_hosts - set(world.guests))
+
+
+def presumes_that_the_guest_of_a_deleted_server_ended(world: World, policy: Policy, finding: Finding) -> bool:
+    """Nova deleted it while its host was down: time proves nothing, only the host or an operator does."""
+    attachment, server = removed_attachment(finding), next(iter(world.servers), None)
+    if not attachment or not connected(finding) or living(world) or server is None:
+        return False
+    ran_on = server.host and server.power_state not in (None, 0, 4)
+    vouched = policy.no_host and policy.door is Door.COMMAND
+    return bool(ran_on) and not vouched and not _denies(world, str(server.host), attachment.volume_id)
 
 
 def touches_legacy(world: World, policy: Policy, finding: Finding) -> bool:
@@ -203,7 +280,8 @@ def takes_the_disk_from_another_server(world: World, policy: Policy, finding: Fi
     """A volume that two cannot share and another server holds: which of the two writes to it, nobody can tell."""
     volume = next((each for each in world.volumes if each.id == finding.volume_id), None)
     held = any(each.server_id != SERVER and each.volume_id == finding.volume_id for each in world.attachments)
-    return connected_mapping_of_the_living(world, finding) and held and not (volume and volume.multiattach)
+    shared = held and not (volume and volume.multiattach)
+    return connected_mapping_of_the_living(world, finding) and shared and not runs_no_guest(world)
 
 
 def takes_a_mapping_whose_new_attachment_may_be_there(world: World, policy: Policy, finding: Finding) -> bool:
@@ -239,6 +317,12 @@ RULES: tuple[Rule, ...] = (
     takes_the_disk_from_another_server,
     takes_a_mapping_whose_new_attachment_may_be_there,
     overwrites_the_status_of_a_volume,
+    ignores_a_guest_that_has_the_disk,
+    believes_what_is_two_minutes_old,
+    believes_a_cinder_that_has_lost_rows,
+    believes_a_nova_that_has_lost_rows,
+    does_not_wait_for_a_host_that_can_prove,
+    presumes_that_the_guest_of_a_deleted_server_ended,
 )
 
 

@@ -151,7 +151,7 @@ ATTACHMENTS = (
     Row(
         "DC-5",
         world(tombstones=(tombstone("B"),), attachments=(attachment("B"),)),
-        reported("B", "attachment-released-by-nova", "dangling"),
+        {"B": ("attachment-released-by-nova", "dangling", "remove report report")},
     ),
     Row("DC-6", world(attachments=(attachment("B"),)), reported("B", "attachment-unknown-to-nova")),
     Row(

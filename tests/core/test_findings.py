@@ -32,12 +32,20 @@ REMEDIES = {
     "transition-stuck": "none",
     "volume-status-wrong": "none",
     "volume-in-use-elsewhere": "none",
+    "attachment-lost-in-use": "none",
     "mapping-duplicated": "none",
 }
 
-IDS = {"server": "server-1", "volume": "volume-1", "attachment": "attachment-1"}
+IDS = {
+    "server": "server-1",
+    "volume": "volume-1",
+    "attachment": "attachment-1",
+    "other": "server-2",
+    "stop": "server-1",
+}
 ACTION = re.compile(
-    r"(dedangle|openstack|cinder) [a-z-]+( --?[a-z-]+| [a-z-]+)*.*(server-1|volume-1|attachment-1)|^Stop what uses "
+    r"(dedangle|openstack|cinder|nova-manage) [a-z_-]+( --?[a-z-]+| [a-z-]+)*.*(server-1|volume-1|attachment-1)"
+    r"|^Stop what uses "
 )
 
 kinds = pytest.mark.parametrize("kind", TABLE, ids=lambda kind: kind.code)

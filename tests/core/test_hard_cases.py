@@ -3,7 +3,7 @@
 
 import dataclasses
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 from worlds import (
@@ -84,16 +84,23 @@ def test_a_multiattach_volume_that_another_host_has_goes() -> None:
     assert removals(elsewhere, door=Door.REBOOT)
 
 
-def test_the_guest_of_a_server_that_was_deleted_behind_its_host_is_given_time_to_end() -> None:
+@pytest.mark.parametrize("deleted_at", [JUST_NOW, LONG_AGO])
+def test_no_time_that_passes_proves_that_the_guest_of_a_server_deleted_without_its_host_ended(
+    deleted_at: datetime,
+) -> None:
     gone = World(
-        servers=(deleted(power_state=RUNNING, deleted_at=JUST_NOW),),
+        servers=(deleted(power_state=RUNNING, deleted_at=deleted_at),),
         attachments=(attachment("A"),),
         volumes=(volume(),),
         connected={"A": HOST},
     )
-    assert not removals(gone, door=Door.COMMAND)
-    long_gone = gone.but(servers=(deleted(power_state=RUNNING, deleted_at=LONG_AGO),))
-    assert removals(long_gone, door=Door.COMMAND, first_seen=lambda _: LONG_AGO)
+    for door in DOORS:
+        assert not removals(gone, door=door)
+    (finding,) = findings(gone, door=Door.COMMAND)
+    assert f"cleanup {gone.servers[0].id} --no-host" in finding.reason
+    # An operator who has looked, or the host itself, can tell.
+    assert removals(gone, policy=policy(Door.COMMAND, no_host=True))
+    assert removals(gone.but(guests={HOST: ()}), door=Door.COMMAND)
 
 
 def test_an_attachment_of_a_deleted_server_that_another_mapping_names_is_kept() -> None:

@@ -33,7 +33,7 @@ def test_only_an_active_server_is_stopped_and_started(vm_state: str) -> None:
     one = server(vm_state, power_state=NO_STATE)
     (finding,) = findings(world(servers=(one,), **LOST), policy=policy(Door.COMMAND, no_host=True, restart=True))
     assert finding.disposition is Disposition.REPORT
-    assert "which --restart leaves as it is" in finding.reason
+    assert "--restart only works on an ACTIVE server" in finding.reason
 
 
 def test_a_root_disk_stays_where_a_server_is_to_start_again() -> None:

@@ -29,7 +29,7 @@ from worlds import (
     volume,
 )
 
-from dedangle.core.records import Attachment, Door, Finding, HostState, Mapping, Marker, Server, Verdict, Volume
+from dedangle.core.records import Attachment, Disk, Door, Finding, HostState, Mapping, Marker, Server, Verdict, Volume
 
 WORDS = st.sampled_from(["A", "B", "C", "X"])
 VOLUME_IDS = st.sampled_from([VOLUME, SECOND_VOLUME])
@@ -66,6 +66,7 @@ mappings = st.builds(
     device_name=st.sampled_from([None, "/dev/vda", "/dev/vdb"]),
     created_at=MOMENTS,
     version=st.sampled_from([None, "2026-07-01", "2026-07-02"]),
+    changed_at=st.one_of(st.none(), st.integers(0, 4).map(lambda minutes: NOW - timedelta(minutes=minutes))),
 )
 attachments = st.builds(
     Attachment,
@@ -94,7 +95,12 @@ def few(rows: st.SearchStrategy[Any], by: str) -> st.SearchStrategy[tuple[Any, .
     return st.lists(rows, max_size=3, unique_by=lambda each: getattr(each, by)).map(tuple)
 
 
-few_volumes = st.lists(VOLUME_IDS, max_size=2, unique=True).map(tuple)
+disks = st.builds(
+    Disk, volume_id=VOLUME_IDS, source=st.just("/dev/sdb"), is_running=st.booleans(), is_recognised=st.booleans()
+)
+few_disks = st.lists(disks, max_size=2, unique_by=lambda each: each.volume_id).map(tuple)
+HOSTS = st.sampled_from(["host-1", "host-2"])
+FACTS = st.sampled_from([(), (), (), ("rows were lost",)])
 worlds = st.builds(
     World,
     servers=few(servers, "cell"),
@@ -107,7 +113,12 @@ worlds = st.builds(
     building=st.sampled_from([False, False, False, True]),
     markers=st.one_of(st.just(()), st.tuples(markers)),
     last_action_at=MOMENTS,
-    guests=st.dictionaries(st.sampled_from(["host-1", "host-2"]), few_volumes, max_size=2),
+    guests=st.dictionaries(HOSTS, few_disks, max_size=2),
+    silent_hosts=st.frozensets(HOSTS, max_size=1),
+    cinder_is_behind=FACTS,
+    nova_is_behind=FACTS,
+    live_migration_failed_at=MOMENTS,
+    other_servers=st.sampled_from([(), (dataclasses.replace(stopped(), id=OTHER_SERVER),)]),
     host_acts=st.booleans(),
     silent=st.sampled_from([frozenset(), frozenset(), frozenset({"nova"}), frozenset({"volume"})]),
 )
@@ -209,7 +220,6 @@ def test_a_disk_that_turns_up_in_the_guest_never_dooms_anything(
 ) -> None:
     before = {each.key for each in removals(world, policy=one)}
     guests = {**world.guests, host: (*world.guests.get(host, ()), volume_id)} if host in world.guests else world.guests
-    # A disk that is mapped explains itself; any other spoils every proof.
     assert {each.key for each in removals(world.but(guests=guests), policy=one)} <= before
 
 

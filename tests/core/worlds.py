@@ -58,9 +58,17 @@ class World:
     markers: tuple[Marker, ...] = ()
     last_action_at: datetime | None = LONG_AGO
     rivals: tuple[Mapping, ...] = ()
-    """Live mappings that other servers have."""
-    guests: MappingType[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
-    """Host that can be asked -> the volumes that the server's guest has there."""
+    """Mappings that other servers have."""
+    other_servers: tuple[Server, ...] = ()
+    guests: MappingType[str, tuple[str | Disk, ...]] = dataclasses.field(default_factory=dict)
+    """Host that can be asked -> the volumes that the server's guest has there, running, or whole disks."""
+    silent_hosts: frozenset[str] = frozenset()
+    """Hosts that run dedangle and do not answer."""
+    cinder_is_behind: tuple[str, ...] = ()
+    nova_is_behind: tuple[str, ...] = ()
+    live_migration_failed_at: datetime | None = None
+    thorough: bool = False
+    """Whether every volume is asked for, as the command and the sweep do."""
     host_acts: bool = False
     """Whether the server's host carries removals out itself."""
     silent: frozenset[str] = frozenset()
@@ -149,6 +157,7 @@ def observation(world: World, server_id: str = SERVER) -> Observation:
         markers=world.markers,
         host_state=world.host_state if any(each.host for each in world.servers) else HostState.NONE,
         last_action_at=world.last_action_at,
+        live_migration_failed_at=world.live_migration_failed_at,
         unread=("cell2 did not answer",) if "nova" in world.silent else (),
     )
     own = tuple(each for each in world.attachments if each.server_id == server_id)
@@ -156,7 +165,7 @@ def observation(world: World, server_id: str = SERVER) -> Observation:
         return Observation(
             server_id=server_id, before=nova, cinder=CinderView(attachments=Reading.unread("no list")), after=nova
         )
-    volume_ids, attachment_ids = pairing.needed_of_cinder(nova, own)
+    volume_ids, attachment_ids = pairing.needed_of_cinder(nova, own, thorough=world.thorough)
 
     def read(kind: str, rows: tuple[Any, ...]) -> Reading[Any]:
         return Reading.unread(f"{kind} did not answer") if kind in world.silent else Reading(rows)
@@ -174,9 +183,7 @@ def observation(world: World, server_id: str = SERVER) -> Observation:
         },
     )
     guests = {
-        host: Reading(tuple(Disk(volume_id=each) for each in world.guests[host]))
-        if host in world.guests
-        else Reading[Disk].unread(f"{host} cannot be asked")
+        host: Reading(disks(world, host)) if host in world.guests else Reading[Disk].unread(f"{host} cannot be asked")
         for host in pairing.hosts_concerned(nova, cinder)
     }
     rivals = Reading[Mapping]()
@@ -190,7 +197,22 @@ def observation(world: World, server_id: str = SERVER) -> Observation:
         after=nova,
         rivals=rivals,
         guests=guests,
+        other_servers=Reading(world.other_servers),
+        askable_hosts=frozenset(each for each in guests if each in world.guests or each in world.silent_hosts),
         host_acts=world.host_acts,
+        cinder_is_behind=world.cinder_is_behind,
+        nova_is_behind=world.nova_is_behind,
+    )
+
+
+def disks(world: World, host: str) -> tuple[Disk, ...]:
+    """The disks of the guest on the host; one that is given as a volume id runs, and its mapping explains it."""
+    mapped = {each.volume_id for each in (*world.mappings, *world.tombstones)}
+    return tuple(
+        each
+        if isinstance(each, Disk)
+        else Disk(volume_id=each, source=f"/dev/{each}", is_running=True, is_recognised=each in mapped)
+        for each in world.guests[host]
     )
 
 

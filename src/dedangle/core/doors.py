@@ -1,17 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a door may do about a finding, and what it says of it."""
+"""What a door may do about a finding: an ordered tuple of rules, the first of which that applies decides.
+
+The manual's page of rules is generated from the names and first sentences in RULES, in their order.
+"""
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
 from dedangle.core.findings import Needs
 from dedangle.core.records import Disposition, Door, Finding, Remedy, Scene, Server, Verdict
 
-# Nova ends the guest of a server that was deleted while its host was down when the host is back, every
-# running_deleted_instance_poll_interval (1800 s); twice that is long enough.
-_REAPED_IN = timedelta(hours=1)
+# Longer than a Galera node that wakes up, or a replica behind a backup, is seen to lag; nothing younger is believed
+# against the other side.
+SETTLED_AFTER = timedelta(minutes=2)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -35,79 +40,306 @@ class Policy:
     """Whether the door works on the server's own host, under the instance lock, and takes connections down there."""
 
 
-def dispose(
-    needs: Needs,
-    finding: Finding,
-    scene: Scene,
-    policy: Policy,
-    *,
-    now: datetime,
-    advice: str,
-    hold: str,
-    ripe_at: datetime | None,
-    reap: bool,
-    proved: bool,
-) -> tuple[Disposition, str]:
-    """Return what the door may do, and the sentence that says so, with the next command to type.
+class Ruling(NamedTuple):
+    """What the door does, and the sentence that tells the operator so, with the next command to type."""
 
-    hold says why it must be kept whatever the door; before ripe_at it may still be on its way; reap: a guest may run on
-    until Nova has ended it; proved: every host concerned answered that the server's guest does not have the disk.
+    disposition: Disposition
+    sentence: str
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Case:
+    """A finding before a door: all that the rules may look at."""
+
+    finding: Finding
+    scene: Scene
+    policy: Policy
+    kind_needs: Needs
+    """What the table of findings demands of this door for this code."""
+    now: datetime
+    advice: str
+    """What the operator can do where the door does nothing, with the next command."""
+    kept_because: str = ""
+    """Why the remedy must not be carried out, whatever the door; empty where nothing is in the way."""
+    not_before: datetime | None = None
+    """Before this time the operation that made the rows may still be in progress."""
+    changed_at: datetime | None = None
+    """When the newest of the rows was last changed, as far as its system tells."""
+    age_is_unknown: bool = False
+    """Whether nothing tells how old the attachment is: it counts from when it was first seen."""
+    guest_may_live: bool = False
+    """Whether it is a connected attachment of a deleted server, whose guest somebody must have ended."""
+    proved: bool = False
+    """Whether every host concerned answered that the server's guest there does not have the disk."""
+    explained_on: str | None = None
+    """The host on which the guest has the disk by right, through another attachment than the one that is judged."""
+
+    @property
+    def server(self) -> Server | None:
+        return self.scene.server
+
+    @property
+    def server_id(self) -> str:
+        return self.finding.server_id
+
+    @property
+    def is_stopped(self) -> bool:
+        return self.server is not None and self.server.is_stopped
+
+    @property
+    def is_without_host(self) -> bool:
+        return self.server is not None and self.server.is_without_host
+
+    @property
+    def needs(self) -> Needs:
+        """A root disk needs a stopped server, whatever its code."""
+        return Needs.STOPPED if self.finding.verdict is Verdict.PROTECTED else self.kind_needs
+
+    @property
+    def needs_no_guest(self) -> bool:
+        return self.needs in (Needs.STOPPED, Needs.NO_GUEST)
+
+    @property
+    def restart(self) -> bool:
+        """Whether the server will be stopped for it: a relinked disk comes back with an unshelve, not with a start."""
+        restartable = self.server is not None and self.server.can_be_stopped
+        return self.policy.restart and restartable and self.finding.remedy is not Remedy.RELINK_MAPPING
+
+    @property
+    def host_acts(self) -> bool:
+        return self.policy.at_host or self.scene.host_acts
+
+    @property
+    def proof_suffices(self) -> bool:
+        """Whether a running guest may stay on; its own host must act where a connection is to be taken down."""
+        return self.proved and (self.host_acts or self.needs is not Needs.STOPPED)
+
+    @property
+    def guest_goes_off(self) -> bool:
+        """Whether the door takes the guest off first, so that its next domain lacks the disk."""
+        return (self.needs is Needs.GUEST_OFF and self.policy.guest_off) or (self.needs_no_guest and self.restart)
+
+    @property
+    def is_relink(self) -> bool:
+        return self.finding.remedy is Remedy.RELINK_MAPPING and self.finding.attachment is not None
+
+
+def guest_has_the_disk(case: Case) -> Ruling | None:
+    """A host shows the volume in the running guest: it is kept, unless the door takes that guest off first.
+
+    "First" holds of the guest on the server's own host alone. The same for a guest that runs where none should, with a
+    disk that nobody recognises, and for a disk that the guest has by right: that excuses the attachment beside it.
     """
-    server = scene.server
-    stopped = server is not None and server.is_stopped
-    # A relinked disk comes back with an unshelve; starting a guest whose volume is not connected shows nothing.
-    restartable = server is not None and server.can_be_stopped and finding.remedy is not Remedy.RELINK_MAPPING
-    restart = policy.restart and restartable
-    if hold:
-        return Disposition.REPORT, f"It is kept: {hold}."
-    if finding.verdict is Verdict.PROTECTED:
-        if not (policy.allow_root and policy.door is Door.COMMAND and stopped):
-            command = f"dedangle cleanup {finding.server_id} --allow-root --no-host --execute"
-            return Disposition.PROTECT, f"It is the root disk: stop the server and run: {command}"
-        needs = Needs.STOPPED
-    host_acts = policy.at_host or scene.host_acts
-    relinkable = finding.remedy is Remedy.RELINK_MAPPING and finding.attachment is not None
-    kept = finding.verdict is Verdict.MISMATCH and not relinkable
-    if kept or finding.verdict is Verdict.FOREIGN or needs is Needs.NEVER:
-        return Disposition.REPORT, advice
-    if ripe_at and now < ripe_at:
-        return Disposition.WAIT, f"It waits until {_utc(ripe_at)}, in case it is on its way."
-    if needs is Needs.GRACE or reap or (needs in (Needs.NO_GUEST, Needs.PROOF) and policy.door is Door.SWEEP):
-        grace = max(policy.grace, _REAPED_IN) if reap else policy.grace
-        moments = {
-            "it was first seen": finding.first_seen,
-            "the server's last action was": scene.last_action_at,
-            "the server was deleted": server.deleted_at if server else None,
-        }
-        for what, moment in moments.items():
-            if moment and not older_than(moment, grace, now):
-                return (
-                    Disposition.WAIT,
-                    f"It waits: {what} {_utc(moment)}, less than {grace.total_seconds():.0f} s ago.",
-                )
-    if needs is Needs.GUEST_OFF and not policy.guest_off:
-        return Disposition.REPORT, advice
-    off = needs in (Needs.STOPPED, Needs.NO_GUEST)
-    without_host = server is not None and server.is_without_host
-    # A running guest that has not the disk needs its own host to act, where a connection is to be taken down.
-    waived = proved and (host_acts or needs is Needs.NO_GUEST)
-    if off and not (stopped or restart or without_host or waived):
-        unmoved = ", which --restart leaves as it is" if policy.restart else ""
-        return Disposition.REPORT, f"The server is {_state(server)}{unmoved}. {advice}"
-    if needs is Needs.PROOF and not proved:
-        return Disposition.REPORT, advice
-    if finding.remedy is Remedy.RELINK_MAPPING:
-        if not policy.relink:
-            return Disposition.REPORT, advice
-        return Disposition.RELINK, "It can be relinked: run again with --execute."
-    if needs is Needs.STOPPED and not (without_host or policy.no_host or host_acts):
-        command = f"dedangle cleanup {finding.server_id}{' --restart' if restart else ''} --no-host --execute"
-        return Disposition.REPORT, f"It is kept: the host cannot be asked from here. To do without, run: {command}"
-    if off and restart and not waived:
-        return Disposition.REMOVE, "It can be removed while the server is stopped: run again with --execute."
-    if policy.door is Door.SWEEP:
-        return Disposition.REMOVE, f"Run: dedangle sweep --execute, or: dedangle cleanup {finding.server_id} --execute"
-    return Disposition.REMOVE, "It can be removed: run again with --execute."
+    own_host = case.server.host if case.server else None
+    for host in case.scene.hosts_with_disk(case.finding.volume_id, unexpected=_is_connected(case.finding)):
+        if host == case.explained_on or (host == own_host and case.guest_goes_off):
+            continue
+        if case.server is None or case.server.deleted:
+            then = f"End that guest on host {host} first: virsh destroy {case.server_id}"
+        else:
+            then = case.advice
+        return Ruling(Disposition.REPORT, f"It is kept: the guest that runs on host {host} has the disk. {then}")
+    return None
+
+
+def held(case: Case) -> Ruling | None:
+    """Something about the rows themselves forbids the remedy, such as a lost attachment beside an unknown one."""
+    return Ruling(Disposition.REPORT, f"It is kept: {case.kept_because}.") if case.kept_because else None
+
+
+def root_disk(case: Case) -> Ruling | None:
+    """The mapping is the root disk's: it is kept, unless an operator names --allow-root for a stopped server."""
+    allowed = case.policy.allow_root and case.policy.door is Door.COMMAND and case.is_stopped
+    if case.finding.verdict is not Verdict.PROTECTED or allowed:
+        return None
+    command = f"dedangle cleanup {case.server_id} --allow-root --no-host --execute"
+    return Ruling(Disposition.PROTECT, f"It is the root disk: stop the server and run: {command}")
+
+
+def only_reported(case: Case) -> Ruling | None:
+    """The code has no remedy, or none at this door."""
+    undecided = case.finding.verdict is Verdict.MISMATCH and not case.is_relink
+    if undecided or case.finding.verdict is Verdict.FOREIGN or case.needs is Needs.NEVER:
+        return Ruling(Disposition.REPORT, case.advice)
+    return None
+
+
+def just_changed(case: Case) -> Ruling | None:
+    """A row was changed, or was first seen, less than two minutes ago: it waits.
+
+    A read may miss what another node wrote a moment ago, and asking the same node again proves nothing. When Cinder's
+    row was made its API does not tell, so that it counts from when it was first seen, over runs.
+    """
+    settled_after = SETTLED_AFTER
+    if case.changed_at and not older_than(case.changed_at, settled_after, case.now):
+        until = case.changed_at + settled_after
+        return Ruling(
+            Disposition.WAIT, f"It waits until {_utc(until)}: its row changed less than two minutes before. Run again."
+        )
+    first_seen = case.finding.first_seen
+    settled_after = min(settled_after, case.policy.grace)
+    if case.age_is_unknown and first_seen and not older_than(first_seen, settled_after, case.now):
+        until = first_seen + settled_after
+        return Ruling(
+            Disposition.WAIT,
+            f"It waits until {_utc(until)}: it was first seen less than two minutes before. Run again.",
+        )
+    return None
+
+
+def too_young(case: Case) -> Ruling | None:
+    """The attach that made the mapping may still be in progress: it waits as long as Nova lets an attach take."""
+    if case.not_before and case.now < case.not_before:
+        return Ruling(Disposition.WAIT, f"It waits until {_utc(case.not_before)}: the attach may still be in progress.")
+    return None
+
+
+def in_grace(case: Case) -> Ruling | None:
+    """The sweep's grace period has not passed since the finding was first seen, or since the server's last action."""
+    needs_grace = case.needs is Needs.GRACE or case.needs in (Needs.NO_GUEST, Needs.PROOF)
+    if not needs_grace or case.policy.door is not Door.SWEEP:
+        return None
+    grace = case.policy.grace
+    moments = {
+        "it was first seen": case.finding.first_seen,
+        "the server's last action was": case.scene.last_action_at,
+        "the server was deleted": case.server.deleted_at if case.server else None,
+    }
+    for what, moment in moments.items():
+        if moment and not older_than(moment, grace, case.now):
+            return Ruling(
+                Disposition.WAIT, f"It waits: {what} {_utc(moment)}, less than {grace.total_seconds():.0f} s ago."
+            )
+    return None
+
+
+def host_may_still_answer(case: Case) -> Ruling | None:
+    """The server is deleted, and a host that runs dedangle has not told whether its guest there is gone."""
+    if not case.guest_may_live or case.proved:
+        return None
+    silent = sorted(host for host in case.scene.askable_hosts if not case.scene.has_answered(host))
+    if not silent:
+        return None
+    then = f"Bring its nova-compute back, then run: dedangle cleanup {case.server_id} --execute"
+    return Ruling(Disposition.WAIT, f"It waits for the proof of host {silent[0]} that the guest is gone. {then}")
+
+
+def deleted_without_its_host(case: Case) -> Ruling | None:
+    """Nova deleted the server without its host, no host can prove that the guest ended, and nobody vouches for it.
+
+    nova-compute ends such a guest when it is back, unless running_deleted_instance_action says noop or log; that can
+    fail each time, so that no time that passes is proof.
+    """
+    unproved = case.guest_may_live and not case.proved and case.server is not None and case.server.may_still_run
+    if not unproved or (case.policy.no_host and case.policy.door is Door.COMMAND):
+        return None
+    host = case.server.host if case.server else "unknown"
+    then = (
+        f"Look on host {host} (virsh list --all --uuid), end the guest if it is there, and run: "
+        f"dedangle cleanup {case.server_id} --no-host --execute"
+    )
+    return Ruling(
+        Disposition.REPORT, f"It is kept: Nova deleted the server while its host was down, so the guest may run. {then}"
+    )
+
+
+def guest_stays_on(case: Case) -> Ruling | None:
+    """Only a door that powers the guest off may act, and this one cannot."""
+    if case.needs is Needs.GUEST_OFF and not (case.policy.guest_off or case.proof_suffices):
+        return Ruling(Disposition.REPORT, case.advice)
+    return None
+
+
+def server_may_run(case: Case) -> Ruling | None:
+    """The remedy needs a stopped server, one without a host, or a guest that is proved not to have the disk."""
+    fit = case.is_stopped or case.restart or case.is_without_host or case.proof_suffices
+    if not case.needs_no_guest or fit:
+        return None
+    unmoved = "; --restart only works on an ACTIVE server" if case.policy.restart else ""
+    return Ruling(Disposition.REPORT, f"The server is {_state(case.server)}{unmoved}. {case.advice}")
+
+
+def not_proved(case: Case) -> Ruling | None:
+    """The remedy needs the proof of every host concerned that the guest there does not have the disk."""
+    return Ruling(Disposition.REPORT, case.advice) if case.needs is Needs.PROOF and not case.proved else None
+
+
+def relink_not_asked(case: Case) -> Ruling | None:
+    """The mapping would name another attachment, and the operator has not named --relink."""
+    if case.finding.remedy is Remedy.RELINK_MAPPING and not case.policy.relink:
+        return Ruling(Disposition.REPORT, case.advice)
+    return None
+
+
+def host_not_asked(case: Case) -> Ruling | None:
+    """The server's host would have to take the connection down, does not run dedangle, and nobody named --no-host.
+
+    Without dedangle a host cannot show that the address of a lost attachment is still that volume's.
+    """
+    left_out = case.is_without_host or case.policy.no_host or case.host_acts
+    if case.needs is not Needs.STOPPED or left_out:
+        return None
+    restart = " --restart" if case.restart else ""
+    command = f"dedangle cleanup {case.server_id}{restart} --no-host --execute"
+    return Ruling(
+        Disposition.REPORT,
+        f"It is kept: host {case.finding.host} does not run dedangle, or cannot be reached from here, and may keep the "
+        f"connection. To skip the host, run: {command}",
+    )
+
+
+def relinkable(case: Case) -> Ruling | None:
+    """Nothing is in the way: the mapping is relinked."""
+    if case.finding.remedy is Remedy.RELINK_MAPPING:
+        return Ruling(Disposition.RELINK, "It can be relinked: run again with --execute.")
+    return None
+
+
+def removable(case: Case) -> Ruling:
+    """Nothing is in the way: the row is removed."""
+    if case.needs_no_guest and case.restart and not case.proof_suffices:
+        return Ruling(Disposition.REMOVE, "It can be removed while the server is stopped: run again with --execute.")
+    if case.policy.door is Door.SWEEP:
+        return Ruling(
+            Disposition.REMOVE, f"Run: dedangle sweep --execute, or: dedangle cleanup {case.server_id} --execute"
+        )
+    return Ruling(Disposition.REMOVE, "It can be removed: run again with --execute.")
+
+
+RULES: tuple[Callable[[Case], Ruling | None], ...] = (
+    held,
+    root_disk,
+    only_reported,
+    guest_has_the_disk,
+    just_changed,
+    too_young,
+    in_grace,
+    host_may_still_answer,
+    deleted_without_its_host,
+    guest_stays_on,
+    server_may_run,
+    not_proved,
+    relink_not_asked,
+    host_not_asked,
+    relinkable,
+    removable,
+)
+
+
+def dispose(case: Case) -> Ruling:
+    """Return the ruling of the first rule that applies; the last one always does."""
+    return next(_rulings(case))
+
+
+def _rulings(case: Case) -> Iterator[Ruling]:
+    return (ruling for rule in RULES if (ruling := rule(case)))
+
+
+def _is_connected(finding: Finding) -> bool:
+    """Whether a guest may have had a disk through it."""
+    if finding.remedy is Remedy.REMOVE_ATTACHMENT and finding.attachment:
+        return not finding.attachment.is_reserved
+    return finding.mapping is not None and finding.mapping.is_connected
 
 
 def _state(server: Server | None) -> str:

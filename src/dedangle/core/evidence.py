@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from dedangle.core.records import Attachment, Finding, Mapping, Pair, Verdict
+from dedangle.core.records import Attachment, Finding, Life, Mapping, Pair, Scene, Server, Verdict
 
 
 def why_kept(finding: Finding, pair: Pair) -> str:
@@ -47,17 +47,51 @@ def facts(pair: Pair, mapping: Mapping | None, attachment: Attachment | None) ->
         if not mapping:
             released = any(each.attachment_id == attachment.id for each in pair.tombstones)
             yield f"Nova: {'a deleted' if released else 'no'} mapping names attachment {attachment.id}"
-    for asked, reading in scene.guests.items():
-        if reading.complete:
-            has = "has" if any(each.volume_id == pair.volume_id for each in reading.rows) else "does not have"
-            yield f"Host {asked}: the server's guest {has} a disk of volume {pair.volume_id}"
-        else:
-            yield f"Host {asked}: cannot tell, {reading.why}"
+    yield from _of_guests(pair)
+    if scene.life is Life.DELETED and attachment and not attachment.is_reserved and server:
+        yield _what_ended_the_guest(scene, server)
+    yield from (*scene.cinder_is_behind, *scene.nova_is_behind)
+    if mapping and mapping.attachment_id in scene.lost and scene.failed_to_migrate_since(mapping.changed_at):
+        yield f"Nova: a live migration of the server failed at {scene.live_migration_failed_at:%Y-%m-%d %H:%M:%S} UTC"
     for volume in pair.volume.rows:
         yield f"Cinder: volume {volume.id} is {volume.status}" + (", multiattach" if volume.multiattach else "")
     if pair.volume.absent:
         yield f"Cinder: volume {pair.volume_id} is not found"
     for rival in pair.rivals.rows:
-        yield f"Nova {rival.cell}: server {rival.server_id} maps the volume and names attachment {rival.attachment_id}"
+        names = f"names attachment {rival.attachment_id}" if rival.attachment_id else "names no attachment"
+        yield f"Nova {rival.cell}: server {rival.server_id} maps the volume and {names}"
+    for other in pair.other_servers.rows:
+        if other.id in {*pair.other_claimants, *(each.server_id for each in pair.others.rows)}:
+            state = "deleted" if other.deleted else f"{other.vm_state}, on {other.host or 'no host'}"
+            yield f"Nova {other.cell}: server {other.id} is {state}"
     for other in pair.others.rows:
         yield f"Cinder: server {other.server_id} holds attachment {other.id} of the volume ({other.status})"
+
+
+def _of_guests(pair: Pair) -> Iterator[str]:
+    for host, reading in pair.scene.guests.items():
+        if not reading.complete:
+            yield f"Host {host}: cannot tell, {reading.why}"
+            continue
+        disks = [disk for disk in reading.rows if disk.volume_id == pair.volume_id]
+        if not disks:
+            yield f"Host {host}: the server's guest does not have a disk of volume {pair.volume_id}"
+        for disk in disks:
+            has = "the server's guest has" if disk.is_running else "only the domain of the server's next start has"
+            yield f"Host {host}: {has} a disk of volume {pair.volume_id}: {disk.source}"
+        for disk in reading.rows:
+            if not disk.is_recognised:
+                yield (
+                    f"Host {host}: the disk {disk.source} has the serial of volume {disk.volume_id}, but is not what "
+                    "Nova's mapping of that volume connects to"
+                )
+
+
+def _what_ended_the_guest(scene: Scene, server: Server) -> str:
+    """What the removal of a connected attachment of a deleted server rests on."""
+    answered = sorted(filter(scene.has_answered, scene.guests))
+    if answered:
+        return f"The removal rests on the proof of host {', '.join(answered)}"
+    if server.may_still_run:
+        return "Nova deleted the server without its host, so nothing tells that its guest ended"
+    return "The removal rests on Nova's record that nova-compute ended the guest: no host can be asked"

@@ -36,9 +36,9 @@ class Kind:
     states: str
     """The rows of the decision table that it covers."""
     sentence: str
-    """Takes {server}, {volume}, {attachment}."""
+    """Takes {server}, {volume}, {attachment}, and {other}, the server that holds the volume too."""
     advice: str
-    """What to do where no door does it unattended; the next command to type."""
+    """What to do where no door does it unattended; the next command to type. Takes {stop} too: the server to stop."""
     remedy: Remedy = Remedy.NONE
     reboot: Needs = Needs.NEVER
     command: Needs = Needs.NEVER
@@ -146,7 +146,7 @@ TABLE = (
         sentence="Cinder keeps attachment {attachment} of volume {volume} for server {server}, and Nova has let it go.",
         advice=_STOP,
         remedy=Remedy.REMOVE_ATTACHMENT,
-        reboot=Needs.PROOF,
+        reboot=Needs.GUEST_OFF,
         command=Needs.NO_GUEST,
         sweep=Needs.NO_GUEST,
     ),
@@ -236,9 +236,18 @@ TABLE = (
     Kind(
         code="volume-in-use-elsewhere",
         states="DN-3d",
-        sentence="URGENT: Nova maps volume {volume} to server {server} through attachment {attachment}, which Cinder "
-        "does not have, and another server holds the volume: two may write to it.",
-        advice="Stop one of the two servers before anything else: openstack server stop {server}",
+        sentence="Server {server} and server {other} both hold volume {volume}, which is not multi-attach; attachment "
+        "{attachment} is the one of server {server}.",
+        advice="Stop the server that has no right to the volume before anything else: openstack server stop {stop}",
+    ),
+    Kind(
+        code="attachment-lost-in-use",
+        states="DN-3c",
+        sentence="Nova maps volume {volume} to server {server} through attachment {attachment}, which Cinder does not "
+        "have although the volume is in use.",
+        advice="Keep the mapping, and attach the volume to no other server. To make the attachment again, stop the "
+        "server, run on its host: nova-manage volume_attachment get_connector --json > connector.json, and then: "
+        "nova-manage volume_attachment refresh {server} {volume} connector.json",
     ),
     Kind(
         code="mapping-duplicated",

@@ -10,9 +10,10 @@ import dataclasses
 from collections.abc import Callable, Iterator
 from datetime import datetime
 
-from dedangle.core.doors import Policy, dispose, older_than
+from dedangle.core.doors import Case, Policy, dispose, older_than
 from dedangle.core.evidence import facts, why_kept
 from dedangle.core.findings import KINDS
+from dedangle.core.pairing import is_root_device
 from dedangle.core.records import (
     Attachment,
     Disposition,
@@ -39,18 +40,22 @@ class _Draft:
     code: str = ""
     mapping: Mapping | None = None
     attachment: Attachment | None = None
-    hold: str = ""
+    kept_because: str = ""
     """Why the remedy must not be carried out whatever the door."""
-    ripe_at: datetime | None = None
-    """Not before this time."""
+    not_before: datetime | None = None
+    """Before this time the operation that made the rows may still be in progress."""
     acts_as: str = ""
     """The code whose remedy and needs it takes, where the configuration says so."""
-    reap: bool = False
-    """Whether Nova must first have had the time to end a guest that may still run."""
-    inert: bool = False
+    guest_may_live: bool = False
+    """Whether it is a connected attachment of a deleted server, whose guest somebody must have ended."""
+    no_remedy: bool = False
     """Whether it is a state of its code for which there is no remedy."""
     proved: bool = False
     """Whether every host concerned answered that the server's guest there does not have the disk."""
+    explained_on: str | None = None
+    """The host on which the guest has the disk by right, through another attachment."""
+    is_urgent: bool = False
+    """Whether two servers may write to the volume now."""
 
 
 def judge(
@@ -93,7 +98,7 @@ def _drafts(pair: Pair, policy: Policy) -> Iterator[_Draft]:
                 Verdict.FOREIGN,
                 "mapping-of-deleted-server",
                 mapping=mapping,
-                hold="Nova has no trace of the server, not even that it was deleted",
+                kept_because="Nova has no trace of the server, not even that it was deleted",
             )
         for attachment in pair.attachments:
             yield _Draft(Verdict.FOREIGN, "attachment-unknown-owner", attachment=attachment)
@@ -102,6 +107,8 @@ def _drafts(pair: Pair, policy: Policy) -> Iterator[_Draft]:
         yield from _all(pair, Verdict.FOREIGN)
     elif _obstructing(scene, policy):
         yield from _in_flight(pair, volume)
+    elif scene.hosts_with_disk(pair.volume_id) and pair.other_writers and not (volume and volume.multiattach):
+        yield from _all(pair, Verdict.MISMATCH, "volume-in-use-elsewhere", is_urgent=True)
     elif scene.life is Life.DELETED:
         yield from _of_deleted(pair, volume)
     else:
@@ -128,13 +135,13 @@ def _as_far_as_seen(draft: _Draft, pair: Pair) -> _Draft:
     return _Draft(Verdict.CANNOT_TELL, mapping=mapping, attachment=attachment) if unsure else draft
 
 
-def _all(pair: Pair, verdict: Verdict) -> Iterator[_Draft]:
+def _all(pair: Pair, verdict: Verdict, code: str = "", *, is_urgent: bool = False) -> Iterator[_Draft]:
     named = {each.attachment_id for each in pair.mappings}
     for mapping in pair.mappings:
-        yield _Draft(verdict, mapping=mapping)
+        yield _Draft(verdict, code, mapping=mapping, is_urgent=is_urgent)
     for attachment in pair.attachments:
         if attachment.id not in named:
-            yield _Draft(verdict, attachment=attachment)
+            yield _Draft(verdict, code, attachment=attachment, is_urgent=is_urgent)
 
 
 def _obstructing(scene: Scene, policy: Policy) -> bool:
@@ -169,25 +176,35 @@ def _left_by_deleted(pair: Pair, volume: Volume | None, attachment: Attachment) 
     if _is_named_by_a_rival(pair, attachment):
         return _Draft(Verdict.MISMATCH, "link-mismatch", attachment=attachment)
     if attachment.is_reserved:
-        hold = _hold_attachment(pair, volume)
-        return _Draft(Verdict.DANGLING, "attachment-of-deleted-server", attachment=attachment, hold=hold)
+        kept_because = _hold_attachment(pair, volume)
+        return _Draft(
+            Verdict.DANGLING, "attachment-of-deleted-server", attachment=attachment, kept_because=kept_because
+        )
     if any(marker.kind == "host" for marker in pair.scene.markers):
         return _Draft(Verdict.IN_FLIGHT, attachment=attachment)
     host = volume.host_of(attachment.id) if volume else None
     if _may_share_host(pair, volume, host, attachment):
         return _Draft(Verdict.MISMATCH, "attachment-shares-host", attachment=attachment)
-    hold = _hold_attachment(pair, volume)
-    proved = pair.scene.guest_lacks(pair.volume_id, {host} if host else {})
-    if host and server and server.host and host != server.host and not proved:
-        # Evacuation and live migration leave a host behind whose state nobody has asked for.
-        hold = hold or f"it is connected through host {host}, and the server was last on {server.host}"
+    hosts = {host, server.host if server else None} - {None}
     return _Draft(
         Verdict.DANGLING,
         "attachment-of-deleted-server",
         attachment=attachment,
-        hold=hold,
-        reap=server is not None and server.may_still_run and not proved,
+        kept_because=_hold_attachment(pair, volume) or _host_left_behind(pair, host),
+        guest_may_live=True,
+        proved=pair.scene.guest_lacks(pair.volume_id, hosts),
     )
+
+
+def _host_left_behind(pair: Pair, host: str | None) -> str:
+    """Why the attachment's host may hold what the server's last one does not; evacuation and live migration leave one.
+
+    Empty where the attachment's host proves that it has no guest of the server with the disk.
+    """
+    server = pair.scene.server
+    if not (host and server and server.host and host != server.host) or pair.scene.guest_lacks(pair.volume_id, {host}):
+        return ""
+    return f"it is connected through host {host}, and the server was last on {server.host}"
 
 
 def _of_living(pair: Pair, volume: Volume | None, policy: Policy) -> Iterator[_Draft]:
@@ -215,28 +232,30 @@ def _of_living(pair: Pair, volume: Volume | None, policy: Policy) -> Iterator[_D
 def _without_id(pair: Pair, volume: Volume | None, mapping: Mapping, policy: Policy) -> _Draft:
     attachment = pair.attachments[0] if pair.attachments else None
     if attachment and not (attachment.is_reserved and len(pair.attachments) == 1):
-        return _Draft(Verdict.MISMATCH, "attach-half-made", mapping=mapping, attachment=attachment, inert=True)
+        return _Draft(Verdict.MISMATCH, "attach-half-made", mapping=mapping, attachment=attachment, no_remedy=True)
     if attachment and _is_named_by_a_rival(pair, attachment):
         return _Draft(Verdict.MISMATCH, "link-mismatch", mapping=mapping, attachment=attachment)
     # Cinder's row goes first: the mapping names no attachment and is the only evidence, and dangles by itself then.
-    hold = _hold_attachment(pair, volume) if attachment else ""
+    kept_because = _hold_attachment(pair, volume) if attachment else ""
     if mapping.source_type != "volume":
-        hold = "a volume that Nova makes itself gets its attachment only when the guest is built"
+        kept_because = "a volume that Nova makes itself gets its attachment only when the guest is built"
     elif mapping.created_at is None:
-        hold = "the age of the mapping is not known"
+        kept_because = "the age of the mapping is not known"
     # nova/compute/api.py:_attach_volume has Nova write the mapping, asks Cinder, then writes the attachment's id: with
     # neither task_state nor instance action, so that only age tells an attach on its way from one that ended.
-    ripe_at = mapping.created_at + policy.attach_timeout if mapping.created_at else None
+    not_before = mapping.created_at + policy.attach_timeout if mapping.created_at else None
     verdict = Verdict.PROTECTED if _is_root(pair, mapping) else Verdict.DANGLING
     code = "attach-half-made" if attachment else "mapping-never-attached"
-    return _Draft(verdict, code, mapping=mapping, attachment=attachment, hold=hold, ripe_at=ripe_at)
+    return _Draft(
+        verdict, code, mapping=mapping, attachment=attachment, kept_because=kept_because, not_before=not_before
+    )
 
 
 def _named(pair: Pair, volume: Volume | None, mapping: Mapping, own: Attachment | None, policy: Policy) -> _Draft:
     """Judge a mapping that names an attachment, which is in the server's list (own) or not."""
     scene = pair.scene
     if own is None:
-        return _lost(pair, volume, mapping)
+        return _lost(pair, volume, mapping, policy)
     server_host = scene.server.host if scene.server else None
     host = volume.host_of(own.id) if volume else None
     if own.status != "attached":
@@ -248,42 +267,75 @@ def _named(pair: Pair, volume: Volume | None, mapping: Mapping, own: Attachment 
     if volume and volume.status == "available" and policy.available_means_gone:
         verdict = Verdict.PROTECTED if _is_root(pair, mapping) else Verdict.DANGLING
         shared = _may_share_host(pair, volume, server_host, own)
-        hold = "another server may use the volume on the same host" if shared else ""
-        return _Draft(verdict, "volume-status-wrong", mapping, hold=hold, acts_as="mapping-without-attachment")
+        kept_because = "another server may use the volume on the same host" if shared else ""
+        return _Draft(
+            verdict,
+            "volume-status-wrong",
+            mapping,
+            kept_because=kept_because,
+            acts_as="mapping-without-attachment",
+        )
+    if volume and not volume.multiattach and pair.other_claimants:
+        is_urgent = scene.may_write and bool(pair.other_writers)
+        return _Draft(Verdict.MISMATCH, "volume-in-use-elsewhere", mapping=mapping, attachment=own, is_urgent=is_urgent)
     if volume and volume.status != "in-use":
         return _Draft(Verdict.MISMATCH, "volume-status-wrong", mapping=mapping, attachment=own)
     return _Draft(Verdict.CONSISTENT, mapping=mapping)
 
 
-def _lost(pair: Pair, volume: Volume | None, mapping: Mapping) -> _Draft:
+def _lost(pair: Pair, volume: Volume | None, mapping: Mapping, policy: Policy) -> _Draft:
     scene, server = pair.scene, pair.scene.server
     if mapping.attachment_id not in scene.lost:
         return _Draft(Verdict.MISMATCH, "link-mismatch", mapping=mapping)
     # Cold migration, resize, shelving and rebuild make an attachment, delete the old one and change the mapping last; a
     # volume swap does so on another volume. A crash leaves a live disk behind an attachment that no mapping names.
     if pair.attachments or scene.unmapped:
+        behind = "; ".join(scene.cinder_is_behind)
         # One attachment, of the same volume, that nothing was ever connected through, is the one that was made last.
         alone = pair.attachments[0] if len(pair.attachments) == len(scene.unmapped) == 1 else None
-        heir = alone if alone and alone.is_reserved and not pair.rivals.rows and len(scene.lost) == 1 else None
-        return _Draft(Verdict.MISMATCH, "mapping-names-lost-attachment", mapping=mapping, attachment=heir)
-    if (pair.others.rows or pair.rivals.rows) and not (volume and volume.multiattach):
-        return _Draft(Verdict.MISMATCH, "volume-in-use-elsewhere", mapping=mapping)
+        replacement = alone if alone and alone.is_reserved and not pair.rivals.rows and len(scene.lost) == 1 else None
+        code = "mapping-names-lost-attachment"
+        return _Draft(Verdict.MISMATCH, code, mapping=mapping, attachment=replacement, kept_because=behind)
+    shared = bool(pair.others.rows or pair.rivals.rows) and not (volume and volume.multiattach)
+    if shared and scene.may_write and pair.other_writers:
+        return _Draft(Verdict.MISMATCH, "volume-in-use-elsewhere", mapping=mapping, is_urgent=True)
+    if (shared and scene.may_write) or _is_lost_in_use(scene, mapping, policy):
+        return _Draft(Verdict.MISMATCH, "attachment-lost-in-use", mapping=mapping)
     if server and server.vm_state == "error" and not server.host and server.launched_at is None:
         code = "mapping-never-launched"
     elif pair.volume.absent:
         code = "mapping-of-missing-volume"
     else:
         code = "mapping-without-attachment"
-    hold = ""
-    if _may_share_host(pair, volume, server.host if server else None, None):
-        # os-brick and Nova count a host's users of a multi-attach volume by Cinder's attachments alone
-        # (nova/virt/libvirt/driver.py:_should_disconnect_target): tearing this one's connection down can take theirs.
-        hold = "another server may use the volume on the same host, and disconnecting it could unplug that server"
-    elif volume and volume.status == "in-use" and not pair.others.rows:
-        hold = "the volume is in-use although it has no attachment, so one of the two is wrong"
     verdict = Verdict.PROTECTED if _is_root(pair, mapping) else Verdict.DANGLING
     proved = scene.guest_lacks(mapping.volume_id, {server.host if server else None})
-    return _Draft(verdict, code, mapping=mapping, hold=hold, proved=proved)
+    kept_because = _hold_lost(pair, volume, policy)
+    return _Draft(verdict, code, mapping=mapping, kept_because=kept_because, proved=proved)
+
+
+def _is_lost_in_use(scene: Scene, mapping: Mapping, policy: Policy) -> bool:
+    """Whether the volume is in use behind the lost attachment: Cinder is the side that is wrong, or the guest has it.
+
+    A door that takes the guest off does what the blueprint says with a disk that only the guest still has.
+    """
+    if scene.cinder_is_behind or scene.failed_to_migrate_since(mapping.changed_at):
+        return True
+    server = scene.server
+    goes_off = policy.guest_off or (policy.restart and server is not None and server.can_be_stopped)
+    return not goes_off and bool(scene.hosts_with_disk(mapping.volume_id))
+
+
+def _hold_lost(pair: Pair, volume: Volume | None, policy: Policy) -> str:
+    server = pair.scene.server
+    # The server's own host sees what else uses the device, and lets the mapping go without a disconnect then.
+    by_host = policy.at_host or pair.scene.host_acts
+    if not by_host and _may_share_host(pair, volume, server.host if server else None, None):
+        # os-brick and Nova count a host's users of a multi-attach volume by Cinder's attachments alone
+        # (nova/virt/libvirt/driver.py:_should_disconnect_target): tearing this one's connection down can take theirs.
+        return "another server may use the volume on the same host, and disconnecting it could unplug that server"
+    if volume and volume.status == "in-use" and not pair.others.rows:
+        return "the volume is in-use although it has no attachment, so one of the two is wrong"
+    return ""
 
 
 def _beside(pair: Pair, volume: Volume | None, own: Attachment | None, attachment: Attachment) -> _Draft:
@@ -292,8 +344,8 @@ def _beside(pair: Pair, volume: Volume | None, own: Attachment | None, attachmen
         return _unmapped(pair, volume, attachment)
     if attachment.is_reserved:
         settled = own.status == "attached" or (pair.scene.server is not None and pair.scene.server.is_without_host)
-        hold = "" if settled else f"the attachment that Nova names, {own.id}, is {own.status}"
-        return _unmapped(pair, volume, attachment, hold)
+        kept_because = "" if settled else f"the attachment that Nova names, {own.id}, is {own.status}"
+        return dataclasses.replace(_unmapped(pair, volume, attachment, kept_because), explained_on=_rightful_host(pair))
     host, own_host = (volume.host_of(attachment.id), volume.host_of(own.id)) if volume else (None, None)
     server_host = pair.scene.server.host if pair.scene.server else None
     if attachment.status.startswith("error"):
@@ -304,34 +356,56 @@ def _beside(pair: Pair, volume: Volume | None, own: Attachment | None, attachmen
         return _Draft(Verdict.MISMATCH, "migration-half-done", attachment=attachment)
     # The server's guest has the disk, by its own attachment: only the host that it has left can tell that it is gone.
     proved = pair.scene.guest_lacks(pair.volume_id, {host})
-    hold = _hold_attachment(pair, volume)
+    kept_because = _hold_attachment(pair, volume)
     if _may_share_host(pair, volume, host, attachment):
-        hold = hold or "another attachment of the volume may be connected through the same host"
-    return _Draft(Verdict.DANGLING, "attachment-left-by-migration", attachment=attachment, hold=hold, proved=proved)
+        kept_because = kept_because or "another attachment of the volume may be connected through the same host"
+    return _Draft(
+        Verdict.DANGLING,
+        "attachment-left-by-migration",
+        attachment=attachment,
+        kept_because=kept_because,
+        proved=proved,
+        explained_on=_rightful_host(pair),
+    )
 
 
-def _unmapped(pair: Pair, volume: Volume | None, attachment: Attachment, hold: str = "") -> _Draft:
+def _rightful_host(pair: Pair) -> str | None:
+    """The host on which the guest has the disk by the attachment that Nova names."""
+    return pair.scene.server.host if pair.scene.server else None
+
+
+def _unmapped(pair: Pair, volume: Volume | None, attachment: Attachment, kept_because: str = "") -> _Draft:
     # A mapping of another volume or of another server names it: either side may be the one that is wrong.
     if attachment.id not in pair.scene.unmapped or _is_named_by_a_rival(pair, attachment):
         return _Draft(Verdict.MISMATCH, "link-mismatch", attachment=attachment)
-    hold = hold or _hold_attachment(pair, volume)
+    kept_because = kept_because or _hold_attachment(pair, volume)
     if attachment.is_reserved:
-        return _Draft(Verdict.DANGLING, "attachment-never-used", attachment=attachment, hold=hold)
+        return _Draft(Verdict.DANGLING, "attachment-never-used", attachment=attachment, kept_because=kept_because)
     host = volume.host_of(attachment.id) if volume else None
     if _may_share_host(pair, volume, host, attachment):
-        hold = hold or "another attachment of the volume may be connected through the same host"
+        kept_because = kept_because or "another attachment of the volume may be connected through the same host"
     if attachment.status.startswith("error"):
-        return _Draft(Verdict.DANGLING, "attachment-failed", attachment=attachment, hold=hold)
+        return _Draft(Verdict.DANGLING, "attachment-failed", attachment=attachment, kept_because=kept_because)
     # An attachment whose host Cinder does not tell may be connected through any.
     server_host = pair.scene.server.host if pair.scene.server else None
     proved = not pair.mappings and pair.scene.guest_lacks(pair.volume_id, {host, server_host})
     if any(each.attachment_id == attachment.id for each in pair.tombstones):
-        return _Draft(Verdict.DANGLING, "attachment-released-by-nova", attachment=attachment, hold=hold, proved=proved)
+        return _Draft(
+            Verdict.DANGLING,
+            "attachment-released-by-nova",
+            attachment=attachment,
+            kept_because=kept_because,
+            proved=proved,
+        )
     verdict = Verdict.DANGLING if proved else Verdict.MISMATCH
-    return _Draft(verdict, "attachment-unknown-to-nova", attachment=attachment, hold=hold, proved=proved)
+    return _Draft(
+        verdict, "attachment-unknown-to-nova", attachment=attachment, kept_because=kept_because, proved=proved
+    )
 
 
 def _hold_attachment(pair: Pair, volume: Volume | None) -> str:
+    if pair.scene.nova_is_behind:
+        return "; ".join(pair.scene.nova_is_behind)
     if pair.scene.unproved:
         return (
             f"a mapping of the server names attachment {min(pair.scene.unproved)}, which Cinder does not have for it, "
@@ -363,17 +437,9 @@ def _may_share_host(pair: Pair, volume: Volume | None, host: str | None, besides
 
 def _is_root(pair: Pair, mapping: Mapping) -> bool:
     server = pair.scene.server
-    if mapping.boot_index == 0:
+    if is_root_device(mapping, server):
         return True
-    if server is None:
-        return False
-    if _device(mapping.device_name) and _device(mapping.device_name) == _device(server.root_device_name):
-        return True
-    return pair.scene.only_volume == mapping.volume_id and not server.image_ref
-
-
-def _device(name: str | None) -> str:
-    return (name or "").removeprefix("/dev/")
+    return server is not None and pair.scene.only_volume == mapping.volume_id and not server.image_ref
 
 
 def _finding(
@@ -396,12 +462,13 @@ def _finding(
         evidence=tuple(facts(pair, mapping, attachment)),
         mapping=mapping,
         attachment=attachment,
+        is_urgent=draft.is_urgent,
         reason="",
     )
     # After a clock that ran ahead was set back, what was "seen" in the future would wait for that moment.
     finding = dataclasses.replace(finding, first_seen=min(first_seen(finding.key) or now, now))
     if finding.code == "transition-stuck" and not older_than(finding.first_seen, policy.grace, now):
-        # Attach and detach have no task_state: only time tells one on its way from one that stopped half-way.
+        # Attach and detach have no task_state: only time tells one in progress from one that stopped half-way.
         finding = dataclasses.replace(
             finding, code=Verdict.IN_FLIGHT.value, verdict=Verdict.IN_FLIGHT, sighted_as=finding.key
         )
@@ -410,21 +477,63 @@ def _finding(
         kept = Disposition.WAIT if finding.verdict is Verdict.IN_FLIGHT else Disposition.PROTECT
         return dataclasses.replace(finding, disposition=kept, reason=why_kept(finding, pair))
     acting = KINDS[draft.acts_as or kind.code]
-    finding = dataclasses.replace(finding, remedy=Remedy.NONE if draft.inert else acting.remedy)
-    ids = {"server": finding.server_id, "volume": finding.volume_id, "attachment": finding.attachment_id or "none"}
-    advice, sentence = kind.advice.format(**ids), kind.sentence.format(**ids)
-    disposition, why = dispose(
-        acting.needs(policy.door),
-        finding,
-        scene,
-        policy,
-        now=now,
-        advice=advice,
-        hold=draft.hold,
-        ripe_at=draft.ripe_at,
-        reap=draft.reap,
-        proved=draft.proved,
+    finding = dataclasses.replace(finding, remedy=Remedy.NONE if draft.no_remedy else acting.remedy)
+    words = _words(pair, finding)
+    sentence = ("URGENT: " if draft.is_urgent else "") + kind.sentence.format(**words)
+    ruling = dispose(
+        Case(
+            finding=finding,
+            scene=scene,
+            policy=policy,
+            kind_needs=acting.needs(policy.door),
+            now=now,
+            advice=kind.advice.format(**words),
+            kept_because=draft.kept_because,
+            not_before=draft.not_before,
+            changed_at=_changed_at(pair, attachment),
+            age_is_unknown=_age_is_unknown(pair, attachment),
+            guest_may_live=draft.guest_may_live,
+            proved=draft.proved,
+            explained_on=draft.explained_on,
+        )
     )
     return dataclasses.replace(
-        finding, disposition=disposition, sentence=sentence, advice=why, reason=f"{sentence} {why}"
+        finding,
+        disposition=ruling.disposition,
+        sentence=sentence,
+        advice=ruling.sentence,
+        reason=f"{sentence} {ruling.sentence}",
     )
+
+
+def _words(pair: Pair, finding: Finding) -> dict[str, str]:
+    """What sentences and advice may name; {stop} is the server that has no right to the volume."""
+    others = pair.other_writers or pair.other_claimants
+    other = others[0] if others else "none"
+    has_right = any(each.status == "attached" for each in pair.attachments)
+    other_has_right = any(each.status == "attached" and each.server_id == other for each in pair.others.rows)
+    return {
+        "server": finding.server_id,
+        "volume": finding.volume_id,
+        "attachment": finding.attachment_id or "none",
+        "other": other,
+        "stop": other if has_right and not other_has_right else finding.server_id,
+    }
+
+
+def _changed_at(pair: Pair, attachment: Attachment | None) -> datetime | None:
+    """When the newest row of the pair was changed, as far as its system tells."""
+    moments = [each.changed_at for each in (*pair.mappings, *pair.tombstones)]
+    if attachment and attachment.attached_at:
+        moments.append(attachment.attached_at)
+    return max((each for each in moments if each), default=None)
+
+
+def _age_is_unknown(pair: Pair, attachment: Attachment | None) -> bool:
+    """Whether nothing tells how old Cinder's row is: Nova still makes new ones for a live server.
+
+    One that a tombstone names is older than that.
+    """
+    if attachment is None or pair.scene.life is not Life.LIVE:
+        return False
+    return attachment.attached_at is None and all(each.attachment_id != attachment.id for each in pair.tombstones)

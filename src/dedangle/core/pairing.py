@@ -74,14 +74,28 @@ def needed_of_cinder(
 
 
 def hosts_concerned(nova: NovaView, cinder: CinderView) -> frozenset[str]:
-    """The hosts whose word on the server's guest may decide: an attachment is lost, or a connected one not named."""
+    """The hosts whose answer on the server's guest may decide: its own, and each that an attachment of it names.
+
+    They are asked where anything does not pair: an attachment is lost, a row has no partner, the server is deleted.
+    """
     named = {each.attachment_id for each in nova.mappings}
-    unmapped = [each for each in cinder.attachments.rows if each.id not in named and not each.is_reserved]
-    if not unmapped and not any(each.absent for each in cinder.named.values()):
+    attachments = cinder.attachments.rows
+    lost = any(each.absent for each in cinder.named.values())
+    gone = _life(nova) is not Life.LIVE and bool(attachments or nova.mappings)
+    unlinked = any(each.attachment_id is None and not each.is_legacy for each in nova.mappings)
+    if not (lost or gone or unlinked or any(each.id not in named for each in attachments)):
         return frozenset()
+    connected = [each for each in attachments if not each.is_reserved]
     volumes = [volume for reading in cinder.volumes.values() for volume in reading.rows]
-    hosts = {host for volume in volumes for each in unmapped for host in [volume.host_of(each.id)]}
+    hosts = {host for volume in volumes for each in connected for host in [volume.host_of(each.id)]}
     return frozenset(host for host in (*hosts, *(each.host for each in nova.servers)) if host)
+
+
+def other_holders(server_id: str, cinder: CinderView, rivals: Reading[Mapping]) -> frozenset[str]:
+    """The ids of the other servers that an attachment or a live mapping gives one of the volumes."""
+    attached = {each.server_id for reading in cinder.of_volumes.values() for each in reading.rows if each.server_id}
+    mapped = {each.server_id for each in rivals.rows if not each.deleted}
+    return frozenset(attached | mapped) - {server_id}
 
 
 def pairs(observation: Observation) -> tuple[Pair, ...]:
@@ -93,6 +107,7 @@ def pairs(observation: Observation) -> tuple[Pair, ...]:
     result = []
     for volume_id in sorted(volume_ids):
         of_volume = cinder.of_volumes.get(volume_id, Reading[Attachment]())
+        of_others = [each for each in observation.rivals.rows if _is_of(each, volume_id)]
         result.append(
             Pair(
                 scene=the_scene,
@@ -112,10 +127,12 @@ def pairs(observation: Observation) -> tuple[Pair, ...]:
                     of_volume.why,
                 ),
                 rivals=Reading(
-                    tuple(each for each in observation.rivals.rows if _is_of(each, volume_id)),
+                    tuple(each for each in of_others if not each.deleted),
                     observation.rivals.complete,
                     observation.rivals.why,
                 ),
+                other_servers=observation.other_servers,
+                released=frozenset(each.attachment_id for each in of_others if each.deleted and each.attachment_id),
                 named=cinder.named,
             )
         )
@@ -138,6 +155,7 @@ def scene(observation: Observation) -> Scene:
     listed = {each.id: each.volume_id for each in cinder.attachments.rows}
     legacy = {each.volume_id for each in nova.mappings if each.is_legacy}
     named = Counter(each.attachment_id for each in nova.mappings if each.attachment_id)
+    lost = frozenset(each for each in named if each not in listed and cinder.named.get(each, Reading.unread("")).absent)
     incomplete = [each.why for each in cinder.readings() if not each.complete]
     return Scene(
         server_id=observation.server_id,
@@ -147,9 +165,7 @@ def scene(observation: Observation) -> Scene:
         markers=_markers(observation, life),
         unread=tuple(dict.fromkeys((*observation.before.unread, *nova.unread, *incomplete))),
         last_action_at=nova.last_action_at,
-        lost=frozenset(
-            each for each in named if each not in listed and cinder.named.get(each, Reading.unread("")).absent
-        ),
+        lost=lost,
         unproved=frozenset(
             each.attachment_id
             for each in nova.mappings
@@ -161,11 +177,29 @@ def scene(observation: Observation) -> Scene:
         guests=observation.guests,
         askable_hosts=observation.askable_hosts,
         host_acts=observation.host_acts,
-        cinder_is_behind=observation.cinder_is_behind,
+        cinder_is_behind=(*observation.cinder_is_behind, *_root_is_lost_too(nova, lost)),
         nova_is_behind=observation.nova_is_behind,
         live_migration_failed_at=nova.live_migration_failed_at,
-        mapped=frozenset(each.volume_id for each in nova.mappings),
     )
+
+
+def _root_is_lost_too(nova: NovaView, lost: frozenset[str]) -> tuple[str, ...]:
+    """Nobody detaches a root disk: where Cinder lacks its attachment beside others, Cinder has lost them."""
+    server = server_of(nova)
+    if len(lost) < 2 or server is None or not server.may_have_guest:
+        return ()
+    roots = [each for each in nova.mappings if each.attachment_id in lost and is_root_device(each, server)]
+    return tuple(f"Cinder has lost attachment {each.attachment_id} of the server's root disk too" for each in roots)
+
+
+def is_root_device(mapping: Mapping, server: Server | None) -> bool:
+    """Whether the guest boots from it, by its place in the boot order or by its device name."""
+    named = _device(mapping.device_name)
+    return mapping.boot_index == 0 or (server is not None and named != "" and named == _device(server.root_device_name))
+
+
+def _device(name: str | None) -> str:
+    return (name or "").removeprefix("/dev/")
 
 
 def _only_volume(mappings: tuple[Mapping, ...]) -> str | None:
@@ -221,5 +255,5 @@ def _is_left_half_way(volume: Volume, observation: Observation) -> bool:
     """Whether an attach or detach of a server that is gone will never go on, and is nobody else's."""
     rows = observation.cinder.of_volumes.get(volume.id, Reading[Attachment]()).rows
     others = [each for each in rows if each.server_id != observation.server_id]
-    rivals = [each for each in observation.rivals.rows if _is_of(each, volume.id)]
+    rivals = [each for each in observation.rivals.rows if _is_of(each, volume.id) and not each.deleted]
     return volume.status in ("attaching", "detaching") and not others and observation.rivals.complete and not rivals

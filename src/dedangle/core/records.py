@@ -139,6 +139,11 @@ class Server:
         return self.deleted and self.host is not None and self.power_state not in (None, 0, 4)
 
     @property
+    def may_have_guest(self) -> bool:
+        """Whether a guest of it may run: it is alive, is on a host and was not seen to be off."""
+        return not self.deleted and self.host is not None and not self.is_stopped
+
+    @property
     def is_without_host(self) -> bool:
         """Whether `reserved` attachments are the healthy, permanent state of the server."""
         return not self.host and self.vm_state in ("shelved_offloaded", "error")
@@ -189,7 +194,8 @@ class Attachment:
     server_id: str | None
     volume_id: str
     status: str
-    attached_at: str | None = None
+    attached_at: datetime | None = None
+    """None where only the list was read, which does not say, or where it never was."""
     has_connection_info: bool | None = None
     """None where only the list was read, which does not say."""
 
@@ -320,7 +326,9 @@ class Observation:
     cinder: CinderView
     after: NovaView
     rivals: Reading[Mapping] = dataclasses.field(default_factory=Reading)
-    """Live mappings that other servers have of the volumes in question."""
+    """Mappings, live and soft-deleted, that other servers have of the volumes in question."""
+    other_servers: Reading[Server] = dataclasses.field(default_factory=Reading)
+    """The other servers that hold attachments or live mappings of the volumes, as far as Nova knows them."""
     guests: MappingType[str, Reading[Disk]] = dataclasses.field(default_factory=dict)
     """By host that was asked: the disks of the server's guest there; none where the host has no such guest."""
     askable_hosts: frozenset[str] = frozenset()
@@ -356,8 +364,6 @@ class Scene:
     """Attachment ids that more than one live mapping names."""
     guests: MappingType[str, Reading[Disk]]
     """By host: the disks of the server's guest there; none where the host has no such guest."""
-    mapped: frozenset[str]
-    """The volumes that live mappings name."""
     askable_hosts: frozenset[str]
     host_acts: bool
     """Whether the server's own host carries removals out."""
@@ -365,13 +371,53 @@ class Scene:
     nova_is_behind: tuple[str, ...]
     live_migration_failed_at: datetime | None
 
+    def failed_to_migrate_since(self, moment: datetime | None) -> bool:
+        """Whether a live migration failed after the mapping last changed.
+
+        The rollback of one that failed early deletes the attachments of the source, which the guest goes on using
+        (bug 1889108), and writes the mappings before it marks the migration.
+        """
+        failed = self.live_migration_failed_at
+        return failed is not None and (moment is None or failed >= moment)
+
+    @property
+    def may_write(self) -> bool:
+        """Whether the server may have a guest that runs now; a server that is not known may."""
+        return self.server is None or self.server.may_have_guest
+
+    def has_answered(self, host: str) -> bool:
+        """Whether the host told all disks of the server's guest there."""
+        reading = self.guests.get(host)
+        return reading is not None and reading.complete
+
+    def hosts_with_disk(self, volume_id: str, *, unexpected: bool = False) -> tuple[str, ...]:
+        """The hosts on which a running guest of the server is seen to have the volume, in order.
+
+        With `unexpected` also those with a disk that Nova's mappings do not explain, where no guest of the server is
+        expected to run: its serial may be an old one, and the volume may be behind it.
+        """
+        return tuple(
+            host
+            for host in sorted(self.guests)
+            if self.has_answered(host)
+            and any(
+                disk.volume_id == volume_id
+                or (unexpected and not disk.is_recognised and not self._is_expected_on(host))
+                for disk in self.guests[host].rows
+                if disk.is_running
+            )
+        )
+
+    def _is_expected_on(self, host: str) -> bool:
+        return self.server is not None and self.server.may_have_guest and self.server.host == host
+
     def guest_lacks(self, volume_id: str, hosts: Iterable[str | None]) -> bool:
         """Whether every one of the hosts proved that no guest of the server there uses the volume.
 
-        A disk that no mapping explains spoils the proof: after a swap the running guest still shows the serial of the
-        volume before (nova virt/libvirt/driver.py:_swap_volume changes what is behind the disk, not its serial).
-        A rescued or suspended server proves nothing: its domain is not the one that it goes on with (unrescue, in the
-        same file, starts the one that was there before).
+        A disk whose source is not what its volume's mapping connects to spoils the proof: after a swap the running
+        guest still shows the serial of the volume before (nova virt/libvirt/driver.py:_swap_volume changes what is
+        behind the disk, not its serial). A rescued or suspended server proves nothing: its domain is not the one that
+        it goes on with (unrescue, in the same file, starts the one that was there before).
         """
         if self.server is not None and self.server.vm_state in ("rescued", "suspended"):
             return False
@@ -380,8 +426,7 @@ class Scene:
             reading = self.guests.get(host or "")
             if reading is None or not reading.complete:
                 return False
-            disks = {each.volume_id for each in reading.rows}
-            if volume_id in disks or disks - self.mapped:
+            if any(disk.volume_id == volume_id or not disk.is_recognised for disk in reading.rows):
                 return False
         return bool(asked)
 
@@ -400,7 +445,36 @@ class Pair:
     """Attachments of the volume that other servers hold."""
     rivals: Reading[Mapping] = dataclasses.field(default_factory=Reading)
     """Live mappings of the volume that other servers have."""
+    other_servers: Reading[Server] = dataclasses.field(default_factory=Reading)
+    """The other servers that hold those, as far as Nova knows them."""
+    released: frozenset[str] = frozenset()
+    """Ids of attachments that a soft-deleted mapping of another server names: Nova has let them go."""
     named: MappingType[str, Reading[Attachment]] = dataclasses.field(default_factory=dict)
+
+    @property
+    def other_claimants(self) -> tuple[str, ...]:
+        """The other servers that a live mapping or an attachment gives the volume, in order.
+
+        Left out are those that Nova knows to be deleted, and those whose only mapping is a tombstone that names the
+        attachment: Nova has let it go. Each of them has a finding of its own.
+        """
+        mapped = {each.server_id for each in self.rivals.rows}
+        held = {
+            each.server_id
+            for each in self.others.rows
+            if each.server_id and not (self.rivals.complete and each.id in self.released)
+        }
+        return tuple(sorted(each for each in mapped | held if not self._is_deleted(each)))
+
+    @property
+    def other_writers(self) -> tuple[str, ...]:
+        """Those of them that may have a running guest: a server that is off, or never had a guest, does not write."""
+        off = {each.id for each in self.other_servers.rows if not each.deleted and not each.may_have_guest}
+        return tuple(each for each in self.other_claimants if each not in off)
+
+    def _is_deleted(self, server_id: str) -> bool:
+        found = [each.deleted for each in self.other_servers.rows if each.id == server_id]
+        return bool(found) and all(found)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -426,6 +500,8 @@ class Finding:
     evidence: tuple[str, ...] = ()
     mapping: Mapping | None = None
     attachment: Attachment | None = None
+    is_urgent: bool = False
+    """Whether two servers may write to one volume now."""
     advice: str = ""
     """What stands in the way, or that nothing does, and the next command to type: the second half of the reason."""
     sighted_as: str = ""

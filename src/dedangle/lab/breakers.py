@@ -14,7 +14,7 @@ _MAPPING = sa.table("block_device_mapping", sa.column("id"), sa.column("deleted"
 
 
 class Breaker:
-    """Breaks what a `Builder` made; each method leaves exactly one kind of disagreement."""
+    """Breaks what a `Builder` made; each method leaves exactly one kind of disagreement, as if it were an hour old."""
 
     def __init__(self, builder: Builder) -> None:
         self._builder = builder
@@ -25,12 +25,14 @@ class Breaker:
         """Delete an attachment in Cinder behind Nova's back, and return its id."""
         attachment = self._attachment(server, volume)
         self._cloud.nova_user.cinder("DELETE", f"/attachments/{attachment}", expect=200)
+        rows.settle(self._home, instance_uuid=server)
         return attachment
 
     def reset_status(self, volume: str) -> None:
         """Reset a volume to available as an administrator, which drops its attachments and leaves Nova's mappings."""
         reset = {"os-reset_status": {"status": "available", "attach_status": "detached"}}
         self._cloud.admin.cinder("POST", f"/volumes/{volume}/action", reset, expect=202)
+        rows.settle(self._home, volume_id=volume)
 
     def delete_volume_behind(self, volume: str) -> None:
         """Reset a volume to available, and delete it."""
@@ -40,6 +42,7 @@ class Breaker:
     def reserve_attachment(self, server: str, volume: str) -> str:
         """Reserve an attachment that Nova never learns of, as a lost answer does, and return its id."""
         body = {"attachment": {"volume_uuid": volume, "instance_uuid": server}}
+        rows.settle(self._home, instance_uuid=server)
         return str(self._builder.user.cinder("POST", "/attachments", body, expect=200).body["attachment"]["id"])
 
     def attach_unknown(self, server: str, volume: str, host: str) -> str:
@@ -56,6 +59,7 @@ class Breaker:
         ids = "|".join(str(row["id"]) for row in rows.snapshot(self._home).attachments_of(server))
         with self._cloud.faults.inject("cinder", method="DELETE", path=rf"/v3/.*attachments/({ids})", status=500):
             self._builder.delete(server)
+        rows.settle(self._home, instance_uuid=server)
 
     def glance_like_attachment(self, volume: str) -> str:
         """Attach a volume to no server at all, as Glance's Cinder store does, and return the attachment's id."""
@@ -93,6 +97,7 @@ class Breaker:
         self._builder.delete(server)
         with self._home.connect("nova_cell1") as nova:
             nova.execute(sa.update(_MAPPING).where(_MAPPING.c.id.in_(live)).values(deleted=0, deleted_at=None))
+        rows.settle(self._home, instance_uuid=server)
 
     def _attachment(self, server: str, volume: str) -> str:
         found = [row["id"] for row in rows.snapshot(self._home).attachments_of(server) if row["volume_id"] == volume]

@@ -6,14 +6,13 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import logging
-from collections.abc import Callable, Collection, Generator
+from collections.abc import Callable, Generator
 from datetime import datetime
 
 from dedangle.core import pairing, planning
 from dedangle.core.doors import Policy
 from dedangle.core.judging import judge
 from dedangle.core.records import (
-    Attachment,
     CinderView,
     Finding,
     HostState,
@@ -26,6 +25,7 @@ from dedangle.core.records import (
     Server,
     Verdict,
 )
+from dedangle.reconcile.control import ControlRead
 from dedangle.state.journal import Journal, JournalUnwritableError
 from dedangle.systems import ports
 
@@ -154,26 +154,37 @@ class Reconciler:
                 server_id=server_id, before=before, cinder=CinderView(attachments=attachments), after=before
             )
         volume_ids, attachment_ids = pairing.needed_of_cinder(before, attachments.rows, thorough=self.thorough)
-        doubt = self.doubt(before, attachments.rows) if volume_ids else ""
+        if not volume_ids:
+            # What pairs needs no second look, and a healthy server costs one question to each side.
+            after = before if before.complete else self.nova.observe(server_id)
+            return Observation(
+                server_id=server_id, before=before, cinder=CinderView(attachments=attachments), after=after
+            )
+        named_ones = {each: self.cinder.attachment(each) for each in sorted(attachment_ids)}
+        control = ControlRead(self.nova, self.cinder)
+        lost = [ident for ident, reading in named_ones.items() if reading.absent]
+        trust = control.trust(before, attachments.rows, lost)
         cinder = CinderView(
-            attachments=Reading(attachments.rows, not doubt, doubt),
-            named={each: self.cinder.attachment(each) for each in sorted(attachment_ids)},
+            attachments=Reading(attachments.rows, not trust.doubt, trust.doubt),
+            named=named_ones,
             volumes={each: self.cinder.volume(each) for each in sorted(volume_ids)},
             of_volumes={each: self.cinder.attachments_of_volume(each) for each in sorted(volume_ids)},
         )
         # Before Nova is read again: a disk that the guest got after that has a mapping by then.
         guests = {host: self.hosts.disks(server_id, host) for host in pairing.hosts_concerned(before, cinder)}
-        # What pairs needs no second look, and a healthy server costs one question to each side.
-        settled = not volume_ids and before.complete
+        rivals = self.nova.rivals(volume_ids, server_id)
         return Observation(
             server_id=server_id,
             before=before,
             cinder=cinder,
-            after=before if settled else self.nova.observe(server_id),
-            rivals=self.nova.rivals(volume_ids, server_id) if volume_ids else Reading(),
+            after=self.nova.observe(server_id),
+            rivals=rivals,
+            other_servers=self.nova.servers(pairing.other_holders(server_id, cinder, rivals)),
             guests=guests,
             askable_hosts=frozenset(filter(self.hosts.may_answer, guests)),
-            host_acts=bool(volume_ids) and self._acts_itself(before),
+            host_acts=self._acts_itself(before),
+            cinder_is_behind=trust.cinder_is_behind,
+            nova_is_behind=control.nova_is_behind([each for each in attachments.rows if each.id not in named]),
         )
 
     def _acts_itself(self, nova: NovaView) -> bool:
@@ -181,38 +192,9 @@ class Reconciler:
         hosts = {each.host for each in nova.servers if each.host and not each.deleted}
         return nova.host_state is not HostState.DOWN and any(map(self.hosts.acts, hosts))
 
-    def doubt(self, before: NovaView | None = None, listed: Collection[Attachment] = ()) -> str:
-        """Why the credentials may not see all attachments, proved by one that they must see; empty: they see them.
-
-        A token that sees one project, a Cinder database restored from a backup or a wrong region lists no attachments
-        where there are many, and each would look like one that was lost. Where the server's own list (listed) shows
-        what Nova names, and the server is not of the token's project, that is the proof, at no cost.
-        """
-        project_id = self.cinder.project_id
-        if project_id is None:
-            return "the project of the credentials is not known, so nothing proves that they see the others"
-        ids = {each.id for each in listed}
-        if (
-            before
-            and any(each.attachment_id in ids for each in before.mappings)
-            and {each.project_id for each in before.servers} - {project_id}
-        ):
-            return ""
-        links = self.nova.links(before.server_id if before else "")
-        control = [each for each in links.rows if each.project_id != project_id]
-        if not control and not links.complete:
-            return f"no control read was possible: {links.why}"
-        control = control or list(links.rows)
-        for link in control:
-            reading = self.cinder.attachments_of_volume(link.volume_id)
-            if not reading.complete:
-                return f"the control read failed: {reading.why}"
-            if any(each.id == link.attachment_id for each in reading.rows):
-                return ""
-        return (
-            f"Cinder shows none of the {len(control)} attachments looked for that Nova uses for other servers: the "
-            f"credentials may not see every project, or this is not the Cinder that Nova uses"
-        )
+    def doubt(self) -> str:
+        """Why the credentials may not see all attachments, proved by one that they must see; empty: they see them."""
+        return ControlRead(self.nova, self.cinder).trust().doubt
 
     def _remove(
         self, finding: Finding, judged: Judged, journal: Journal, prepare: Callable[[Finding], None]

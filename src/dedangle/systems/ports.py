@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Collection, Iterator
 from typing import Any, Protocol
 
@@ -32,7 +33,13 @@ class Nova(Protocol):
         """Read all that Nova knows of the server id; what did not answer is named in `unread`."""
 
     def rivals(self, volume_ids: Collection[str], besides: str) -> Reading[Mapping]:
-        """Live mappings of the volumes that other servers than `besides` have, in every cell."""
+        """Mappings of the volumes, live and soft-deleted, that other servers than `besides` have, in every cell."""
+
+    def servers(self, server_ids: Collection[str]) -> Reading[Server]:
+        """The servers with these ids, live and soft-deleted, as far as any cell has them."""
+
+    def knows(self, attachments: Collection[Attachment]) -> Reading[str]:
+        """The ids of those attachments that any mapping names, live, soft-deleted or archived; unread if not told."""
 
     def links(self, besides: str, near: Collection[Mapping] = ()) -> Reading[Link]:
         """Mappings of other servers whose attachments Cinder must have.
@@ -56,7 +63,7 @@ class Hosts(Protocol):
         """Whether the host carries removals out itself, and answers."""
 
     def may_answer(self, host: str) -> bool:
-        """Whether the host runs dedangle, or timed out and may run it; False: it has no endpoint, or no way leads to it."""
+        """Whether the host runs dedangle, or timed out and may run it; False: it has no endpoint or is unreachable."""
 
     def carry_out(self, finding: Finding, host: str, policy: Policy) -> Outcome:
         """Have the host judge the server anew, under the instance lock, and do what is found if it still holds."""
@@ -131,6 +138,16 @@ class Power(Protocol):
     def start(self, server_id: str) -> str: ...
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Neighbours:
+    """Attachments by age, the nearest first on either side; where complete is False they prove nothing."""
+
+    older: tuple[Attachment, ...] = ()
+    younger: tuple[Attachment, ...] = ()
+    complete: bool = True
+    why: str = ""
+
+
 class Cinder(Protocol):
     @property
     def project_id(self) -> str | None:
@@ -146,6 +163,12 @@ class Cinder(Protocol):
 
     def volume(self, volume_id: str) -> Reading[Volume]:
         """No rows in a complete reading: Cinder itself said that it has no such volume."""
+
+    def neighbours(self, attachment_id: str) -> Neighbours:
+        """The attachments that Cinder made right before and right after this one, whoever holds them."""
+
+    def sees_other_projects(self) -> Reading[bool]:
+        """Whether Cinder shows a volume of another project than that of the credentials."""
 
     def delete_attachment(self, expected: Attachment) -> Outcome:
         """Delete the attachment if it is still as expected; Cinder's own veto (409) is REFUSED."""
