@@ -116,7 +116,7 @@ class ControlRead:
             if len(lost) >= _BLOCK - 1:
                 others = ", ".join(f"{each.attachment_id} of server {each.server_id}" for each in lost.values())
                 yield (
-                    f"Cinder has lost attachment {mapping.attachment_id}, and also those of the mappings that Nova made "
+                    f"Cinder has lost attachment {mapping.attachment_id}, and those of the mappings that Nova made "
                     f"right before and after it: {others}. Cinder's database may have come back from a backup"
                 )
 
