@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Writes docs/findings.md from the table of findings and docs/states.md from the cases; --check only compares."""
+"""Writes the generated pages of the manual: findings, rules and states; --check only compares."""
 
 from __future__ import annotations
 
+import inspect
 import sys
 from pathlib import Path
 
@@ -10,6 +11,7 @@ ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT / "tests"))
 
 from cases.stage import DOORS, Case, cases  # noqa: E402
+from dedangle.core.doors import RULES  # noqa: E402
 from dedangle.core.findings import TABLE, Needs  # noqa: E402
 
 _NEEDS = {
@@ -21,7 +23,10 @@ _NEEDS = {
     Needs.PROOF: "acts where every host concerned proves that the guest does not have the disk",
     Needs.GUEST_OFF: "powers the guest off, disconnects the volume, acts",
 }
-_IDS = {"server": "SERVER", "volume": "VOLUME", "attachment": "ATTACHMENT"}
+_IDS = {
+    **{"server": "SERVER", "volume": "VOLUME", "attachment": "ATTACHMENT"},
+    **{"other": "OTHER_SERVER", "stop": "SERVER_WITHOUT_RIGHT"},
+}
 
 
 def findings() -> str:
@@ -45,6 +50,25 @@ def findings() -> str:
             f"- What to type: {kind.advice.format(**_IDS)}",
             "",
         ]
+    return "\n".join(lines)
+
+
+def rules() -> str:
+    """The manual's page of the rules that a door obeys, in their order."""
+    lines = [
+        "# Rules",
+        "",
+        "Generated from `RULES` in `src/dedangle/core/doors.py` by `tools/make_docs.py`.",
+        "",
+        "The first of these rules that applies decides what a door does about a finding. The order is the same for the",
+        "reboot, the command and the sweep. The page of [findings](findings.md) tells what each of them needs for which",
+        "finding.",
+        "",
+    ]
+    for number, rule in enumerate(RULES, 1):
+        lines += [f"{number}. **{rule.__name__.replace('_', ' ')}**", ""]
+        lines += [f"   {line}".rstrip() for line in inspect.cleandoc(str(rule.__doc__)).split("\n")]
+        lines.append("")
     return "\n".join(lines)
 
 
@@ -74,7 +98,8 @@ def _fate(case: Case, door: str) -> str:
 
 
 def main() -> int:
-    pages = {ROOT / "docs" / "findings.md": findings(), ROOT / "docs" / "states.md": states()}
+    made = {"findings": findings, "rules": rules, "states": states}
+    pages = {ROOT / "docs" / f"{name}.md": page() for name, page in made.items()}
     stale = [path for path, text in pages.items() if not path.exists() or path.read_text() != text]
     if "--check" in sys.argv:
         for path in stale:

@@ -109,7 +109,7 @@ def test_three_servers_that_lost_what_was_made_last_have_a_cinder_that_came_back
     told = trust([2, 3, 4], others, lost)
     assert told.doubt == ""
     (fact,) = told.cinder_is_behind
-    assert f"attachment-{lost} " in fact
+    assert f"attachment attachment-{lost}, " in fact
 
 
 def test_a_block_is_seen_too_where_younger_attachments_were_made_after_the_restore() -> None:

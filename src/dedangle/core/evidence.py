@@ -27,45 +27,64 @@ def why_kept(finding: Finding, pair: Pair) -> str:
 
 def facts(pair: Pair, mapping: Mapping | None, attachment: Attachment | None) -> Iterator[str]:
     """What was read of the pair, one fact a line, with every id in full."""
-    scene, server = pair.scene, pair.scene.server
-    if server:
-        state = "deleted" if server.deleted else f"{server.vm_state}, task_state {server.task_state or 'none'}"
-        host = f"host {server.host} ({scene.host_state})" if server.host else "no host"
-        yield f"Nova {server.cell}: server {server.id} is {state}, {host}"
-    else:
-        yield f"Nova: server {scene.server_id} is {scene.life}"
+    scene = pair.scene
+    yield _of_server(scene)
     if mapping:
-        names = f"names attachment {mapping.attachment_id}" if mapping.attachment_id else "names no attachment"
-        yield f"Nova {mapping.cell}: mapping {mapping.uuid} (row {mapping.id}) of volume {mapping.volume_id} {names}"
-        if mapping.attachment_id in scene.lost:
-            yield f"Cinder: attachment {mapping.attachment_id} is not found, and not in the server's list"
-        stray = pair.named.get(mapping.attachment_id or "")
-        for row in stray.rows if stray else ():
-            yield f"Cinder: attachment {row.id} is of volume {row.volume_id} and server {row.server_id}"
+        yield from _of_mapping(pair, mapping)
     if attachment:
-        yield f"Cinder: attachment {attachment.id} of volume {attachment.volume_id} is {attachment.status}"
-        if not mapping:
-            released = any(each.attachment_id == attachment.id for each in pair.tombstones)
-            yield f"Nova: {'a deleted' if released else 'no'} mapping names attachment {attachment.id}"
+        yield from _of_attachment(pair, attachment, is_named=mapping is not None)
     yield from _of_guests(pair)
-    if scene.life is Life.DELETED and attachment and not attachment.is_reserved and server:
-        yield _what_ended_the_guest(scene, server)
+    if scene.life is Life.DELETED and attachment and not attachment.is_reserved and scene.server:
+        yield _what_ended_the_guest(scene, scene.server)
     yield from (*scene.cinder_is_behind, *scene.nova_is_behind)
-    if mapping and mapping.attachment_id in scene.lost and scene.failed_to_migrate_since(mapping.changed_at):
-        yield f"Nova: a live migration of the server failed at {scene.live_migration_failed_at:%Y-%m-%d %H:%M:%S} UTC"
     for volume in pair.volume.rows:
         yield f"Cinder: volume {volume.id} is {volume.status}" + (", multiattach" if volume.multiattach else "")
     if pair.volume.absent:
         yield f"Cinder: volume {pair.volume_id} is not found"
+    yield from _of_others(pair)
+
+
+def _of_server(scene: Scene) -> str:
+    server = scene.server
+    if server is None:
+        return f"Nova: server {scene.server_id} is {scene.life}"
+    state = "deleted" if server.deleted else f"{server.vm_state}, task_state {server.task_state or 'none'}"
+    host = f"host {server.host} ({scene.host_state})" if server.host else "no host"
+    return f"Nova {server.cell}: server {server.id} is {state}, {host}"
+
+
+def _of_mapping(pair: Pair, mapping: Mapping) -> Iterator[str]:
+    scene = pair.scene
+    names = f"names attachment {mapping.attachment_id}" if mapping.attachment_id else "names no attachment"
+    yield f"Nova {mapping.cell}: mapping {mapping.uuid} (row {mapping.id}) of volume {mapping.volume_id} {names}"
+    if mapping.attachment_id in scene.lost:
+        yield f"Cinder: attachment {mapping.attachment_id} is not found, and not in the server's list"
+        failed = scene.live_migration_failed_at
+        if failed and scene.failed_to_migrate_since(mapping.changed_at):
+            yield f"Nova: a live migration of the server failed at {failed:%Y-%m-%d %H:%M:%S} UTC"
+    elsewhere = pair.named.get(mapping.attachment_id or "")
+    for row in elsewhere.rows if elsewhere else ():
+        yield f"Cinder: attachment {row.id} is of volume {row.volume_id} and server {row.server_id}"
+
+
+def _of_attachment(pair: Pair, attachment: Attachment, *, is_named: bool) -> Iterator[str]:
+    yield f"Cinder: attachment {attachment.id} of volume {attachment.volume_id} is {attachment.status}"
+    if not is_named:
+        released = any(each.attachment_id == attachment.id for each in pair.tombstones)
+        yield f"Nova: {'a deleted' if released else 'no'} mapping names attachment {attachment.id}"
+
+
+def _of_others(pair: Pair) -> Iterator[str]:
     for rival in pair.rivals.rows:
         names = f"names attachment {rival.attachment_id}" if rival.attachment_id else "names no attachment"
         yield f"Nova {rival.cell}: server {rival.server_id} maps the volume and {names}"
-    for other in pair.other_servers.rows:
-        if other.id in {*pair.other_claimants, *(each.server_id for each in pair.others.rows)}:
-            state = "deleted" if other.deleted else f"{other.vm_state}, on {other.host or 'no host'}"
-            yield f"Nova {other.cell}: server {other.id} is {state}"
     for other in pair.others.rows:
         yield f"Cinder: server {other.server_id} holds attachment {other.id} of the volume ({other.status})"
+    concerned = {*pair.other_claimants, *(each.server_id for each in pair.others.rows)}
+    for server in pair.other_servers.rows:
+        if server.id in concerned:
+            state = "deleted" if server.deleted else f"{server.vm_state}, on {server.host or 'no host'}"
+            yield f"Nova {server.cell}: server {server.id} is {state}"
 
 
 def _of_guests(pair: Pair) -> Iterator[str]:

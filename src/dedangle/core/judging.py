@@ -10,9 +10,8 @@ import dataclasses
 from collections.abc import Callable, Iterator
 from datetime import datetime
 
-from dedangle.core.doors import Case, Policy, dispose, older_than
-from dedangle.core.evidence import facts, why_kept
-from dedangle.core.findings import KINDS
+from dedangle.core.doors import Policy
+from dedangle.core.drafting import Draft, finding_of
 from dedangle.core.pairing import is_root_device
 from dedangle.core.records import (
     Attachment,
@@ -32,32 +31,6 @@ from dedangle.core.records import (
 _SETTLED = ("available", "in-use", "reserved", "attaching", "detaching")
 
 
-@dataclasses.dataclass(frozen=True)
-class _Draft:
-    """A finding before the door has its say."""
-
-    verdict: Verdict
-    code: str = ""
-    mapping: Mapping | None = None
-    attachment: Attachment | None = None
-    kept_because: str = ""
-    """Why the remedy must not be carried out whatever the door."""
-    not_before: datetime | None = None
-    """Before this time the operation that made the rows may still be in progress."""
-    acts_as: str = ""
-    """The code whose remedy and needs it takes, where the configuration says so."""
-    guest_may_live: bool = False
-    """Whether it is a connected attachment of a deleted server, whose guest somebody must have ended."""
-    no_remedy: bool = False
-    """Whether it is a state of its code for which there is no remedy."""
-    proved: bool = False
-    """Whether every host concerned answered that the server's guest there does not have the disk."""
-    explained_on: str | None = None
-    """The host on which the guest has the disk by right, through another attachment."""
-    is_urgent: bool = False
-    """Whether two servers may write to the volume now."""
-
-
 def judge(
     pair: Pair, *, now: datetime, policy: Policy, first_seen: Callable[[str], datetime | None]
 ) -> tuple[Finding, ...]:
@@ -67,7 +40,7 @@ def judge(
     findings.KINDS is to be listed, any other's code is its verdict. Total: it never raises for any pair.
     """
     drafts = (_as_far_as_seen(draft, pair) for draft in _drafts(pair, policy))
-    return tuple(_finding(draft, pair, now, policy, first_seen) for draft in drafts)
+    return tuple(finding_of(draft, pair, now, policy, first_seen) for draft in drafts)
 
 
 def ownerless(attachment: Attachment) -> Finding:
@@ -86,7 +59,7 @@ def ownerless(attachment: Attachment) -> Finding:
     )
 
 
-def _drafts(pair: Pair, policy: Policy) -> Iterator[_Draft]:
+def _drafts(pair: Pair, policy: Policy) -> Iterator[Draft]:
     """In the order of the design: preconditions, foreign, in flight, then what is left of the states."""
     scene = pair.scene
     volume = next(iter(pair.volume.rows), None)
@@ -94,14 +67,14 @@ def _drafts(pair: Pair, policy: Policy) -> Iterator[_Draft]:
         yield from _all(pair, Verdict.CANNOT_TELL)
     elif scene.life is Life.UNKNOWN:
         for mapping in pair.mappings:
-            yield _Draft(
+            yield Draft(
                 Verdict.FOREIGN,
                 "mapping-of-deleted-server",
                 mapping=mapping,
                 kept_because="Nova has no trace of the server, not even that it was deleted",
             )
         for attachment in pair.attachments:
-            yield _Draft(Verdict.FOREIGN, "attachment-unknown-owner", attachment=attachment)
+            yield Draft(Verdict.FOREIGN, "attachment-unknown-owner", attachment=attachment)
     elif not pair.mappings and volume and volume.consumer:
         # Ironic's volume targets carry the UUID of a Nova server and no mapping: the metadata is all that tells.
         yield from _all(pair, Verdict.FOREIGN)
@@ -115,7 +88,7 @@ def _drafts(pair: Pair, policy: Policy) -> Iterator[_Draft]:
         yield from _of_living(pair, volume, policy)
 
 
-def _as_far_as_seen(draft: _Draft, pair: Pair) -> _Draft:
+def _as_far_as_seen(draft: Draft, pair: Pair) -> Draft:
     """Withdraw what a mapping of another server could overthrow, while not all of those are read.
 
     Nobody has a disk through a reserved attachment, nor through a mapping that was never connected or whose server is
@@ -132,16 +105,16 @@ def _as_far_as_seen(draft: _Draft, pair: Pair) -> _Draft:
         # A deleted server's attach or detach goes on no more, but another server's may (pairing.py:_is_left_half_way).
         stuck = scene.life is Life.DELETED and any(each.kind == "volume" for each in scene.markers)
         unsure = stuck and draft.verdict is Verdict.IN_FLIGHT
-    return _Draft(Verdict.CANNOT_TELL, mapping=mapping, attachment=attachment) if unsure else draft
+    return Draft(Verdict.CANNOT_TELL, mapping=mapping, attachment=attachment) if unsure else draft
 
 
-def _all(pair: Pair, verdict: Verdict, code: str = "", *, is_urgent: bool = False) -> Iterator[_Draft]:
+def _all(pair: Pair, verdict: Verdict, code: str = "", *, is_urgent: bool = False) -> Iterator[Draft]:
     named = {each.attachment_id for each in pair.mappings}
     for mapping in pair.mappings:
-        yield _Draft(verdict, code, mapping=mapping, is_urgent=is_urgent)
+        yield Draft(verdict, code, mapping=mapping, is_urgent=is_urgent)
     for attachment in pair.attachments:
         if attachment.id not in named:
-            yield _Draft(verdict, code, attachment=attachment, is_urgent=is_urgent)
+            yield Draft(verdict, code, attachment=attachment, is_urgent=is_urgent)
 
 
 def _obstructing(scene: Scene, policy: Policy) -> bool:
@@ -152,41 +125,39 @@ def _obstructing(scene: Scene, policy: Policy) -> bool:
     return any(not (waived and marker.kind == "host") for marker in scene.markers)
 
 
-def _in_flight(pair: Pair, volume: Volume | None) -> Iterator[_Draft]:
+def _in_flight(pair: Pair, volume: Volume | None) -> Iterator[Draft]:
     only_volumes = all(marker.kind == "volume" for marker in pair.scene.markers)
     stuck = volume is not None and volume.status in ("attaching", "detaching")
     if only_volumes and stuck and pair.mappings:
-        yield _Draft(Verdict.MISMATCH, "transition-stuck", mapping=pair.mappings[0])
+        yield Draft(Verdict.MISMATCH, "transition-stuck", mapping=pair.mappings[0])
     else:
         yield from _all(pair, Verdict.IN_FLIGHT)
 
 
-def _of_deleted(pair: Pair, volume: Volume | None) -> Iterator[_Draft]:
+def _of_deleted(pair: Pair, volume: Volume | None) -> Iterator[Draft]:
     if any(each.is_legacy for each in pair.mappings):
         yield from _all(pair, Verdict.LEGACY)
         return
     for mapping in pair.mappings:
-        yield _Draft(Verdict.DANGLING, "mapping-of-deleted-server", mapping=mapping)
+        yield Draft(Verdict.DANGLING, "mapping-of-deleted-server", mapping=mapping)
     for attachment in pair.attachments:
         yield _left_by_deleted(pair, volume, attachment)
 
 
-def _left_by_deleted(pair: Pair, volume: Volume | None, attachment: Attachment) -> _Draft:
+def _left_by_deleted(pair: Pair, volume: Volume | None, attachment: Attachment) -> Draft:
     server = pair.scene.server
     if _is_named_by_a_rival(pair, attachment):
-        return _Draft(Verdict.MISMATCH, "link-mismatch", attachment=attachment)
+        return Draft(Verdict.MISMATCH, "link-mismatch", attachment=attachment)
     if attachment.is_reserved:
         kept_because = _hold_attachment(pair, volume)
-        return _Draft(
-            Verdict.DANGLING, "attachment-of-deleted-server", attachment=attachment, kept_because=kept_because
-        )
+        return Draft(Verdict.DANGLING, "attachment-of-deleted-server", attachment=attachment, kept_because=kept_because)
     if any(marker.kind == "host" for marker in pair.scene.markers):
-        return _Draft(Verdict.IN_FLIGHT, attachment=attachment)
+        return Draft(Verdict.IN_FLIGHT, attachment=attachment)
     host = volume.host_of(attachment.id) if volume else None
     if _may_share_host(pair, volume, host, attachment):
-        return _Draft(Verdict.MISMATCH, "attachment-shares-host", attachment=attachment)
+        return Draft(Verdict.MISMATCH, "attachment-shares-host", attachment=attachment)
     hosts = {host, server.host if server else None} - {None}
-    return _Draft(
+    return Draft(
         Verdict.DANGLING,
         "attachment-of-deleted-server",
         attachment=attachment,
@@ -207,10 +178,10 @@ def _host_left_behind(pair: Pair, host: str | None) -> str:
     return f"it is connected through host {host}, and the server was last on {server.host}"
 
 
-def _of_living(pair: Pair, volume: Volume | None, policy: Policy) -> Iterator[_Draft]:
+def _of_living(pair: Pair, volume: Volume | None, policy: Policy) -> Iterator[Draft]:
     if len(pair.mappings) > 1 or any(each.attachment_id in pair.scene.twice_named for each in pair.mappings):
         for mapping in pair.mappings:
-            yield _Draft(Verdict.MISMATCH, "mapping-duplicated", mapping=mapping)
+            yield Draft(Verdict.MISMATCH, "mapping-duplicated", mapping=mapping)
         return
     if not pair.mappings:
         for attachment in pair.attachments:
@@ -229,12 +200,12 @@ def _of_living(pair: Pair, volume: Volume | None, policy: Policy) -> Iterator[_D
                 yield _beside(pair, volume, own, attachment)
 
 
-def _without_id(pair: Pair, volume: Volume | None, mapping: Mapping, policy: Policy) -> _Draft:
+def _without_id(pair: Pair, volume: Volume | None, mapping: Mapping, policy: Policy) -> Draft:
     attachment = pair.attachments[0] if pair.attachments else None
     if attachment and not (attachment.is_reserved and len(pair.attachments) == 1):
-        return _Draft(Verdict.MISMATCH, "attach-half-made", mapping=mapping, attachment=attachment, no_remedy=True)
+        return Draft(Verdict.MISMATCH, "attach-half-made", mapping=mapping, attachment=attachment, no_remedy=True)
     if attachment and _is_named_by_a_rival(pair, attachment):
-        return _Draft(Verdict.MISMATCH, "link-mismatch", mapping=mapping, attachment=attachment)
+        return Draft(Verdict.MISMATCH, "link-mismatch", mapping=mapping, attachment=attachment)
     # Cinder's row goes first: the mapping names no attachment and is the only evidence, and dangles by itself then.
     kept_because = _hold_attachment(pair, volume) if attachment else ""
     if mapping.source_type != "volume":
@@ -246,12 +217,12 @@ def _without_id(pair: Pair, volume: Volume | None, mapping: Mapping, policy: Pol
     not_before = mapping.created_at + policy.attach_timeout if mapping.created_at else None
     verdict = Verdict.PROTECTED if _is_root(pair, mapping) else Verdict.DANGLING
     code = "attach-half-made" if attachment else "mapping-never-attached"
-    return _Draft(
+    return Draft(
         verdict, code, mapping=mapping, attachment=attachment, kept_because=kept_because, not_before=not_before
     )
 
 
-def _named(pair: Pair, volume: Volume | None, mapping: Mapping, own: Attachment | None, policy: Policy) -> _Draft:
+def _named(pair: Pair, volume: Volume | None, mapping: Mapping, own: Attachment | None, policy: Policy) -> Draft:
     """Judge a mapping that names an attachment, which is in the server's list (own) or not."""
     scene = pair.scene
     if own is None:
@@ -260,15 +231,15 @@ def _named(pair: Pair, volume: Volume | None, mapping: Mapping, own: Attachment 
     host = volume.host_of(own.id) if volume else None
     if own.status != "attached":
         if own.status == "reserved" and scene.server and scene.server.is_without_host:
-            return _Draft(Verdict.CONSISTENT, mapping=mapping)
-        return _Draft(Verdict.MISMATCH, "transition-stuck", mapping=mapping, attachment=own)
+            return Draft(Verdict.CONSISTENT, mapping=mapping)
+        return Draft(Verdict.MISMATCH, "transition-stuck", mapping=mapping, attachment=own)
     if host and server_host and host != server_host:
-        return _Draft(Verdict.MISMATCH, "migration-half-done", mapping=mapping, attachment=own)
+        return Draft(Verdict.MISMATCH, "migration-half-done", mapping=mapping, attachment=own)
     if volume and volume.status == "available" and policy.available_means_gone:
         verdict = Verdict.PROTECTED if _is_root(pair, mapping) else Verdict.DANGLING
         shared = _may_share_host(pair, volume, server_host, own)
         kept_because = "another server may use the volume on the same host" if shared else ""
-        return _Draft(
+        return Draft(
             verdict,
             "volume-status-wrong",
             mapping,
@@ -277,16 +248,16 @@ def _named(pair: Pair, volume: Volume | None, mapping: Mapping, own: Attachment 
         )
     if volume and not volume.multiattach and pair.other_claimants:
         is_urgent = scene.may_write and bool(pair.other_writers)
-        return _Draft(Verdict.MISMATCH, "volume-in-use-elsewhere", mapping=mapping, attachment=own, is_urgent=is_urgent)
+        return Draft(Verdict.MISMATCH, "volume-in-use-elsewhere", mapping=mapping, attachment=own, is_urgent=is_urgent)
     if volume and volume.status != "in-use":
-        return _Draft(Verdict.MISMATCH, "volume-status-wrong", mapping=mapping, attachment=own)
-    return _Draft(Verdict.CONSISTENT, mapping=mapping)
+        return Draft(Verdict.MISMATCH, "volume-status-wrong", mapping=mapping, attachment=own)
+    return Draft(Verdict.CONSISTENT, mapping=mapping)
 
 
-def _lost(pair: Pair, volume: Volume | None, mapping: Mapping, policy: Policy) -> _Draft:
+def _lost(pair: Pair, volume: Volume | None, mapping: Mapping, policy: Policy) -> Draft:
     scene, server = pair.scene, pair.scene.server
     if mapping.attachment_id not in scene.lost:
-        return _Draft(Verdict.MISMATCH, "link-mismatch", mapping=mapping)
+        return Draft(Verdict.MISMATCH, "link-mismatch", mapping=mapping)
     # Cold migration, resize, shelving and rebuild make an attachment, delete the old one and change the mapping last; a
     # volume swap does so on another volume. A crash leaves a live disk behind an attachment that no mapping names.
     if pair.attachments or scene.unmapped:
@@ -295,12 +266,12 @@ def _lost(pair: Pair, volume: Volume | None, mapping: Mapping, policy: Policy) -
         alone = pair.attachments[0] if len(pair.attachments) == len(scene.unmapped) == 1 else None
         replacement = alone if alone and alone.is_reserved and not pair.rivals.rows and len(scene.lost) == 1 else None
         code = "mapping-names-lost-attachment"
-        return _Draft(Verdict.MISMATCH, code, mapping=mapping, attachment=replacement, kept_because=behind)
+        return Draft(Verdict.MISMATCH, code, mapping=mapping, attachment=replacement, kept_because=behind)
     shared = bool(pair.others.rows or pair.rivals.rows) and not (volume and volume.multiattach)
     if shared and scene.may_write and pair.other_writers:
-        return _Draft(Verdict.MISMATCH, "volume-in-use-elsewhere", mapping=mapping, is_urgent=True)
+        return Draft(Verdict.MISMATCH, "volume-in-use-elsewhere", mapping=mapping, is_urgent=True)
     if (shared and scene.may_write) or _is_lost_in_use(scene, mapping, policy):
-        return _Draft(Verdict.MISMATCH, "attachment-lost-in-use", mapping=mapping)
+        return Draft(Verdict.MISMATCH, "attachment-lost-in-use", mapping=mapping)
     if server and server.vm_state == "error" and not server.host and server.launched_at is None:
         code = "mapping-never-launched"
     elif pair.volume.absent:
@@ -310,7 +281,7 @@ def _lost(pair: Pair, volume: Volume | None, mapping: Mapping, policy: Policy) -
     verdict = Verdict.PROTECTED if _is_root(pair, mapping) else Verdict.DANGLING
     proved = scene.guest_lacks(mapping.volume_id, {server.host if server else None})
     kept_because = _hold_lost(pair, volume, policy)
-    return _Draft(verdict, code, mapping=mapping, kept_because=kept_because, proved=proved)
+    return Draft(verdict, code, mapping=mapping, kept_because=kept_because, proved=proved)
 
 
 def _is_lost_in_use(scene: Scene, mapping: Mapping, policy: Policy) -> bool:
@@ -338,7 +309,7 @@ def _hold_lost(pair: Pair, volume: Volume | None, policy: Policy) -> str:
     return ""
 
 
-def _beside(pair: Pair, volume: Volume | None, own: Attachment | None, attachment: Attachment) -> _Draft:
+def _beside(pair: Pair, volume: Volume | None, own: Attachment | None, attachment: Attachment) -> Draft:
     """Judge an attachment of a (server, volume) whose mapping names another one (own), or one that is lost."""
     if own is None:
         return _unmapped(pair, volume, attachment)
@@ -349,17 +320,17 @@ def _beside(pair: Pair, volume: Volume | None, own: Attachment | None, attachmen
     host, own_host = (volume.host_of(attachment.id), volume.host_of(own.id)) if volume else (None, None)
     server_host = pair.scene.server.host if pair.scene.server else None
     if attachment.status.startswith("error"):
-        return _Draft(Verdict.MISMATCH, "attachment-failed", attachment=attachment)
+        return Draft(Verdict.MISMATCH, "attachment-failed", attachment=attachment)
     if not host or not own_host or host == own_host:
-        return _Draft(Verdict.MISMATCH, "attachment-shares-host", attachment=attachment)
+        return Draft(Verdict.MISMATCH, "attachment-shares-host", attachment=attachment)
     if own_host != server_host:
-        return _Draft(Verdict.MISMATCH, "migration-half-done", attachment=attachment)
+        return Draft(Verdict.MISMATCH, "migration-half-done", attachment=attachment)
     # The server's guest has the disk, by its own attachment: only the host that it has left can tell that it is gone.
     proved = pair.scene.guest_lacks(pair.volume_id, {host})
     kept_because = _hold_attachment(pair, volume)
     if _may_share_host(pair, volume, host, attachment):
         kept_because = kept_because or "another attachment of the volume may be connected through the same host"
-    return _Draft(
+    return Draft(
         Verdict.DANGLING,
         "attachment-left-by-migration",
         attachment=attachment,
@@ -374,23 +345,23 @@ def _rightful_host(pair: Pair) -> str | None:
     return pair.scene.server.host if pair.scene.server else None
 
 
-def _unmapped(pair: Pair, volume: Volume | None, attachment: Attachment, kept_because: str = "") -> _Draft:
+def _unmapped(pair: Pair, volume: Volume | None, attachment: Attachment, kept_because: str = "") -> Draft:
     # A mapping of another volume or of another server names it: either side may be the one that is wrong.
     if attachment.id not in pair.scene.unmapped or _is_named_by_a_rival(pair, attachment):
-        return _Draft(Verdict.MISMATCH, "link-mismatch", attachment=attachment)
+        return Draft(Verdict.MISMATCH, "link-mismatch", attachment=attachment)
     kept_because = kept_because or _hold_attachment(pair, volume)
     if attachment.is_reserved:
-        return _Draft(Verdict.DANGLING, "attachment-never-used", attachment=attachment, kept_because=kept_because)
+        return Draft(Verdict.DANGLING, "attachment-never-used", attachment=attachment, kept_because=kept_because)
     host = volume.host_of(attachment.id) if volume else None
     if _may_share_host(pair, volume, host, attachment):
         kept_because = kept_because or "another attachment of the volume may be connected through the same host"
     if attachment.status.startswith("error"):
-        return _Draft(Verdict.DANGLING, "attachment-failed", attachment=attachment, kept_because=kept_because)
+        return Draft(Verdict.DANGLING, "attachment-failed", attachment=attachment, kept_because=kept_because)
     # An attachment whose host Cinder does not tell may be connected through any.
     server_host = pair.scene.server.host if pair.scene.server else None
     proved = not pair.mappings and pair.scene.guest_lacks(pair.volume_id, {host, server_host})
     if any(each.attachment_id == attachment.id for each in pair.tombstones):
-        return _Draft(
+        return Draft(
             Verdict.DANGLING,
             "attachment-released-by-nova",
             attachment=attachment,
@@ -398,9 +369,7 @@ def _unmapped(pair: Pair, volume: Volume | None, attachment: Attachment, kept_be
             proved=proved,
         )
     verdict = Verdict.DANGLING if proved else Verdict.MISMATCH
-    return _Draft(
-        verdict, "attachment-unknown-to-nova", attachment=attachment, kept_because=kept_because, proved=proved
-    )
+    return Draft(verdict, "attachment-unknown-to-nova", attachment=attachment, kept_because=kept_because, proved=proved)
 
 
 def _hold_attachment(pair: Pair, volume: Volume | None) -> str:
@@ -440,100 +409,3 @@ def _is_root(pair: Pair, mapping: Mapping) -> bool:
     if is_root_device(mapping, server):
         return True
     return server is not None and pair.scene.only_volume == mapping.volume_id and not server.image_ref
-
-
-def _finding(
-    draft: _Draft, pair: Pair, now: datetime, policy: Policy, first_seen: Callable[[str], datetime | None]
-) -> Finding:
-    scene, mapping, attachment = pair.scene, draft.mapping, draft.attachment
-    server = scene.server
-    finding = Finding(
-        code=draft.code or draft.verdict.value,
-        verdict=draft.verdict,
-        remedy=Remedy.NONE,
-        disposition=Disposition.REPORT,
-        server_id=scene.server_id,
-        volume_id=pair.volume_id,
-        attachment_id=(mapping and mapping.attachment_id) or (attachment.id if attachment else None),
-        bdm_uuid=mapping.uuid if mapping else None,
-        cell=mapping.cell if mapping else server.cell if server else None,
-        host=server.host if server else None,
-        project_id=server.project_id if server else None,
-        evidence=tuple(facts(pair, mapping, attachment)),
-        mapping=mapping,
-        attachment=attachment,
-        is_urgent=draft.is_urgent,
-        reason="",
-    )
-    # After a clock that ran ahead was set back, what was "seen" in the future would wait for that moment.
-    finding = dataclasses.replace(finding, first_seen=min(first_seen(finding.key) or now, now))
-    if finding.code == "transition-stuck" and not older_than(finding.first_seen, policy.grace, now):
-        # Attach and detach have no task_state: only time tells one in progress from one that stopped half-way.
-        finding = dataclasses.replace(
-            finding, code=Verdict.IN_FLIGHT.value, verdict=Verdict.IN_FLIGHT, sighted_as=finding.key
-        )
-    kind = KINDS.get(finding.code)
-    if kind is None:
-        kept = Disposition.WAIT if finding.verdict is Verdict.IN_FLIGHT else Disposition.PROTECT
-        return dataclasses.replace(finding, disposition=kept, reason=why_kept(finding, pair))
-    acting = KINDS[draft.acts_as or kind.code]
-    finding = dataclasses.replace(finding, remedy=Remedy.NONE if draft.no_remedy else acting.remedy)
-    words = _words(pair, finding)
-    sentence = ("URGENT: " if draft.is_urgent else "") + kind.sentence.format(**words)
-    ruling = dispose(
-        Case(
-            finding=finding,
-            scene=scene,
-            policy=policy,
-            kind_needs=acting.needs(policy.door),
-            now=now,
-            advice=kind.advice.format(**words),
-            kept_because=draft.kept_because,
-            not_before=draft.not_before,
-            changed_at=_changed_at(pair, attachment),
-            age_is_unknown=_age_is_unknown(pair, attachment),
-            guest_may_live=draft.guest_may_live,
-            proved=draft.proved,
-            explained_on=draft.explained_on,
-        )
-    )
-    return dataclasses.replace(
-        finding,
-        disposition=ruling.disposition,
-        sentence=sentence,
-        advice=ruling.sentence,
-        reason=f"{sentence} {ruling.sentence}",
-    )
-
-
-def _words(pair: Pair, finding: Finding) -> dict[str, str]:
-    """What sentences and advice may name; {stop} is the server that has no right to the volume."""
-    others = pair.other_writers or pair.other_claimants
-    other = others[0] if others else "none"
-    has_right = any(each.status == "attached" for each in pair.attachments)
-    other_has_right = any(each.status == "attached" and each.server_id == other for each in pair.others.rows)
-    return {
-        "server": finding.server_id,
-        "volume": finding.volume_id,
-        "attachment": finding.attachment_id or "none",
-        "other": other,
-        "stop": other if has_right and not other_has_right else finding.server_id,
-    }
-
-
-def _changed_at(pair: Pair, attachment: Attachment | None) -> datetime | None:
-    """When the newest row of the pair was changed, as far as its system tells."""
-    moments = [each.changed_at for each in (*pair.mappings, *pair.tombstones)]
-    if attachment and attachment.attached_at:
-        moments.append(attachment.attached_at)
-    return max((each for each in moments if each), default=None)
-
-
-def _age_is_unknown(pair: Pair, attachment: Attachment | None) -> bool:
-    """Whether nothing tells how old Cinder's row is: Nova still makes new ones for a live server.
-
-    One that a tombstone names is older than that.
-    """
-    if attachment is None or pair.scene.life is not Life.LIVE:
-        return False
-    return attachment.attached_at is None and all(each.attachment_id != attachment.id for each in pair.tombstones)

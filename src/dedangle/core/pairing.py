@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 
 from dedangle.core.records import (
     Attachment,
@@ -227,28 +227,33 @@ def _markers(observation: Observation, life: Life) -> tuple[Marker, ...]:
     markers = [*before.markers, *after.markers]
     if life is Life.DELETED:
         markers = [each for each in markers if each.kind not in _OF_THE_LIVING]
-    living = [each for each in after.servers if not each.deleted]
-    for server in living:
-        if server.task_state:
-            markers.append(Marker(kind="task_state", detail=server.task_state))
-        elif server.vm_state == "building":
-            markers.append(Marker(kind="task_state", detail="none yet, the server is building"))
+    markers += _markers_of_servers([each for each in after.servers if not each.deleted])
     if after.building:
         markers.append(Marker(kind="build", detail="request that has not reached its cell"))
-    if len(living) > 1 or any(each.hidden for each in living):
-        markers.append(Marker(kind="copy", detail="of the server in another cell (cross-cell resize)"))
     if after.host_state is HostState.DOWN:
         markers.append(Marker(kind="host", detail="is down, so nothing on it can be proved"))
     if (set(before.servers), set(before.mappings)) != (set(after.servers), set(after.mappings)):
         markers.append(Marker(kind="change", detail="of Nova's rows while they were read"))
-    for reading in observation.cinder.volumes.values():
-        for volume in reading.rows:
-            if is_busy(volume) and not (life is Life.DELETED and _is_left_half_way(volume, observation)):
-                state = f"{volume.id} is {volume.status}"
-                if volume.migration_status not in QUIET_MIGRATION:
-                    state += f", migration_status {volume.migration_status}"
-                markers.append(Marker(kind="volume", detail=state))
-    return tuple(dict.fromkeys(markers))
+    return tuple(dict.fromkeys((*markers, *_markers_of_volumes(observation, life))))
+
+
+def _markers_of_servers(living: Sequence[Server]) -> Iterator[Marker]:
+    for server in living:
+        if server.task_state:
+            yield Marker(kind="task_state", detail=server.task_state)
+        elif server.vm_state == "building":
+            yield Marker(kind="task_state", detail="none yet, the server is building")
+    if len(living) > 1 or any(each.hidden for each in living):
+        yield Marker(kind="copy", detail="of the server in another cell (cross-cell resize)")
+
+
+def _markers_of_volumes(observation: Observation, life: Life) -> Iterator[Marker]:
+    for volume in (row for reading in observation.cinder.volumes.values() for row in reading.rows):
+        if is_busy(volume) and not (life is Life.DELETED and _is_left_half_way(volume, observation)):
+            state = f"{volume.id} is {volume.status}"
+            if volume.migration_status not in QUIET_MIGRATION:
+                state += f", migration_status {volume.migration_status}"
+            yield Marker(kind="volume", detail=state)
 
 
 def _is_left_half_way(volume: Volume, observation: Observation) -> bool:

@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the judgement says of one row, and how it becomes a finding with its sentence, evidence and disposition."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from datetime import datetime
+
+from dedangle.core.doors import Case, Policy, dispose, older_than
+from dedangle.core.evidence import facts, why_kept
+from dedangle.core.findings import KINDS
+from dedangle.core.records import Attachment, Disposition, Finding, Life, Mapping, Pair, Remedy, Verdict
+
+
+@dataclasses.dataclass(frozen=True)
+class Draft:
+    """A finding before the door has its say."""
+
+    verdict: Verdict
+    code: str = ""
+    mapping: Mapping | None = None
+    attachment: Attachment | None = None
+    kept_because: str = ""
+    """Why the remedy must not be carried out whatever the door."""
+    not_before: datetime | None = None
+    """Before this time the operation that made the rows may still be in progress."""
+    acts_as: str = ""
+    """The code whose remedy and needs it takes, where the configuration says so."""
+    guest_may_live: bool = False
+    """Whether it is a connected attachment of a deleted server, whose guest somebody must have ended."""
+    no_remedy: bool = False
+    """Whether it is a state of its code for which there is no remedy."""
+    proved: bool = False
+    """Whether every host concerned answered that the server's guest there does not have the disk."""
+    explained_on: str | None = None
+    """The host on which the guest has the disk by right, through another attachment."""
+    is_urgent: bool = False
+    """Whether two servers may write to the volume now."""
+
+
+def finding_of(
+    draft: Draft, pair: Pair, now: datetime, policy: Policy, first_seen: Callable[[str], datetime | None]
+) -> Finding:
+    scene, mapping, attachment = pair.scene, draft.mapping, draft.attachment
+    server = scene.server
+    finding = Finding(
+        code=draft.code or draft.verdict.value,
+        verdict=draft.verdict,
+        remedy=Remedy.NONE,
+        disposition=Disposition.REPORT,
+        server_id=scene.server_id,
+        volume_id=pair.volume_id,
+        attachment_id=(mapping and mapping.attachment_id) or (attachment.id if attachment else None),
+        bdm_uuid=mapping.uuid if mapping else None,
+        cell=mapping.cell if mapping else server.cell if server else None,
+        host=server.host if server else None,
+        project_id=server.project_id if server else None,
+        evidence=tuple(facts(pair, mapping, attachment)),
+        mapping=mapping,
+        attachment=attachment,
+        is_urgent=draft.is_urgent,
+        reason="",
+    )
+    # After a clock that ran ahead was set back, what was "seen" in the future would wait for that moment.
+    finding = dataclasses.replace(finding, first_seen=min(first_seen(finding.key) or now, now))
+    if finding.code == "transition-stuck" and not older_than(finding.first_seen, policy.grace, now):
+        # Attach and detach have no task_state: only time tells one in progress from one that stopped half-way.
+        finding = dataclasses.replace(
+            finding, code=Verdict.IN_FLIGHT.value, verdict=Verdict.IN_FLIGHT, sighted_as=finding.key
+        )
+    kind = KINDS.get(finding.code)
+    if kind is None:
+        kept = Disposition.WAIT if finding.verdict is Verdict.IN_FLIGHT else Disposition.PROTECT
+        return dataclasses.replace(finding, disposition=kept, reason=why_kept(finding, pair))
+    acting = KINDS[draft.acts_as or kind.code]
+    finding = dataclasses.replace(finding, remedy=Remedy.NONE if draft.no_remedy else acting.remedy)
+    words = _words(pair, finding)
+    sentence = ("URGENT: " if draft.is_urgent else "") + kind.sentence.format(**words)
+    ruling = dispose(
+        Case(
+            finding=finding,
+            scene=scene,
+            policy=policy,
+            kind_needs=acting.needs(policy.door),
+            now=now,
+            advice=kind.advice.format(**words),
+            kept_because=draft.kept_because,
+            not_before=draft.not_before,
+            changed_at=_changed_at(pair, attachment),
+            age_is_unknown=_age_is_unknown(pair, attachment),
+            guest_may_live=draft.guest_may_live,
+            proved=draft.proved,
+            explained_on=draft.explained_on,
+        )
+    )
+    return dataclasses.replace(
+        finding,
+        disposition=ruling.disposition,
+        sentence=sentence,
+        advice=ruling.sentence,
+        reason=f"{sentence} {ruling.sentence}",
+    )
+
+
+def _words(pair: Pair, finding: Finding) -> dict[str, str]:
+    """What sentences and advice may name; {stop} is the server that has no right to the volume."""
+    others = pair.other_writers or pair.other_claimants
+    other = others[0] if others else "none"
+    has_right = any(each.status == "attached" for each in pair.attachments)
+    other_has_right = any(each.status == "attached" and each.server_id == other for each in pair.others.rows)
+    return {
+        "server": finding.server_id,
+        "volume": finding.volume_id,
+        "attachment": finding.attachment_id or "none",
+        "other": other,
+        "stop": other if has_right and not other_has_right else finding.server_id,
+    }
+
+
+def _changed_at(pair: Pair, attachment: Attachment | None) -> datetime | None:
+    """When the newest row of the pair was changed, as far as its system tells."""
+    moments = [each.changed_at for each in (*pair.mappings, *pair.tombstones)]
+    if attachment and attachment.attached_at:
+        moments.append(attachment.attached_at)
+    return max((each for each in moments if each), default=None)
+
+
+def _age_is_unknown(pair: Pair, attachment: Attachment | None) -> bool:
+    """Whether nothing tells how old Cinder's row is: Nova still makes new ones for a live server.
+
+    One that a tombstone names is older than that.
+    """
+    if attachment is None or pair.scene.life is not Life.LIVE:
+        return False
+    return attachment.attached_at is None and all(each.attachment_id != attachment.id for each in pair.tombstones)
