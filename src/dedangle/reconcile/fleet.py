@@ -65,12 +65,20 @@ def read_screen(
             if not unread and gathered.has_links:
                 unread = reconciler.doubt()
             if not unread:
-                screen = gathered.screen()
+                screen = _with_sharers(gathered.screen(), cinder, account)
                 return _within_sight(screen, silent, nova, account) if silent else screen
         except NoRoomError as error:
             unread = str(error)
     account.miss([f"every server: {unread}"])
     return None
+
+
+def _with_sharers(screen: Screen, cinder: ports.Bulk, account: Account) -> Screen:
+    """Suspect the servers that share a volume, unless it is multi-attach: two of them may write to one disk."""
+    answer = cinder.multiattach(screen.shared)
+    if not answer.complete:
+        account.miss([f"whether servers share volumes that are not multi-attach: {answer.why}"])
+    return screen.suspecting_sharers_of(screen.shared.keys() - set(answer.rows)) if answer.complete else screen
 
 
 def _within_sight(screen: Screen, silent: dict[str, str], nova: ports.Fleet, account: Account) -> Screen | None:

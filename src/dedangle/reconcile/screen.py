@@ -35,6 +35,13 @@ class Screen:
     """How many attachments there are, for the fuse."""
     whole: bool = True
     """Whether every cell was read."""
+    shared: dict[str, frozenset[str]] = dataclasses.field(default_factory=dict)
+    """By volume: the servers that share it, each by a whole pair; that is right for a multi-attach volume alone."""
+
+    def suspecting_sharers_of(self, volume_ids: Iterable[str]) -> Screen:
+        """The same with the servers that share one of the volumes among the suspects."""
+        sharers = {server for volume_id in volume_ids for server in self.shared[volume_id]}
+        return dataclasses.replace(self, suspects=sorted({*self.suspects, *sharers}))
 
 
 class _Cell:
@@ -62,6 +69,7 @@ class Gathered:
         self._volumes = Spool(ID, self._files)
         self._odd: set[str] = set()
         self._whole = True
+        self._shared: dict[bytes, set[bytes]] = {}
         self.has_links = False
 
     def __enter__(self) -> Gathered:
@@ -107,7 +115,8 @@ class Gathered:
             read = sum(count for (kind, _), count in totals.items() if kind == "cell")
             totals[planning.RUN] = min(totals[planning.RUN], max(read, planning.PERCENT_FROM))
         named = map(packing.unpack, suspects - {NO_ID})
-        return Screen(sorted({*named, *self._odd}), paired, unowned, totals, self._whole)
+        shared = {packing.unpack(each): frozenset(map(packing.unpack, by)) for each, by in self._shared.items()}
+        return Screen(sorted({*named, *self._odd}), paired, unowned, totals, self._whole, shared)
 
     def _unpaired(self, number: int, attachments: set[bytes]) -> set[bytes]:
         """The mappings and attachments of this part that have no equal, or more than one, or a volume not at rest."""
@@ -121,10 +130,17 @@ class Gathered:
             # Several servers may share a volume, and each is to have one mapping of it.
             places = Counter(each[_PLACE] for each in linked)
             odd.update(each for each in linked if places[each[_PLACE]] > 1)
+            self._note_shared(linked)
         loud = volumes.difference(self._volumes.part(number))
         if loud:
             odd.update(each for each in linked if each[_VOLUME] in loud)
         return odd
+
+    def _note_shared(self, linked: set[bytes]) -> None:
+        times = Counter(each[_VOLUME] for each in linked)
+        for each in linked:
+            if times[each[_VOLUME]] > 1:
+                self._shared.setdefault(each[_VOLUME], set()).add(each[_SERVER])
 
     def _count(self, number: int, suspects: set[bytes], totals: Counter[Scope]) -> int:
         """Count the mappings of this part for the fuse, and suspect those of their servers that have no live row.

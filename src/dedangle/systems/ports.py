@@ -95,6 +95,9 @@ class Bulk(Protocol):
         Rows may be missing that came, and rows may be there twice that changed, while the pages were read.
         """
 
+    def multiattach(self, volume_ids: Collection[str]) -> Reading[str]:
+        """Those of the volumes that several servers may share."""
+
 
 class Fleet(Nova, Protocol):
     @property
