@@ -11,7 +11,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from dedangle.reconcile.fleet import gather
+from dedangle.reconcile.sweep import gather
 from dedangle.reconcile.screen import Gathered, Screen
 from dedangle.systems import nova_fleet
 from dedangle.systems.cinder_database import CinderDatabase

@@ -18,7 +18,7 @@ from cases.stage import DOORS, Case, Planted, Stage, cases
 from dedangle.lab import rows
 from dedangle.lab.cloud import Cloud
 from dedangle.lab.home import CELLS
-from dedangle.reconcile import fleet
+from dedangle.reconcile import sweep
 from dedangle.reconcile.screen import Gathered, Screen
 from dedangle.systems import cinder_api, nova_fleet, ports
 from dedangle.systems.cinder_api import CinderApi
@@ -79,7 +79,7 @@ def _screen(cloud: Cloud, cinder: ports.Bulk) -> Screen:
     }
     cells = [Cell(name, functools.partial(engines.get, name), 60, name) for name in engines]
     with Gathered() as gathered:
-        assert fleet.gather([*map(nova_fleet.pages, cells), *cinder.bulk()], gathered) == ""
+        assert sweep.gather([*map(nova_fleet.pages, cells), *cinder.bulk()], gathered) == ""
         screen = gathered.screen()
     return dataclasses.replace(screen, ownerless=sorted(screen.ownerless, key=lambda each: each.key))
 

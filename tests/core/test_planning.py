@@ -73,13 +73,13 @@ def test_the_run_is_refused_above_max_removals(count: int, refused: bool) -> Non
 
 
 def test_what_is_due_elsewhere_counts_in_the_run() -> None:
-    limits = planning.Limits(max_removals=25, max_removals_percent=2, due=6)
+    limits = planning.Limits(max_removals=25, max_removals_percent=2, unjudged_removals=6)
     spread = [one(cell=f"cell{number}", project_id=f"project-{number}") for number in range(20)]
     assert not planning.refusal(spread[:19], limits, {})
     refusal = planning.refusal(spread, limits, {})
     assert "26 removals in this run, 6 of them found before on servers that it had no time for" in refusal
-    assert planning.spare(spread[:16], limits, {}) == 3
-    assert not planning.refusal([], planning.Limits(max_removals=25, max_removals_percent=2, due=26), {})
+    assert planning.removals_left(spread[:16], limits, {}) == 3
+    assert not planning.refusal([], planning.Limits(max_removals=25, max_removals_percent=2, unjudged_removals=26), {})
 
 
 @pytest.mark.parametrize("where", ["cell", "project_id"])
@@ -118,7 +118,7 @@ def test_more_than_enough_attachments_make_no_difference(limits: planning.Limits
         few, many_more = ({planning.RUN: 10**9, scope: total} for total in (enough, 10**9))
         planned = many(count, project_id="project-1")
         assert bool(planning.refusal(planned, limits, few)) == bool(planning.refusal(planned, limits, many_more))
-        assert planning.spare(planned, limits, few) == planning.spare(planned, limits, many_more)
+        assert planning.removals_left(planned, limits, few) == planning.removals_left(planned, limits, many_more)
 
 
 def test_of_a_percentage_of_nothing_there_is_never_enough() -> None:

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from chromium import CHROMIUM, Page, browser
 
+from dedangle.core.run import Run
 from dedangle.lab import packages
 from dedangle.lab.errors import LabError
 from dedangle.report import html
-from dedangle.report.account import Account
 
 AT = datetime(2026, 11, 22, 23, 0, tzinfo=timezone.utc)
 
@@ -27,12 +27,12 @@ def tab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
 
 
 @pytest.fixture
-def shown(tab: Page, tmp_path: Path) -> Iterator[Callable[[Account], Page]]:
+def shown(tab: Page, tmp_path: Path) -> Iterator[Callable[[Run], Page]]:
     """Opens the report of a run; whatever the test does, the page asked nobody for anything."""
 
-    def show(account: Account) -> Page:
+    def show(run: Run) -> Page:
         path = tmp_path / "report.html"
-        text = html.page(account, everything=True, command="dedangle audit --report report.html", at=AT)
+        text = html.page(run, everything=True, command="dedangle audit --report report.html", at=AT)
         path.write_text(text, encoding="utf-8")
         tab.open(path)
         return tab

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
-from accounts import HOSTILE
 from chromium import Page
+from runs import HOSTILE
 
 from dedangle.cli import console
 from dedangle.core.text import harmless

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from dedangle.core.records import Disposition, Finding, Outcome, Remedy, Result, Verdict
+from dedangle.core.run import Run
 from dedangle.core.sharding import WHOLE, Shard
 from dedangle.report import metrics
-from dedangle.report.account import Account
 from promtool import promtool
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=timezone.utc)
@@ -32,9 +32,9 @@ def finding(number: int, **fields: Any) -> Finding:
     return Finding(**{**given, **fields})
 
 
-def account() -> Account:
+def run() -> Run:
     """Three findings: one is removed, one is refused, one waits in a cell with an odd name."""
-    known = Account(run_id="r")
+    known = Run(run_id="r")
     removed, refused = finding(9), finding(2)
     known.add([removed, refused, finding(3, disposition=Disposition.WAIT, cell='a "b"\\c\nd')])
     known.outcomes = {
@@ -44,7 +44,7 @@ def account() -> Account:
     return known
 
 
-def written(path: Path, known: Account, *, succeeded: bool = False, shard: Shard = WHOLE) -> dict[str, float]:
+def written(path: Path, known: Run, *, succeeded: bool = False, shard: Shard = WHOLE) -> dict[str, float]:
     metrics.write(path, known, shard=shard, succeeded=succeeded, max_removals=25, seconds=1.5, lock_age=1.2, now=NOW)
     return samples(path)
 
@@ -56,7 +56,7 @@ def samples(path: Path) -> dict[str, float]:
 
 def test_every_sample(tmp_path: Path) -> None:
     code = 'shard="1/1",code="attachment-never-used"'
-    assert written(tmp_path / "d.prom", account()) == {
+    assert written(tmp_path / "d.prom", run()) == {
         f'findings{{{code},cell="cell1",disposition="remove"}}': 1,
         f'findings{{{code},cell="a \\"b\\"\\\\c\\nd",disposition="wait"}}': 1,
         f"removed_total{{{code}}}": 1,
@@ -72,20 +72,20 @@ def test_every_sample(tmp_path: Path) -> None:
 
 def test_counters_and_the_last_success_outlive_a_run(tmp_path: Path) -> None:
     path = tmp_path / "d.prom"
-    assert written(path, Account(run_id="r"), succeeded=True)['run_complete{shard="1/1"}'] == 1
-    written(path, account())
-    again = written(path, account())
+    assert written(path, Run(run_id="r"), succeeded=True)['run_complete{shard="1/1"}'] == 1
+    written(path, run())
+    again = written(path, run())
     assert again['removed_total{shard="1/1",code="attachment-never-used"}'] == 2
     assert again['kept_total{shard="1/1",reason="refused"}'] == 2
     assert again['last_success_timestamp_seconds{shard="1/1"}'] == NOW.timestamp()
-    clean = written(path, Account(run_id="r"))
+    clean = written(path, Run(run_id="r"))
     assert [each for each in clean if each.startswith("findings")] == []
     assert clean['oldest_finding_age_seconds{shard="1/1"}'] == 0
 
 
 def test_a_run_that_is_kept_out_tells_of_the_lock_and_spoils_nothing(tmp_path: Path) -> None:
     path = tmp_path / "d.prom"
-    before = written(path, account())
+    before = written(path, run())
     with path.open("a") as text:
         text.write("dedangle_spoilt many\n")
     metrics.write_lock_age(path, 7200, WHOLE)
@@ -101,14 +101,14 @@ def test_a_run_that_is_kept_out_tells_of_the_lock_and_spoils_nothing(tmp_path: P
 def test_a_file_that_makes_no_sense_is_replaced_and_nothing_else_is_left(tmp_path: Path) -> None:
     path = tmp_path / "d.prom"
     path.write_bytes(b"dedangle_removed_total many\n\xff\n")
-    assert 'run_complete{shard="2/3"}' in written(path, Account(run_id="r"), shard=Shard(2, 3))
+    assert 'run_complete{shard="2/3"}' in written(path, Run(run_id="r"), shard=Shard(2, 3))
     # What begins with a dot is not collected.
     assert [path] == [each for each in tmp_path.iterdir() if each.name[0] != "."]
     assert path.stat().st_mode & 0o777 == 0o644
 
 
 def test_no_label_is_an_id(tmp_path: Path) -> None:
-    written(tmp_path / "d.prom", account())
+    written(tmp_path / "d.prom", run())
     text = (tmp_path / "d.prom").read_text()
     assert SERVER not in text
     assert "volume-" not in text
@@ -116,5 +116,5 @@ def test_no_label_is_an_id(tmp_path: Path) -> None:
 
 def test_promtool_has_nothing_to_say(tmp_path: Path) -> None:
     path = tmp_path / "d.prom"
-    written(path, account(), succeeded=True)
+    written(path, run(), succeeded=True)
     assert promtool("check", "metrics", given=path.read_text()) == (0, "")

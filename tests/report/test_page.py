@@ -6,15 +6,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from accounts import HOSTILE, account, finding, hostile, many, varied
 from chromium import Page
+from runs import HOSTILE, finding, hostile, many, run_of, varied
 
 from dedangle.core.findings import TABLE, Kind
+from dedangle.core.run import Run
 from dedangle.core.text import harmless
-from dedangle.report.account import Account
 from dedangle.report.html import commands
 
-Show = Callable[[Account], Page]
+Show = Callable[[Run], Page]
 
 VISIBLE = "Array.from(document.querySelectorAll('details')).filter((each) => each.checkVisibility()).length"
 
@@ -116,7 +116,7 @@ def test_it_is_used_by_keyboard(shown: Show) -> None:
 
 
 def test_ids_and_commands_are_copied(shown: Show) -> None:
-    page = shown(account(finding("mapping-without-attachment", 1), finding("mapping-without-attachment", 2)))
+    page = shown(run_of(finding("mapping-without-attachment", 1), finding("mapping-without-attachment", 2)))
     page.run(
         "window.copied = []; navigator.clipboard.writeText = (text) => { copied.push(text); return Promise.resolve() }"
     )
@@ -206,9 +206,9 @@ def test_even_a_hole_in_the_page_would_let_nothing_in(shown: Show, tab: Page) ->
 
 
 def test_nothing_found_is_said(shown: Show) -> None:
-    page = shown(account(paired=3))
+    page = shown(run_of(paired=3))
     assert "Nothing is dangling." in page.run("document.body.innerText")
-    page = shown(account(not_checked=["every server: Cinder did not answer"]))
+    page = shown(run_of(not_checked=["every server: Cinder did not answer"]))
     text = page.run("document.body.innerText")
     assert "Nothing could be found, because something was not read." in text
     assert "Nothing is dangling" not in text

@@ -16,12 +16,12 @@ import pytest
 
 from dedangle.core.planning import RUN, Limits
 from dedangle.core.records import CinderView, Disposition, Finding, NovaView, Observation, Outcome, Reading, Result
+from dedangle.core.run import Run
 from dedangle.core.sharding import WHOLE
-from dedangle.reconcile import fleet
+from dedangle.reconcile import removals, sweep
 from dedangle.reconcile.screen import Screen
 from dedangle.reconcile.server import Judged, Reconciler
-from dedangle.report.account import Account
-from report.accounts import finding
+from report.runs import finding
 
 SERVERS = [f"server-{number:02}" for number in range(20)]
 
@@ -41,38 +41,36 @@ class Judge:
         return Judged((), Observation(server_id=server_id, before=nova, cinder=cinder, after=nova))
 
 
-def judged(judge: Judge, account: Account, **how: Any) -> list[str]:
+def judged(judge: Judge, run: Run, **how: Any) -> list[str]:
     say = lambda what, done=0, total=0: None  # noqa: E731
-    found = fleet.audit(SERVERS, cast(Reconciler, judge), account, say, **how)
+    found = sweep.judge_servers(SERVERS, cast(Reconciler, judge), run, say, **how)
     return [each.seen.server_id for each in found]
 
 
 @pytest.mark.parametrize("concurrency", [1, 4])
 def test_all_of_them_in_their_order(concurrency: int) -> None:
-    account = Account(run_id="r")
-    assert judged(Judge(), account, concurrency=concurrency) == SERVERS
-    assert account.complete
+    run = Run(run_id="r")
+    assert judged(Judge(), run, concurrency=concurrency) == SERVERS
+    assert run.complete
 
 
 def test_as_many_at_once_as_were_asked_for() -> None:
     # Nobody passes before four have come.
     together = threading.Barrier(4, timeout=30)
-    assert judged(Judge(lambda _: together.wait()), Account(run_id="r"), concurrency=4) == SERVERS
+    assert judged(Judge(lambda _: together.wait()), Run(run_id="r"), concurrency=4) == SERVERS
 
 
 def test_no_server_is_begun_when_the_time_is_over_and_those_that_were_count() -> None:
-    account, judge = Account(run_id="r"), Judge()
+    run, judge = Run(run_id="r"), Judge()
     answers = iter([False] * 5 + [True])
-    assert judged(judge, account, concurrency=2, over=lambda: next(answers)) == SERVERS[:5]
+    assert judged(judge, run, concurrency=2, out_of_time=lambda: next(answers)) == SERVERS[:5]
     assert sorted(judge.begun) == SERVERS[:5]
-    assert account.not_checked == [
-        "15 of 20 suspect servers, for the time budget was over. The next run begins with them"
-    ]
+    assert run.not_checked == ["15 of 20 suspect servers (time budget used up). The next run starts with them"]
 
 
 def test_no_server_is_begun_that_nobody_asks_for_any_more() -> None:
     judge = Judge()
-    found = fleet.audit(SERVERS, cast(Reconciler, judge), Account(run_id="r"), lambda *_: None, concurrency=2)
+    found = sweep.judge_servers(SERVERS, cast(Reconciler, judge), Run(run_id="r"), lambda *_: None, concurrency=2)
     assert next(found).seen.server_id == SERVERS[0]
     cast(Any, found).close()
     assert len(judge.begun) <= 4
@@ -84,7 +82,7 @@ def test_an_error_in_a_thread_is_the_run_s() -> None:
             raise RuntimeError(server_id)
 
     with pytest.raises(RuntimeError, match=SERVERS[3]):
-        judged(Judge(fail), Account(run_id="r"), concurrency=4)
+        judged(Judge(fail), Run(run_id="r"), concurrency=4)
 
 
 class Productive:
@@ -99,11 +97,11 @@ class Productive:
     def without_restart(self) -> Productive:
         return self
 
-    def execute(self, one: Judged, _: object, *, spare: Callable[[int], int], **__: object) -> Iterator[Any]:
+    def execute(self, one: Judged, _: object, *, more: Callable[[int], int], **__: object) -> Iterator[Any]:
         removed = Outcome(result=Result.REMOVED)
         yield one.findings[0], removed
         self.together.wait()
-        for _ in range(spare(2)):
+        for _ in range(more(2)):
             yield never_used(next(self.extra)), removed
 
 
@@ -113,9 +111,9 @@ def never_used(number: int) -> Finding:
 
 @pytest.mark.parametrize("concurrency", [1, 4])
 def test_the_fuse_bears_no_more_with_several_at_once(concurrency: int) -> None:
-    account, judge = Account(run_id="r"), Judge()
-    doomed = [Judged((never_used(number),), judge.audit(str(number)).seen) for number in range(20)]
-    execution = fleet.Execution(
+    run, judge = Run(run_id="r"), Judge()
+    found = [Judged((never_used(number),), judge.audit(str(number)).seen) for number in range(20)]
+    cleaning = removals.Removals(
         reconciler=cast(Reconciler, Productive(concurrency)),
         journal=cast(Any, None),
         actions=cast(Any, None),
@@ -123,9 +121,9 @@ def test_the_fuse_bears_no_more_with_several_at_once(concurrency: int) -> None:
         totals=lambda _, __: Reading((Counter(),)),
         concurrency=concurrency,
     )
-    execution.run(doomed, account, lambda *_: None)
-    assert {each.key for one in doomed for each in one.findings} <= account.outcomes.keys()
-    assert len(account.outcomes) == 27
+    cleaning.carry_out(found, run, lambda *_: None)
+    assert {each.key for one in found for each in one.findings} <= run.outcomes.keys()
+    assert len(run.outcomes) == 27
 
 
 class Counting:
@@ -140,31 +138,31 @@ class Counting:
         return self.answer
 
 
-def fused(planned: int, nova: Counting) -> Account:
+def fused(planned: int, nova: Counting) -> Run:
     """Of one project, in a fleet of a million attachments; nothing is there to remove with."""
-    account, judge = Account(run_id="r"), Judge()
+    run, judge = Run(run_id="r"), Judge()
     screen = Screen([], 0, [], Counter({RUN: 1_000_000}))
     findings = [dataclasses.replace(never_used(number), project_id="P") for number in range(planned)]
-    doomed = [Judged((each,), judge.audit(each.server_id).seen) for each in findings]
-    execution = fleet.Execution(
+    found = [Judged((each,), judge.audit(each.server_id).seen) for each in findings]
+    cleaning = removals.Removals(
         reconciler=cast(Any, None),
         journal=cast(Any, None),
         actions=cast(Any, None),
         limits=Limits(max_removals=25, max_removals_percent=2),
-        totals=functools.partial(fleet.totals, screen, cast(Any, nova), WHOLE),
-        over=lambda: True,
+        totals=functools.partial(sweep.totals, screen, cast(Any, nova), WHOLE),
+        out_of_time=lambda: True,
     )
-    execution.run(doomed, account, lambda *_: None)
-    assert not account.outcomes
-    return account
+    cleaning.carry_out(found, run, lambda *_: None)
+    assert not run.outcomes
+    return run
 
 
 @pytest.mark.parametrize(("of_cells", "refused"), [((1000, 49), True), ((1000, 50), False), ((999,), False)])
 def test_the_fuse_counts_a_project_over_its_cells(of_cells: tuple[int, ...], refused: bool) -> None:
     nova = Counting(Reading(of_cells))
-    account = fused(21, nova)
-    assert refused == (f"in project P are more than max_removals_percent (2) of {sum(of_cells)} " in account.refusal)
-    assert refused == bool(account.refusal)
+    run = fused(21, nova)
+    assert refused == (f"in project P are more than max_removals_percent (2) of {sum(of_cells)} " in run.refusal)
+    assert refused == bool(run.refusal)
     assert nova.asked == ["P"]
 
 
@@ -175,6 +173,6 @@ def test_projects_are_not_counted_where_the_fuse_trips_anyway() -> None:
 
 
 def test_nothing_is_removed_where_a_project_cannot_be_counted() -> None:
-    account = fused(1, Counting(Reading.unread("Nova's cell1 did not answer in 60 s")))
-    (missed,) = account.not_checked
-    assert missed == "whether the fuse bears the removals, so that none was made: Nova's cell1 did not answer in 60 s"
+    run = fused(1, Counting(Reading.unread("Nova's cell1 did not answer in 60 s")))
+    (missed,) = run.not_checked
+    assert missed == "the removal limit (Nova's cell1 did not answer in 60 s), so nothing was removed"

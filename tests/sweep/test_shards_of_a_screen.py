@@ -5,15 +5,15 @@ from __future__ import annotations
 
 import uuid
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any, cast
 
 from dedangle.core import packing, planning
 from dedangle.core.records import Reading
+from dedangle.core.run import Run
 from dedangle.core.sharding import WHOLE, Shard
-from dedangle.reconcile import fleet
+from dedangle.reconcile import sweep
 from dedangle.reconcile.screen import Screen
-from dedangle.report.account import Account
 
 IDS = [str(uuid.UUID(int=number)) for number in range(1, 41)]
 
@@ -52,6 +52,9 @@ class Cinder:
     def bulk(self) -> list[Iterator[Reading[packing.Page]]]:
         return [iter([Reading(self._pages)])]
 
+    def multiattach(self, volume_ids: Collection[str]) -> Reading[str]:
+        return Reading(tuple(volume_ids))
+
     def doubt(self) -> str:
         return ""
 
@@ -63,7 +66,7 @@ def screen(shard: Shard) -> Screen:
         packing.Attachments(packing.rows_of(ATTACHMENTS)),
         packing.QuietVolumes(packing.rows_of(((f"V{each}",), b"") for each in IDS)),
     )
-    found = fleet.read_screen(cast(Any, nova), cinder, cast(Any, cinder), Account(run_id="r"), lambda *_: None, shard)
+    found = sweep.read_screen(cast(Any, nova), cinder, cast(Any, cinder), Run(run_id="r"), lambda *_: None, shard)
     assert found
     return found
 

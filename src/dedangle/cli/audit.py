@@ -9,7 +9,7 @@ from dedangle.cli import servers
 from dedangle.cli.base import Verb
 from dedangle.cli.wiring import Wiring
 from dedangle.core.records import Door, Finding
-from dedangle.report.account import Account
+from dedangle.core.run import Run
 
 
 class Audit(Verb):
@@ -28,21 +28,7 @@ class Audit(Verb):
         parser.add_argument("--project", metavar="ID", help="only servers of this project")
         return parser
 
-    def work(self, args: argparse.Namespace, wiring: Wiring, account: Account) -> None:
-        from dedangle.reconcile import fleet
-
-        reconciler = wiring.reconciler(Door.SWEEP)
-        screen = None
-        if args.server:
-            suspects = servers.identify(args.server, wiring.nova)
-        else:
-            screen = fleet.read_screen(wiring.nova, wiring.bulk, reconciler, account, self.say)
-            if screen is None:
-                return
-            account.paired = screen.paired
-            account.add(screen.ownerless)
-            suspects = screen.suspects
-
+    def work(self, args: argparse.Namespace, wiring: Wiring, run: Run) -> None:
         def wanted(finding: Finding) -> bool:
             return (
                 (not args.cell or finding.cell in args.cell)
@@ -51,10 +37,8 @@ class Audit(Verb):
             )
 
         concurrency = wiring.settings.concurrency
-        judged = list(fleet.audit(suspects, reconciler, account, self.say, wanted=wanted, concurrency=concurrency))
-        if screen:
-            quiet = servers.quiet(screen, wiring.sightings, wiring.nova)
-            servers.remember(wiring.sightings, judged, wiring.clock(), quiet=quiet)
+        inspection = wiring.inspection(wiring.reconciler(Door.SWEEP), self.progress, concurrency=concurrency)
+        if args.server:
+            servers.require_known(inspection.of_servers(servers.identify(args.server, wiring.nova), run, wanted))
         else:
-            servers.require_known(judged)
-            servers.remember(wiring.sightings, judged, wiring.clock())
+            inspection.of_fleet(wiring.bulk, run, wanted=wanted)

@@ -19,18 +19,18 @@ from dedangle.cli.progress import Progress
 from dedangle.cli.signals import Signals, StoppedError
 from dedangle.cli.wiring import UsageError, Wiring, clock, wire
 from dedangle.core.records import Finding
+from dedangle.core.run import Run
 from dedangle.core.text import harmless_lines
 from dedangle.report import exit_codes
-from dedangle.report.account import Account
 from dedangle.report.cells import cell
 
 _SHORT = ("code", "disposition", "server_id", "volume_id", "attachment_id")
 
 
 class Verb(Guarded, Lister):
-    """A verb whose result is a list of findings; subclasses fill the account in `work`."""
+    """A verb whose result is a list of findings; subclasses fill the run in `work`."""
 
-    say: Progress
+    progress: Progress
     """Where the verb tells how far it is."""
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
@@ -50,8 +50,8 @@ class Verb(Guarded, Lister):
         console.add_config_options(parser)
         return parser
 
-    def work(self, args: argparse.Namespace, wiring: Wiring, account: Account) -> None:
-        """Do what the verb does, and enter it in the account as it becomes known."""
+    def work(self, args: argparse.Namespace, wiring: Wiring, run: Run) -> None:
+        """Do what the verb does, and enter it in the run as it becomes known."""
         raise NotImplementedError
 
     def guarded_run(self, args: argparse.Namespace, signals: Signals) -> int:
@@ -61,40 +61,40 @@ class Verb(Guarded, Lister):
             # Before anything is done: a run that changed something must not end in "nothing was changed".
             _write_report(args.report, "")
         started = time.monotonic()
-        self.say = Progress(time.monotonic)
+        self.progress = Progress(time.monotonic)
         wiring = wire(self.app.config_args, signals)
-        account = Account(run_id=wiring.run_id)
+        run = Run(run_id=wiring.run_id)
         stopped: StoppedError | None = None
         try:
-            self.work(args, wiring, account)
+            self.work(args, wiring, run)
         except StoppedError as error:
             stopped = error
-            account.miss(["what was left when a signal stopped the run"])
-        self._show(args, account)
-        for each in account.not_checked:
+            run.miss(["what was left when a signal stopped the run"])
+        self._show(args, run)
+        for each in run.not_checked:
             console.complain(f"Not checked: {each}")
-        for each in account.troubles:
+        for each in run.troubles:
             console.complain(each)
-        if account.refusal:
-            console.complain(f"Nothing was removed: {account.refusal}")
+        if run.refusal:
+            console.complain(f"Nothing was removed: {run.refusal}")
         seconds = time.monotonic() - started
-        console.complain(_summary(account, seconds))
-        self.conclude(args, wiring, account, seconds)
+        console.complain(_summary(run, seconds))
+        self.conclude(args, wiring, run, seconds)
         if stopped:
             raise stopped
-        return exit_codes.exit_code(account, detailed=args.detailed_exit_code)
+        return exit_codes.exit_code(run, detailed=args.detailed_exit_code)
 
-    def conclude(self, args: argparse.Namespace, wiring: Wiring, account: Account, seconds: float) -> None:
+    def conclude(self, args: argparse.Namespace, wiring: Wiring, run: Run, seconds: float) -> None:
         """Do what a verb has to do when all is known; seconds is how long the run took."""
 
-    def _show(self, args: argparse.Namespace, account: Account) -> None:
+    def _show(self, args: argparse.Namespace, run: Run) -> None:
         from dedangle.report import document
 
-        findings = account.listed(args.all)
-        listed = [document.row(account, each) for each in findings]
+        findings = run.listed(args.all)
+        listed = [document.row(run, each) for each in findings]
         columns = document.COLUMNS
         if args.formatter == "table":
-            columns = (*_SHORT, *(("outcome",) if account.outcomes else ()))
+            columns = (*_SHORT, *(("outcome",) if run.outcomes else ()))
         if args.columns:
             columns = document.COLUMNS
         self.formatter = self._formatter_plugins[args.formatter].obj
@@ -102,22 +102,22 @@ class Verb(Guarded, Lister):
             rows = ([cell(row[name], args.formatter) for name in columns] for row in listed)
             self.produce_output(args, columns, rows)
         if args.formatter == "table":
-            sys.stdout.write(harmless_lines(self.explain(account, findings)))
+            sys.stdout.write(harmless_lines(self.explain(run, findings)))
         if args.report:
-            _write_report(args.report, _report(args, account))
+            _write_report(args.report, _report(args, run))
 
-    def explain(self, account: Account, findings: Sequence[Finding]) -> str:
+    def explain(self, run: Run, findings: Sequence[Finding]) -> str:
         """Say in words what the table shows: once for all findings that are alike, and each failure."""
         groups: dict[tuple[str, str, str], list[Finding]] = {}
         for each in findings:
-            outcome = account.outcomes.get(each.key)
+            outcome = run.outcomes.get(each.key)
             result, detail = (outcome.result.value, outcome.detail) if outcome else ("", "")
             groups.setdefault((each.code, result or each.disposition.value, detail), []).append(each)
         text = ""
         for (code, fate, detail), alike in groups.items():
             first = alike[0]
             more = f" ({len(alike) - 1} more like it)" if len(alike) > 1 else ""
-            what = first.sentence if first.key in account.outcomes and first.sentence else first.reason
+            what = first.sentence if first.key in run.outcomes and first.sentence else first.reason
             text += f"\n{code}: {fate}{': ' + detail if detail else ''}\n  {what}{more}\n"
         return text
 
@@ -125,13 +125,13 @@ class Verb(Guarded, Lister):
         raise NotImplementedError("Guarded.run takes its place")
 
 
-def _report(args: argparse.Namespace, account: Account) -> str:
+def _report(args: argparse.Namespace, run: Run) -> str:
     from dedangle.report import document, html
 
     if args.report.suffix == ".json":
-        return document.document(account, everything=args.all)
+        return document.document(run, everything=args.all)
     command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
-    return html.page(account, everything=args.all, command=command, at=clock())
+    return html.page(run, everything=args.all, command=command, at=clock())
 
 
 def _write_report(path: Path, text: str) -> None:
@@ -141,7 +141,7 @@ def _write_report(path: Path, text: str) -> None:
         raise UsageError(f"--report {path} cannot be written: {error.strerror}.") from error
 
 
-def _summary(account: Account, seconds: float) -> str:
-    counts = ", ".join(f"{count} {what}" for what, count in account.counts().items() if count)
-    empty = "nothing there" if account.complete else "nothing could be judged"
-    return f"Run {account.run_id}, {seconds:.1f} s: {counts or empty}."
+def _summary(run: Run, seconds: float) -> str:
+    counts = ", ".join(f"{count} {what}" for what, count in run.counts().items() if count)
+    empty = "nothing could be judged" if run.not_checked else "no volume attachments found"
+    return f"Run {run.run_id}, {seconds:.1f} s: {counts or empty}."

@@ -13,7 +13,7 @@ from dedangle.cli.base import Verb
 from dedangle.cli.wiring import UsageError, Wiring
 from dedangle.core import planning
 from dedangle.core.records import Door, Finding, Reading
-from dedangle.report.account import Account
+from dedangle.core.run import Run
 
 if TYPE_CHECKING:
     from dedangle.reconcile.restart import Restarter
@@ -51,61 +51,64 @@ class ChangingVerb(Verb):
         args: argparse.Namespace,
         wiring: Wiring,
         reconciler: Reconciler,
-        account: Account,
+        run: Run,
         judged: Sequence[Judged],
         totals: Callable[[Sequence[Finding], planning.Limits], Reading[Counter[planning.Scope]]] = _few,
         restarter: Restarter | None = None,
-        over: Callable[[], bool] = lambda: False,
+        out_of_time: Callable[[], bool] = lambda: False,
         concurrency: int = 1,
-        due: int = 0,
+        unjudged_removals: int = 0,
     ) -> bool:
-        """Remove what was judged removable, if the operator says so and the fuse bears it.
+        """Ask the operator, and remove what was judged removable if the answer is yes and the removal limit allows it.
 
-        With a restarter servers are stopped for what needs it. due is how many removals more count for the fuse.
-        Returns False where the operator, asked, said no. Raises UsageError where state_dir cannot be written.
+        With a restarter servers are stopped for what needs it. Returns False if the operator, asked, said no. Raises
+        UsageError if state_dir cannot be written.
         """
-        from dedangle.reconcile.fleet import Execution
+        from dedangle.reconcile.removals import Removals
         from dedangle.state.journal import JournalUnwritableError
 
-        doomed = planning.changes(finding for each in judged for finding in each.findings)
-        if not doomed:
-            if account.listed():
-                console.complain("All that was found is kept, for the reasons given. Nothing was changed.")
-            elif account.complete:
-                console.complain("There is nothing to do. Nothing was changed.")
-            else:
-                console.complain("Nothing was changed.")
+        changes = [finding for each in judged for finding in each.changes]
+        if not changes:
+            console.complain(_nothing_to_do(run))
             return True
         if not args.execute:
-            console.complain(f"{len(doomed)} to be changed. Nothing was changed. Run again with --execute.")
+            planned = f"{len(changes)} change{'s' if len(changes) > 1 else ''} planned"
+            console.complain(f"{planned}. Nothing was changed. Run again with --execute.")
             return True
-        limits = planning.Limits(
-            max_removals=self.max_removals(args, wiring),
-            max_removals_percent=wiring.settings.max_removals_percent,
-            due=due,
-        )
         stops = [each.seen.server_id for each in judged if restarter and reconciler.counts_on_stop(each)]
-        question = [f"{each.remedy}: {each.sentence}" for each in doomed]
-        question += [f"Server {each} is stopped for that, and started again." for each in stops]
-        question.append(f"Do these {len(doomed)}?")
+        question = [f"{finding.remedy}: {finding.sentence}" for finding in changes]
+        question += [f"Server {server_id} is stopped for that, and started again." for server_id in stops]
+        question.append(f"Make these {len(changes)} changes?")
         if not args.yes and not console.confirm("\n".join(question)):
             console.complain("Nothing was changed.")
             return False
         try:
-            execution = Execution(
+            removals = Removals(
                 reconciler=reconciler,
                 journal=wiring.journal(self.door),
                 actions=wiring.actions,
-                limits=limits,
+                limits=planning.Limits(
+                    max_removals=self.max_removals(args, wiring),
+                    max_removals_percent=wiring.settings.max_removals_percent,
+                    unjudged_removals=unjudged_removals,
+                ),
                 totals=totals,
-                off=restarter.off if restarter else None,
-                over=over,
+                stopped_server=restarter.stopped_server if restarter else None,
+                out_of_time=out_of_time,
                 concurrency=concurrency,
             )
-            execution.run(judged, account, self.say)
+            removals.carry_out(judged, run, self.progress)
         except (JournalUnwritableError, OSError) as error:
             why = str(error) if isinstance(error, JournalUnwritableError) else f"state_dir cannot be used: {error}"
-            if not account.outcomes:
+            if not run.outcomes:
                 raise UsageError(f"{why}. Nothing was changed without it.") from error
-            account.trouble(f"{why}. What was not begun is left; make room and run again.")
+            run.trouble(f"{why}. What was not begun is left; make room and run again.")
         return True
+
+
+def _nothing_to_do(run: Run) -> str:
+    if run.listed():
+        return "None of the findings can be removed now; see the reasons above. Nothing was changed."
+    if run.complete:
+        return "There is nothing to do. Nothing was changed."
+    return "Nothing was changed."

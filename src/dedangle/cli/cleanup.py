@@ -11,8 +11,8 @@ from dedangle.cli import changing, servers
 from dedangle.cli.changing import ChangingVerb
 from dedangle.cli.wiring import UsageError, Wiring
 from dedangle.core.records import Door, Finding
+from dedangle.core.run import Run
 from dedangle.report import plan
-from dedangle.report.account import Account
 
 _OWN: dict[str, dict[str, Any]] = {
     "--restart": {
@@ -53,31 +53,27 @@ class Cleanup(ChangingVerb):
             parser.add_argument(name, **settings)
         return parser
 
-    def work(self, args: argparse.Namespace, wiring: Wiring, account: Account) -> None:
-        from dedangle.reconcile import fleet
-
+    def work(self, args: argparse.Namespace, wiring: Wiring, run: Run) -> None:
         if args.restart and args.allow_root:
             raise UsageError("--restart starts the server again, and --allow-root takes its root disk. Name one.")
         reconciler = wiring.reconciler(
             self.door, no_host=args.no_host, allow_root=args.allow_root, relink=args.relink, restart=args.restart
         )
-        restarter = wiring.restarter(self.say, account.trouble)
-        judged = list(fleet.audit(servers.identify(args.server, wiring.nova), reconciler, account, self.say))
+        restarter = wiring.restarter(self.progress, run.trouble)
+        inspection = wiring.inspection(reconciler, self.progress)
+        judged = inspection.of_servers(servers.identify(args.server, wiring.nova), run)
         servers.require_known(judged)
-        servers.remember(wiring.sightings, judged, wiring.clock())
-        left_off = [each.seen.server_id for each in judged if restarter.was_left_off(each.server)]
-        agreed = self.carry_out(
-            args, wiring, reconciler, account, judged, restarter=restarter if args.restart else None
-        )
-        for server_id in left_off:
+        left_stopped = [each.seen.server_id for each in judged if restarter.was_left_stopped(each.server)]
+        agreed = self.carry_out(args, wiring, reconciler, run, judged, restarter=restarter if args.restart else None)
+        for server_id in left_stopped:
             if agreed and args.restart and args.execute:
                 restarter.start_again(server_id)
             else:
-                account.trouble(
+                run.trouble(
                     f"Server {server_id} was stopped by a run that was killed before it started it again. "
                     f"Run: dedangle cleanup {server_id} --restart --execute"
                 )
 
-    def explain(self, account: Account, findings: Sequence[Finding]) -> str:
+    def explain(self, run: Run, findings: Sequence[Finding]) -> str:
         """Say what would be done about each finding, why, on which evidence, and what stands in the way."""
-        return plan.plan(account, findings)
+        return plan.plan(run, findings)

@@ -1,23 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which servers the operator means, and what verbs do with the servers they judged."""
+"""Which servers the operator means."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
-from datetime import datetime
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from dedangle.cli import console
 from dedangle.cli.wiring import UnreachableError, UsageError
-from dedangle.core.sharding import WHOLE, Shard
 from dedangle.core.text import harmless
 
 if TYPE_CHECKING:
     from dedangle.core.records import NamedServer
-    from dedangle.reconcile.screen import Screen
     from dedangle.reconcile.server import Judged
-    from dedangle.state.sightings import Sightings
     from dedangle.systems.ports import Fleet
 
 _ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
@@ -65,29 +60,3 @@ def require_known(judged: Sequence[Judged]) -> None:
                 f"No server {each.seen.server_id}: no cell of Nova and no attachment of Cinder knows the id. "
                 "Look it up with: openstack server list --all-projects"
             )
-
-
-def remember(
-    sightings: Sightings, judged: Sequence[Judged], now: datetime, *, quiet: Callable[[str], bool] = lambda _: False
-) -> None:
-    """Note when each finding was first seen; without a place to write, the grace period begins anew each run.
-
-    quiet tells the servers that a bulk read found beyond suspicion.
-    """
-    read = {each.seen.server_id for each in judged if not each.unread}
-    try:
-        sightings.remember(
-            (finding for each in judged for finding in each.findings),
-            tried={each.seen.server_id for each in judged},
-            known=lambda server_id: server_id in read or quiet(server_id),
-            now=now,
-        )
-    except OSError as error:
-        console.complain(f"Sightings are not remembered, so the sweep's grace period does not pass: {error}")
-
-
-def quiet(screen: Screen, sightings: Sightings, nova: Fleet, shard: Shard = WHOLE) -> Callable[[str], bool]:
-    """Tell which of the servers with sightings a bulk read of the shard found beyond suspicion."""
-    held = frozenset(screen.suspects)
-    read = None if screen.whole else frozenset(nova.at_home(sightings.server_ids()).rows)
-    return lambda each: shard.holds(each) and each not in held and (read is None or each in read)

@@ -45,12 +45,12 @@ class Signals:
                 signal.signal(signum, handler)
 
     @contextlib.contextmanager
-    def shield(self, *, way_out: bool = False) -> Iterator[None]:
+    def shield(self, *, even_after_signal: bool = False) -> Iterator[None]:
         """Hold a signal back until the block has ended; then raises StoppedError for it.
 
-        One that has come already is raised before the block, unless that is the way out of what was begun.
+        One that has come already is raised before the block, unless the block ends what was begun.
         """
-        if not way_out:
+        if not even_after_signal:
             self._tell()
         self._mine.shields += 1
         try:
@@ -65,7 +65,7 @@ class Signals:
         self._tell()
         # It may have come in the middle of a line of our own.
         with contextlib.suppress(RuntimeError):
-            console.complain("Stopping when what is begun is done ...")
+            console.complain("Finishing the change in progress, then stopping ...")
 
     def _tell(self) -> None:
         if self._pending is not None and not self._mine.told and not self._mine.shields:

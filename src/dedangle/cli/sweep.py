@@ -5,22 +5,17 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import functools
 import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from dedangle.cli import console, servers, spans
+from dedangle.cli import console, spans
 from dedangle.cli.changing import ChangingVerb
 from dedangle.cli.wiring import UsageError, Wiring
 from dedangle.core.records import Door
+from dedangle.core.run import Run
 from dedangle.core.sharding import WHOLE
-from dedangle.report.account import Account
-
-if TYPE_CHECKING:
-    from dedangle.reconcile.server import Judged
 
 
 class Sweep(ChangingVerb):
@@ -51,9 +46,7 @@ class Sweep(ChangingVerb):
         parser.add_argument("--textfile", metavar="FILE.prom", type=Path, help="write Prometheus metrics to FILE.prom")
         return parser
 
-    def work(self, args: argparse.Namespace, wiring: Wiring, account: Account) -> None:
-        from dedangle.reconcile import fleet
-
+    def work(self, args: argparse.Namespace, wiring: Wiring, run: Run) -> None:
         begun, shard = time.monotonic(), args.shard
         with contextlib.ExitStack() as held:
             if args.execute:
@@ -65,36 +58,29 @@ class Sweep(ChangingVerb):
                 return args.time_budget is not None and time.monotonic() - begun >= share * args.time_budget
 
             reconciler, concurrency = wiring.reconciler(self.door), wiring.settings.concurrency
-            screen = fleet.read_screen(wiring.nova, wiring.bulk, reconciler, account, self.say, shard)
-            if screen is None:
+            fleet = wiring.inspection(reconciler, self.progress, concurrency=concurrency).of_fleet(
+                wiring.bulk,
+                run,
+                shard=shard,
+                # Were all of it spent on looking, no run would ever come to the removals.
+                out_of_time=lambda: is_over(0.5 if args.execute else 1),
+                grace=wiring.settings.grace,
+            )
+            if fleet is None:
                 return
-            account.paired = screen.paired
-            account.add(screen.ownerless)
-            judged: list[Judged] = []
-            try:
-                # What was judged until a signal came is kept.
-                judged.extend(
-                    fleet.audit(
-                        wiring.sightings.least_recent_first(screen.suspects, wiring.clock()),
-                        reconciler,
-                        account,
-                        self.say,
-                        # Were all of it spent on looking, no run would ever come to the removals.
-                        over=lambda: is_over(0.5 if args.execute else 1),
-                        concurrency=concurrency,
-                    )
-                )
-            finally:
-                quiet = servers.quiet(screen, wiring.sightings, wiring.nova, shard)
-                servers.remember(wiring.sightings, judged, wiring.clock(), quiet=quiet)
-            totals = functools.partial(fleet.totals, screen, wiring.nova, shard)
-            unjudged = set(screen.suspects).difference(each.seen.server_id for each in judged)
-            due = wiring.sightings.due(unjudged, wiring.clock() - wiring.settings.grace)
             self.carry_out(
-                args, wiring, reconciler, account, judged, totals, over=is_over, concurrency=concurrency, due=due
+                args,
+                wiring,
+                reconciler,
+                run,
+                fleet.judged,
+                fleet.totals,
+                out_of_time=is_over,
+                concurrency=concurrency,
+                unjudged_removals=fleet.unjudged_removals,
             )
 
-    def conclude(self, args: argparse.Namespace, wiring: Wiring, account: Account, seconds: float) -> None:
+    def conclude(self, args: argparse.Namespace, wiring: Wiring, run: Run, seconds: float) -> None:
         from dedangle.report import exit_codes, metrics
 
         path = _textfile(args, wiring)
@@ -103,9 +89,9 @@ class Sweep(ChangingVerb):
         with _told_of_failure(path):
             metrics.write(
                 path,
-                account,
+                run,
                 shard=args.shard,
-                succeeded=exit_codes.exit_code(account, detailed=False) == exit_codes.DONE,
+                succeeded=exit_codes.exit_code(run, detailed=False) == exit_codes.DONE,
                 max_removals=self.max_removals(args, wiring),
                 seconds=seconds,
                 lock_age=0 if self._turn_began is None else time.monotonic() - self._turn_began,

@@ -15,7 +15,9 @@ from uuid import uuid4
 from dedangle.core.records import Door
 
 if TYPE_CHECKING:
+    from dedangle.cli.progress import Progress
     from dedangle.config import Settings
+    from dedangle.reconcile.inspection import Inspection
     from dedangle.reconcile.restart import Restarter
     from dedangle.reconcile.server import Reconciler
     from dedangle.state.journal import Journal
@@ -88,7 +90,21 @@ class Wiring:
             shield=self.signals.shield,
         )
 
-    def restarter(self, say: Callable[[str], None], trouble: Callable[[str], None]) -> Restarter:
+    def inspection(self, reconciler: Reconciler, progress: Progress, *, concurrency: int = 1) -> Inspection:
+        from dedangle.cli import console
+        from dedangle.reconcile.inspection import Inspection
+
+        return Inspection(
+            nova=self.nova,
+            reconciler=reconciler,
+            sightings=self.sightings,
+            clock=self.clock,
+            progress=progress,
+            complain=console.complain,
+            concurrency=concurrency,
+        )
+
+    def restarter(self, progress: Callable[[str], None], trouble: Callable[[str], None]) -> Restarter:
         """Stops and starts servers; trouble is told of one that did not start again. Raises UsageError."""
         from nova import conf as nova_conf
 
@@ -105,7 +121,7 @@ class Wiring:
             monotonic=time.monotonic,
             pause=time.sleep,
             shield=self.signals.shield,
-            say=say,
+            progress=progress,
             trouble=trouble,
         )
 

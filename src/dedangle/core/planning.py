@@ -25,7 +25,7 @@ class Limits:
 
     max_removals: int
     max_removals_percent: float
-    due: int = 0
+    unjudged_removals: int = 0
     """Removals that are due on servers which the run had no time to judge: they count in the run, or a short time
     budget would let through bit by bit what the fuse is there to stop."""
 
@@ -36,8 +36,10 @@ def changes(findings: Iterable[Finding]) -> tuple[Finding, ...]:
     Mappings come first: outside nova-compute Cinder's record is the stronger lock and goes last, and a crash between
     the two leaves a tombstone in Nova that tells what happened.
     """
-    doomed = [each for each in findings if each.disposition in (Disposition.REMOVE, Disposition.RELINK)]
-    return tuple(sorted(doomed, key=lambda each: (each.server_id, each.remedy is Remedy.REMOVE_ATTACHMENT, each.key)))
+    acting = [finding for finding in findings if finding.disposition in (Disposition.REMOVE, Disposition.RELINK)]
+    return tuple(
+        sorted(acting, key=lambda finding: (finding.server_id, finding.remedy is Remedy.REMOVE_ATTACHMENT, finding.key))
+    )
 
 
 def scopes(cell: str | None, project_id: str | None) -> tuple[Scope, ...]:
@@ -48,7 +50,7 @@ def scopes(cell: str | None, project_id: str | None) -> tuple[Scope, ...]:
 def _counts(planned: Iterable[Finding], limits: Limits) -> Counter[Scope]:
     counts = Counter(scope for each in planned for scope in scopes(each.cell, each.project_id))
     if counts:
-        counts[RUN] += limits.due
+        counts[RUN] += limits.unjudged_removals
     return counts
 
 
@@ -65,8 +67,8 @@ def enough(limits: Limits) -> float:
     return max(PERCENT_FROM, 100 * limits.max_removals / limits.max_removals_percent + 1)
 
 
-def spare(planned: Iterable[Finding], limits: Limits, totals: Mapping[Scope, int]) -> int:
-    """How many more removals than planned the fuse would bear, wherever they fall."""
+def removals_left(planned: Iterable[Finding], limits: Limits, totals: Mapping[Scope, int]) -> int:
+    """How many more removals than planned the limits allow, wherever they fall."""
     return min(
         (_limit(limits, totals.get(scope, 0)) - count for scope, count in _counts(planned, limits).items()),
         default=limits.max_removals,
@@ -80,8 +82,8 @@ def refusal(planned: Iterable[Finding], limits: Limits, totals: Mapping[Scope, i
         kind, name = scope
         count, total = counts[scope], totals.get(scope, 0)
         where = f"in {kind} {name}" if name else "in this run"
-        if scope == RUN and limits.due:
-            where += f", {limits.due} of them found before on servers that it had no time for,"
+        if scope == RUN and limits.unjudged_removals:
+            where += f", {limits.unjudged_removals} of them found before on servers that it had no time for,"
         if count > limits.max_removals:
             return (
                 f"{count} removals {where} are more than max_removals ({limits.max_removals}). "

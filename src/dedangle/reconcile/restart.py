@@ -28,12 +28,12 @@ class Restarter:
     monotonic: Callable[[], float]
     pause: Callable[[float], None]
     shield: Callable[..., contextlib.AbstractContextManager[object]]
-    say: Callable[[str], None]
+    progress: Callable[[str], None]
     trouble: Callable[[str], None]
     """Told, in a sentence with the next command to type, of a server that did not start again."""
 
     @contextlib.contextmanager
-    def off(self, server_id: str, journal: Journal) -> Iterator[None]:
+    def stopped_server(self, server_id: str, journal: Journal) -> Iterator[None]:
         """Stop the server, and start it again when the block has ended: by an exception or a signal too.
 
         Raises UnpreparedError where it does not stop.
@@ -42,7 +42,7 @@ class Restarter:
             with self.shield():
                 journal.begin(server_id)
                 self.stopped.remember(server_id)
-                self.say(f"Stopping server {server_id}")
+                self.progress(f"Stopping server {server_id}")
                 why = self.power.stop(server_id)
             reading = self._await(server_id, lambda each: each.is_stopped) if not why else Reading.unread(why)
             if not reading.rows:
@@ -55,8 +55,8 @@ class Restarter:
         """Start the server if this run stopped it, or one that was killed before it came to that."""
         if server_id not in self.stopped:
             return
-        with self.shield(way_out=True):
-            self.say(f"Starting server {server_id} again")
+        with self.shield(even_after_signal=True):
+            self.progress(f"Starting server {server_id} again")
             # It may still be on its way down, and Nova starts only what is stopped.
             reading = self._await(server_id, lambda each: each.task_state is None)
             if any(each.vm_state == "stopped" for each in reading.rows):
@@ -70,7 +70,7 @@ class Restarter:
                     f"When it is stopped, run: openstack server start {server_id}"
                 )
 
-    def was_left_off(self, server: Server | None) -> bool:
+    def was_left_stopped(self, server: Server | None) -> bool:
         """Whether a run that was killed left the server stopped; one that runs again by now is forgotten."""
         if server is None or server.id not in self.stopped:
             return False

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import logging
 from collections.abc import Callable, Generator
 from datetime import datetime
@@ -42,6 +43,11 @@ class Judged:
     findings: tuple[Finding, ...]
     seen: Observation
 
+    @functools.cached_property
+    def changes(self) -> tuple[Finding, ...]:
+        """What the door would remove or relink, in the order of the writes."""
+        return planning.changes(self.findings)
+
     @property
     def is_known(self) -> bool:
         """Whether any system has ever heard of the server."""
@@ -75,8 +81,8 @@ class Reconciler:
     thorough: bool = False
     """Whether every volume is asked for, also where everything pairs."""
     shield: Callable[..., contextlib.AbstractContextManager[object]] = lambda **_: contextlib.nullcontext()
-    """Wraps intent, write, outcome and its account, so that no signal comes between them; with `way_out` what must be
-    done after them, signal or not."""
+    """Wraps intent, write and outcome, so that no signal comes between them; with `even_after_signal` what must be done
+    after them, signal or not."""
 
     def audit(self, server_id: str) -> Judged:
         """Judge the server as it is now; changes nothing."""
@@ -89,7 +95,7 @@ class Reconciler:
     def counts_on_stop(self, judged: Judged) -> bool:
         """Whether something of the plan can be done only once the server is stopped, which it is not."""
         as_it_is = self.without_restart()._judge(judged.seen)
-        return len(planning.changes(as_it_is.findings)) < len(planning.changes(judged.findings))
+        return len(as_it_is.changes) < len(judged.changes)
 
     def _judge(self, seen: Observation) -> Judged:
         now = self.clock()
@@ -105,25 +111,25 @@ class Reconciler:
         judged: Judged,
         journal: Journal,
         *,
-        spare: Callable[[int], int] | None = None,
+        more: Callable[[int], int] | None = None,
         prepare: Callable[[Finding], None] = lambda _: None,
         wanted: Callable[[Finding], bool] = lambda _: True,
     ) -> Generator[tuple[Finding, Outcome], None, None]:
         """Remove what the judgement said may be removed, as far as it still holds.
 
         Yields each finding that was tried with its outcome, as soon as it is known. Where a removal brings up new ones,
-        spare is asked how many (removals) of so many may be carried out too, and without it none are looked for;
+        more is asked how many (removals) of so many may be carried out too, and without it none are looked for;
         prepare is called before each write and may raise UnpreparedError; what is not wanted is left. Raises
         journal.JournalUnwritableError where the next removal could not be written down, and after the outcome of one
         that was, where that could not be.
         """
         tried: set[str] = set()
-        plan = tuple(filter(wanted, planning.changes(judged.findings)))
+        plan = tuple(filter(wanted, judged.changes))
         for _ in range(_ROUNDS):
             if not plan:
                 return
             judged = self.audit(judged.seen.server_id)
-            still = {each.key for each in planning.changes(judged.findings)}
+            still = {each.key for each in judged.changes}
             for finding in plan:
                 tried.add(finding.key)
                 if finding.key in still:
@@ -138,12 +144,12 @@ class Reconciler:
                 else:
                     yield finding, Outcome(result=Result.CHANGED_MEANWHILE, detail="judged anew, it is to be kept")
             mapped = {each.volume_id for each in judged.seen.after.mappings}
-            if spare is None or mapped.isdisjoint(each.volume_id for each in plan):
+            if more is None or mapped.isdisjoint(each.volume_id for each in plan):
                 # Only a mapping of the same volume is judged otherwise with one attachment less.
                 return
             judged = self.audit(judged.seen.server_id)
-            plan = tuple(each for each in planning.changes(judged.findings) if each.key not in tried)
-            plan = plan[: spare(len(plan))]
+            plan = tuple(each for each in judged.changes if each.key not in tried)
+            plan = plan[: more(len(plan))]
 
     def _observe(self, server_id: str) -> Observation:
         before = self.nova.glance(server_id)

@@ -8,15 +8,15 @@ from typing import Any
 
 from dedangle.core.records import Finding
 from dedangle.core.rows import FIELDS, finding_row
-from dedangle.report.account import Account
+from dedangle.core.run import Run
 
 SCHEMA_VERSION = 1
 COLUMNS = (*FIELDS, "outcome", "outcome_detail")
 
 
-def row(account: Account, finding: Finding) -> dict[str, Any]:
+def row(run: Run, finding: Finding) -> dict[str, Any]:
     """One finding with what came of it."""
-    outcome = account.outcomes.get(finding.key)
+    outcome = run.outcomes.get(finding.key)
     return {
         **finding_row(finding),
         "outcome": outcome.result.value if outcome else None,
@@ -24,16 +24,16 @@ def row(account: Account, finding: Finding) -> dict[str, Any]:
     }
 
 
-def document(account: Account, *, everything: bool) -> str:
+def document(run: Run, *, everything: bool) -> str:
     """The whole run as JSON text."""
     body = {
         "schema_version": SCHEMA_VERSION,
-        "run_id": account.run_id,
-        "complete": account.complete,
-        "counts": account.counts(),
-        "findings": [row(account, each) for each in account.listed(everything)],
-        "not_checked": account.not_checked,
-        "troubles": account.troubles,
-        "refusal": account.refusal or None,
+        "run_id": run.run_id,
+        "complete": run.complete,
+        "counts": run.counts(),
+        "findings": [row(run, each) for each in run.listed(everything)],
+        "not_checked": run.not_checked,
+        "troubles": run.troubles,
+        "refusal": run.refusal or None,
     }
     return json.dumps(body, indent=2) + "\n"

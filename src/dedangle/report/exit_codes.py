@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from dedangle.report.account import Account
+from dedangle.core.run import Run
 
 DONE = 0
 UNEXPECTED = 1
@@ -15,14 +15,14 @@ FUSE = 6
 LOCKED = 7
 
 
-def exit_code(account: Account, *, detailed: bool) -> int:
+def exit_code(run: Run, *, detailed: bool) -> int:
     """The code of a run that came to its end; 3 and 4 are those of nova-manage placement audit."""
-    if account.refusal:
+    if run.refusal:
         return FUSE
-    if account.incomplete:
+    if not run.complete:
         return INCOMPLETE
-    if detailed and account.left():
+    if detailed and run.left():
         return FOUND
-    if detailed and account.removed():
+    if detailed and run.removed():
         return REMOVED
     return DONE

@@ -16,13 +16,12 @@ from jinja2 import Environment, StrictUndefined
 
 from dedangle.core.findings import KINDS
 from dedangle.core.records import Disposition, Finding, Result, Verdict
+from dedangle.core.run import Run
 from dedangle.core.text import harmless
 from dedangle.report import document
-from dedangle.report.account import Account
 
 # A command stands in an advice behind a colon or in parentheses.
-_COMMAND = re.compile(r"(?:: |\()((?:dedangle|openstack|cinder) [^,;()]+)")
-_URGENT = "volume-in-use-elsewhere"
+_COMMAND = re.compile(r"(?:: |\()((?:dedangle|openstack|cinder|nova-manage|virsh) [^,;()]+)")
 _OPEN_UP_TO = 10
 _GROUPS = {
     "urgent": ("Urgent", "Two servers may write to one volume. Stop one of them before anything else."),
@@ -60,9 +59,9 @@ class _Bar(NamedTuple):
     """Of the longest bar of its chart."""
 
 
-def page(account: Account, *, everything: bool, command: str, at: datetime) -> str:
+def page(run: Run, *, everything: bool, command: str, at: datetime) -> str:
     """The whole run as one HTML page; command is what was typed, at the time of the report in UTC."""
-    cards = [_card(account, each, command) for each in account.listed(everything)]
+    cards = [_card(run, each, command) for each in run.listed(everything)]
     groups = [
         {"title": title, "advice": advice, "codes": _by_code(card for card in cards if card["group"] == title)}
         for title, advice in _GROUPS.values()
@@ -77,17 +76,17 @@ def page(account: Account, *, everything: bool, command: str, at: datetime) -> s
         policy=_policy(style, script),
         style=style,
         script=script,
-        run_id=account.run_id,
+        run_id=run.run_id,
         command=command,
         at=f"{at:%Y-%m-%d %H:%M} UTC",
-        complete=account.complete,
-        refusal=account.refusal,
-        not_checked=account.not_checked,
-        troubles=account.troubles,
-        consistent=account.counts()[Verdict.CONSISTENT.value],
+        complete=run.complete,
+        refusal=run.refusal,
+        not_checked=run.not_checked,
+        troubles=run.troubles,
+        consistent=run.counts()[Verdict.CONSISTENT.value],
         total=len(cards),
         unfolded=len(cards) <= _OPEN_UP_TO,
-        charts=_charts(account),
+        charts=_charts(run),
         groups=groups,
         filters=_filters(cards),
     )
@@ -98,13 +97,13 @@ def commands(advice: str) -> list[str]:
     return [each.strip().rstrip(".") for each in _COMMAND.findall(advice)]
 
 
-def _card(account: Account, finding: Finding, command: str) -> dict[str, Any]:
-    outcome = account.outcomes.get(finding.key)
+def _card(run: Run, finding: Finding, command: str) -> dict[str, Any]:
+    outcome = run.outcomes.get(finding.key)
     typed = commands(finding.advice)
     if not typed and not outcome and finding.disposition in (Disposition.REMOVE, Disposition.RELINK):
         typed = [f"{command} --execute"]
     return {
-        **document.row(account, finding),
+        **document.row(run, finding),
         "sentence": finding.sentence or finding.reason,
         "advice": "" if outcome else finding.advice,
         "commands": [] if outcome and outcome.result in (Result.REMOVED, Result.RELINKED) else typed,
@@ -115,7 +114,7 @@ def _card(account: Account, finding: Finding, command: str) -> dict[str, Any]:
 def _group(finding: Finding, result: Result | None) -> str:
     if result:
         return _OUTCOMES[result]
-    if finding.code == _URGENT:
+    if finding.is_urgent:
         return "urgent"
     return _DISPOSITIONS[finding.disposition] if finding.code in KINDS else "quiet"
 
@@ -127,11 +126,11 @@ def _by_code(cards: Iterable[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]
     return found
 
 
-def _charts(account: Account) -> list[tuple[str, list[_Bar]]]:
+def _charts(run: Run) -> list[tuple[str, list[_Bar]]]:
     """Consistent pairs are told in words: beside their number no other bar could be seen."""
-    verdicts = Counter(each.verdict.value for each in account.findings.values())
+    verdicts = Counter(each.verdict.value for each in run.findings.values())
     del verdicts[Verdict.CONSISTENT.value]
-    cells = Counter(each.cell or "no cell" for each in account.findings.values() if each.code in KINDS)
+    cells = Counter(each.cell or "no cell" for each in run.findings.values() if each.code in KINDS)
     return [(title, list(_bars(counts))) for title, counts in (("By verdict", verdicts), ("By cell", cells)) if counts]
 
 

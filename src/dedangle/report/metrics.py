@@ -12,8 +12,8 @@ from datetime import datetime
 from pathlib import Path
 
 from dedangle.core.records import Finding, Result
+from dedangle.core.run import Run
 from dedangle.core.sharding import Shard
-from dedangle.report.account import Account
 
 _Sample = tuple[str, float]
 """The name with its labels, and the value."""
@@ -38,7 +38,7 @@ _METRICS = {
 
 def write(
     path: Path,
-    account: Account,
+    run: Run,
     *,
     shard: Shard,
     succeeded: bool,
@@ -54,12 +54,12 @@ def write(
     """
     with _locked(path):
         before = _samples(path)
-        removed = {each.key for each in account.removed()}
-        left = [each for each in account.listed() if each.key not in removed]
+        removed = {each.key for each in run.removed()}
+        left = [each for each in run.listed() if each.key not in removed]
         seen = [each.first_seen for each in left if each.first_seen]
         last_success = "last_success_timestamp_seconds"
         fixed: dict[str, float] = {
-            "run_complete": not account.incomplete,
+            "run_complete": run.complete,
             last_success: now.timestamp() if succeeded else before.get(_name(last_success, shard=str(shard)), 0),
             "run_duration_seconds": round(seconds, 3),
             "oldest_finding_age_seconds": max((now - min(seen)).total_seconds(), 0) if seen else 0,
@@ -68,10 +68,10 @@ def write(
         }
         samples = {_name(name, shard=str(shard)): value for name, value in fixed.items()}
         samples.update(Counter(_of_finding(each, shard) for each in left))
-        counters = Counter(_name("removed_total", shard=str(shard), code=each.code) for each in account.removed())
+        counters = Counter(_name("removed_total", shard=str(shard), code=each.code) for each in run.removed())
         counters.update(
             _name("kept_total", shard=str(shard), reason=outcome.result.value)
-            for outcome in account.outcomes.values()
+            for outcome in run.outcomes.values()
             if outcome.result not in (Result.REMOVED, Result.RELINKED)
         )
         samples.update((name, value) for name, value in before.items() if name.partition("{")[0].endswith("_total"))

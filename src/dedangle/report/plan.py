@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from dedangle.core.records import Disposition, Finding, Outcome, Remedy
-from dedangle.report.account import Account
+from dedangle.core.run import Run
 
 _DEEDS = {
     Remedy.REMOVE_MAPPING: "soft-delete Nova's mapping {mapping} of volume {volume}",
@@ -16,9 +16,9 @@ _DEEDS = {
 }
 
 
-def plan(account: Account, findings: Sequence[Finding]) -> str:
+def plan(run: Run, findings: Sequence[Finding]) -> str:
     """The whole plan, or what came of it, one paragraph for each finding."""
-    paragraphs = (_paragraph(number, each, account.outcomes.get(each.key)) for number, each in enumerate(findings, 1))
+    paragraphs = (_paragraph(number, each, run.outcomes.get(each.key)) for number, each in enumerate(findings, 1))
     return "".join("\n" + "".join(f"{line}\n" for line in each) for each in paragraphs)
 
 

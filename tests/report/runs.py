@@ -6,7 +6,7 @@ import uuid
 
 from dedangle.core.findings import KINDS, TABLE
 from dedangle.core.records import Disposition, Finding, Outcome, Remedy, Result, Verdict
-from dedangle.report.account import Account
+from dedangle.core.run import Run
 
 HOSTILE = (
     "<img src=x onerror=pwned=1>",
@@ -26,8 +26,8 @@ HOSTILE = (
 """What tenants may call things."""
 
 
-def account(*findings: Finding, **fields: object) -> Account:
-    made = Account(run_id="0123456789ab", **fields)  # type: ignore[arg-type]
+def run_of(*findings: Finding, **fields: object) -> Run:
+    made = Run(run_id="0123456789ab", **fields)  # type: ignore[arg-type]
     made.add(findings)
     return made
 
@@ -38,6 +38,7 @@ def finding(code: str, number: int = 0, disposition: Disposition = Disposition.R
     ids = {
         name: str(uuid.UUID(int=number * 4 + place)) for place, name in enumerate(("server", "volume", "attachment"))
     }
+    ids |= {"other": str(uuid.UUID(int=number * 4 + 3)), "stop": ids["server"]}
     sentence, advice = kind.sentence.format(**ids), kind.advice.format(**ids)
     made = Finding(
         code=code,
@@ -64,16 +65,16 @@ def finding(code: str, number: int = 0, disposition: Disposition = Disposition.R
     return dataclasses.replace(made, **changes)  # type: ignore[arg-type]
 
 
-def many(count: int) -> Account:
+def many(count: int) -> Run:
     """Findings of every code, in turn."""
-    return account(*(finding(TABLE[number % len(TABLE)].code, number) for number in range(count)), paired=250_000)
+    return run_of(*(finding(TABLE[number % len(TABLE)].code, number) for number in range(count)), paired=250_000)
 
 
-def varied() -> Account:
+def varied() -> Run:
     """A little of everything."""
     removed = finding("attachment-of-deleted-server", 1, Disposition.REMOVE)
     refused = finding("attachment-never-used", 2, Disposition.REMOVE)
-    run = account(
+    run = run_of(
         removed,
         refused,
         finding("mapping-without-attachment", 3),
@@ -81,7 +82,7 @@ def varied() -> Account:
         finding("mapping-of-deleted-server", 5, Disposition.REMOVE, advice="It can be removed: run again."),
         finding("mapping-never-attached", 6, Disposition.WAIT),
         finding("mapping-without-attachment", 7, Disposition.PROTECT, verdict=Verdict.PROTECTED),
-        finding("volume-in-use-elsewhere", 8),
+        finding("volume-in-use-elsewhere", 8, is_urgent=True),
         finding("attachment-unknown-owner", 9, verdict=Verdict.FOREIGN, cell=None, host=None),
         finding("link-mismatch", 10, verdict=Verdict.MISMATCH),
         paired=1234,
@@ -92,9 +93,9 @@ def varied() -> Account:
     return run
 
 
-def hostile() -> Account:
+def hostile() -> Run:
     """Every field that is somebody's text holds something that would act if it could."""
-    return account(
+    return run_of(
         *(
             Finding(
                 code="mapping-without-attachment",

@@ -12,7 +12,7 @@ from dedangle.core.records import Finding, Outcome, Result, Verdict
 
 
 @dataclasses.dataclass
-class Account:
+class Run:
     """Filled in while a run goes on; the same for every door and every output."""
 
     run_id: str
@@ -37,12 +37,11 @@ class Account:
 
     @property
     def complete(self) -> bool:
-        return not self.not_checked
+        """Whether everything was read, and nothing that was tried was refused or failed.
 
-    @property
-    def incomplete(self) -> bool:
-        """Whether something was not read, or was refused or failed."""
-        return bool(self.not_checked or self.failed() or self.troubles)
+        The JSON document, the page, the metrics and exit code 5 all mean this.
+        """
+        return not (self.not_checked or self.failed() or self.troubles)
 
     def listed(self, everything: bool = False) -> list[Finding]:
         """The findings to show: those with a code of the table, or all that are not consistent."""

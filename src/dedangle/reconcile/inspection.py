@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The first half of every verb: servers are judged, and when each finding was seen is remembered."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+
+from dedangle.core.planning import Limits, Scope
+from dedangle.core.records import Finding, Reading
+from dedangle.core.run import Run
+from dedangle.core.sharding import WHOLE, Shard
+from dedangle.reconcile import sweep
+from dedangle.reconcile.screen import Screen
+from dedangle.reconcile.server import Judged, Reconciler
+from dedangle.reconcile.sweep import Progress
+from dedangle.state.sightings import Sightings
+from dedangle.systems import ports
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Inspection:
+    """What is needed to judge servers and to remember what was seen."""
+
+    nova: ports.Fleet
+    reconciler: Reconciler
+    sightings: Sightings
+    clock: Callable[[], datetime]
+    progress: Progress
+    complain: Callable[[str], None]
+    """Told, in a sentence, that the sightings could not be written."""
+    concurrency: int = 1
+    """Servers to judge at once."""
+
+    def of_servers(
+        self, server_ids: Sequence[str], run: Run, wanted: Callable[[Finding], bool] = lambda _: True
+    ) -> list[Judged]:
+        """Judge these servers and enter in the run what is wanted of their findings."""
+        judged = list(
+            sweep.judge_servers(
+                server_ids, self.reconciler, run, self.progress, wanted=wanted, concurrency=self.concurrency
+            )
+        )
+        self._remember(judged, lambda _: False)
+        return judged
+
+    def of_fleet(
+        self,
+        bulk: ports.Bulk,
+        run: Run,
+        *,
+        shard: Shard = WHOLE,
+        wanted: Callable[[Finding], bool] = lambda _: True,
+        out_of_time: Callable[[], bool] = lambda: False,
+        grace: timedelta = timedelta(),
+    ) -> Fleet | None:
+        """Read the fleet in bulk and judge its suspects; None says that nothing could be judged, and the run why."""
+        screen = sweep.read_screen(self.nova, bulk, self.reconciler, run, self.progress, shard)
+        if screen is None:
+            return None
+        run.paired = screen.paired
+        run.add(each for each in screen.ownerless if wanted(each))
+        judged: list[Judged] = []
+        try:
+            # What was judged until a signal came is kept.
+            judged.extend(
+                sweep.judge_servers(
+                    self.sightings.least_recent_first(screen.suspects, self.clock()),
+                    self.reconciler,
+                    run,
+                    self.progress,
+                    wanted=wanted,
+                    out_of_time=out_of_time,
+                    concurrency=self.concurrency,
+                )
+            )
+        finally:
+            self._remember(judged, self._beyond_suspicion(screen, shard))
+        unjudged = set(screen.suspects).difference(each.seen.server_id for each in judged)
+        return Fleet(judged, screen, self.nova, shard, self.sightings.due(unjudged, self.clock() - grace))
+
+    def _remember(self, judged: Sequence[Judged], quiet: Callable[[str], bool]) -> None:
+        """Note when each finding was first seen; without a place to write, the grace period begins anew each run.
+
+        quiet tells the servers that a bulk read found beyond suspicion.
+        """
+        read = {each.seen.server_id for each in judged if not each.unread}
+        try:
+            self.sightings.remember(
+                (finding for each in judged for finding in each.findings),
+                tried={each.seen.server_id for each in judged},
+                known=lambda server_id: server_id in read or quiet(server_id),
+                now=self.clock(),
+            )
+        except OSError as error:
+            self.complain(f"Sightings are not remembered, so the sweep's grace period does not pass: {error}")
+
+    def _beyond_suspicion(self, screen: Screen, shard: Shard) -> Callable[[str], bool]:
+        """Tell which of the servers with sightings a bulk read of the shard found beyond suspicion."""
+        held = frozenset(screen.suspects)
+        read = None if screen.whole else frozenset(self.nova.at_home(self.sightings.server_ids()).rows)
+        return lambda server_id: (
+            shard.holds(server_id) and server_id not in held and (read is None or server_id in read)
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Fleet:
+    """A fleet whose suspects were judged, as far as there was time."""
+
+    judged: list[Judged]
+    screen: Screen
+    nova: ports.Fleet
+    shard: Shard
+    unjudged_removals: int
+    """Removals that are due on suspects which there was no time to judge."""
+
+    def totals(self, planned: Sequence[Finding], limits: Limits) -> Reading[Counter[Scope]]:
+        """What the fuse counts in per cent of."""
+        return sweep.totals(self.screen, self.nova, self.shard, planned, limits)

@@ -1,0 +1,144 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is planned for many servers is carried out: within the fuse, each server judged anew, recorded for its user."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import itertools
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from multiprocessing.pool import ThreadPool
+
+from dedangle.core import planning
+from dedangle.core.planning import Limits, Scope
+from dedangle.core.records import Finding, Outcome, Reading, Result
+from dedangle.core.run import Run
+from dedangle.reconcile.server import Judged, Reconciler, UnpreparedError
+from dedangle.reconcile.sweep import Progress
+from dedangle.state.journal import Journal
+from dedangle.systems import ports
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Removals:
+    """Carries out what was planned for many servers, and does what surrounds the removals of each."""
+
+    reconciler: Reconciler
+    journal: Journal
+    actions: ports.Actions
+    limits: Limits
+    totals: Callable[[Sequence[Finding], Limits], Reading[Counter[Scope]]]
+    """How many live attachments there are where the removals would be."""
+    stopped_server: Callable[[str, Journal], contextlib.AbstractContextManager[None]] | None = None
+    """Stops the server while the block lasts; may raise UnpreparedError."""
+    out_of_time: Callable[[], bool] = lambda: False
+    """Whether no other server may be begun."""
+    concurrency: int = 1
+    """Servers to clean at once; one is cleaned in the thread of the caller, and a signal ends its reads too."""
+
+    def carry_out(self, judged: Iterable[Judged], run: Run, progress: Progress) -> None:
+        """Remove what was found unless the fuse trips; each server is judged anew right before its writes."""
+        planned_servers = [each for each in judged if each.changes]
+        planned = [finding for each in planned_servers for finding in each.changes]
+        counted = self.totals(planned, self.limits)
+        if not counted.complete:
+            run.miss([f"the removal limit ({counted.why}), so nothing was removed"])
+            return
+        (totals,) = counted.rows
+        run.refusal = planning.refusal(planned, self.limits, totals)
+        if run.refusal:
+            return
+        left = _RemovalsLeft(planning.removals_left(planned, self.limits, totals))
+        numbers = itertools.count(1)
+        ended: list[BaseException] = []
+
+        def clean(one: Judged) -> bool:
+            """Whether the server was begun; what is raised ends the others too, each where it may end."""
+            if ended or self.out_of_time():
+                return False
+            try:
+                progress("Cleaning servers", next(numbers), len(planned_servers))
+                self._clean(one, run, left)
+            except UnpreparedError as error:
+                failed = Outcome(result=Result.FAILED, detail=str(error))
+                run.outcomes.update((each.key, failed) for each in one.changes)
+            except BaseException as error:  # raised again when every thread has come to a boundary
+                ended.append(error)
+            return True
+
+        with contextlib.ExitStack() as around:
+            begun: Iterable[bool] = map(clean, planned_servers)
+            if self.concurrency > 1:
+                # A signal is told to the threads, and this one waits until each has come to a boundary.
+                around.enter_context(self.reconciler.shield())
+                begun = around.enter_context(ThreadPool(self.concurrency)).imap_unordered(clean, planned_servers)
+            not_begun = sum(not each for each in begun)
+            if ended:
+                raise ended[0]
+        if not_begun:
+            run.miss([f"the removals of {not_begun} servers (time budget used up). A later run makes them"])
+
+    def _clean(self, one: Judged, run: Run, left: _RemovalsLeft) -> None:
+        with contextlib.ExitStack() as around:
+            if self.stopped_server and self.reconciler.counts_on_stop(one):
+                around.enter_context(self.stopped_server(one.seen.server_id, self.journal))
+            recorded = around.enter_context(_Recorded(self, one, run))
+            reconciler = self.reconciler.without_restart()
+            tried = reconciler.execute(one, self.journal, more=left.take, prepare=lambda _: recorded.begin())
+            for finding, outcome in around.enter_context(contextlib.closing(tried)):
+                run.add([finding])
+                run.outcomes[finding.key] = outcome
+                recorded.outcomes.append((finding, outcome))
+
+
+class _RemovalsLeft:
+    """How many more removals than planned the removal limit allows; threads take of it."""
+
+    def __init__(self, left: int) -> None:
+        self._left = left
+        self._lock = threading.Lock()
+
+    def take(self, wanted: int) -> int:
+        with self._lock:
+            taken = min(wanted, self._left)
+            self._left -= taken
+            return taken
+
+
+class _Recorded:
+    """The instance action of a server: begun right before the first write, so that it tells of real changes only."""
+
+    def __init__(self, removals: Removals, one: Judged, run: Run) -> None:
+        self._actions, self._shield = removals.actions, removals.reconciler.shield
+        self._server, self._run = one.server, run
+        self._begun = False
+        self.outcomes: list[tuple[Finding, Outcome]] = []
+
+    def begin(self) -> None:
+        if self._begun or self._server is None:
+            return
+        others = self._actions.begin(self._server)
+        if not others.complete:
+            raise UnpreparedError(f"no instance action could be recorded: {others.why}")
+        if others.rows:
+            raise UnpreparedError(str(others.rows[0]), Result.CHANGED_MEANWHILE)
+        self._begun = True
+
+    def __enter__(self) -> _Recorded:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if not self._begun or self._server is None:
+            return
+        results = [outcome.result for _, outcome in self.outcomes]
+        details = "; ".join(
+            f"{finding.remedy} of volume {finding.volume_id}: {outcome.result}" for finding, outcome in self.outcomes
+        )
+        # A finding that was begun and has no outcome was cut short by an error.
+        succeeded = bool(results) and all(each in (Result.REMOVED, Result.RELINKED) for each in results)
+        with self._shield(even_after_signal=True):
+            why = self._actions.finish(self._server, succeeded=succeeded, details=details)
+            if why:
+                self._run.trouble(f"Server {self._server.id}: its instance action stays open: {why}")
