@@ -24,8 +24,11 @@ _NEEDS = {
     Needs.GUEST_OFF: "powers the guest off, disconnects the volume, acts",
 }
 _IDS = {
-    **{"server": "SERVER", "volume": "VOLUME", "attachment": "ATTACHMENT"},
-    **{"other": "OTHER_SERVER", "stop": "SERVER_WITHOUT_RIGHT"},
+    "server": "SERVER",
+    "volume": "VOLUME",
+    "attachment": "ATTACHMENT",
+    "other": "OTHER_SERVER",
+    "stop": "SERVER_WITHOUT_RIGHT",
 }
 
 
@@ -60,8 +63,8 @@ def rules() -> str:
         "",
         "Generated from `RULES` in `src/dedangle/core/doors.py` by `tools/make_docs.py`.",
         "",
-        "The first of these rules that applies decides what a door does about a finding. The order is the same for the",
-        "reboot, the command and the sweep. The page of [findings](findings.md) tells what each of them needs for which",
+        "The first of these rules that applies decides what a door does about a finding. The order is the same for",
+        "the reboot, the command and the sweep. The page of [findings](findings.md) tells what each of them needs for which",
         "finding.",
         "",
     ]

@@ -11,8 +11,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from dedangle.reconcile.sweep import gather
 from dedangle.reconcile.screen import Gathered, Screen
+from dedangle.reconcile.sweep import gather
 from dedangle.systems import nova_fleet
 from dedangle.systems.cinder_database import CinderDatabase
 from dedangle.systems.nova_cells import Cell

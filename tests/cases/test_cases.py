@@ -52,6 +52,7 @@ def _play(door: str, standing: dict[str, Planted], cloud: Cloud, dedangle: Dedan
             zip((case.name for case in missing), pool.map(lambda case: case.build(Stage(cloud)), missing), strict=True)
         )
     planted = {case.name: standing[case.name] for case in chosen}
+    rows.settle(cloud.home)
     audit = dedangle("audit", "--all", "-f", "json")
     by_api, by_database = (_screen(cloud, bulk) for bulk in _bulks(cloud))
     snapshots, runs = [rows.snapshot(cloud.home)], []

@@ -105,7 +105,7 @@ def test_it_is_used_by_keyboard(shown: Show) -> None:
     assert page.run("document.querySelector('details').open") is True
     page.press("Tab")
     label = page.run("document.activeElement.getAttribute('aria-label')")
-    assert re.fullmatch(r"Copy command openstack server stop [0-9a-f-]{36}", label)
+    assert re.fullmatch(r"Copy command [a-z -]+ [0-9a-f-]{36}.*", label)
     # Nothing in a closed finding is in the way.
     page.run("document.querySelectorAll('summary')[1].focus()")
     page.press("Tab")
@@ -217,7 +217,7 @@ def test_nothing_found_is_said(shown: Show) -> None:
 @pytest.mark.parametrize("kind", TABLE, ids=lambda kind: kind.code)
 def test_every_command_of_the_table_is_offered_whole(kind: Kind) -> None:
     advice = finding(kind.code, 1).advice
-    named = re.findall(r"\b(?:dedangle (?:audit|cleanup)|openstack (?:server|volume)|cinder --)", advice)
+    named = re.findall(r"\b(?:dedangle (?:audit|cleanup)|openstack (?:server|volume)|cinder --|nova-manage )", advice)
     found = commands(advice)
     assert [each.startswith(name) for each, name in zip(found, named, strict=True)] == [True] * len(named)
     for each in found:

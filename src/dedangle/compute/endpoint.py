@@ -3,14 +3,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 from importlib import metadata
 from typing import Any
 
 import oslo_messaging as messaging
-from nova import exception, objects, utils
+from nova import utils
 
+from dedangle.compute.this_host import guest_disks
 from dedangle.core.records import Door
-from dedangle.systems.libvirt import disks
 from dedangle.systems.nova_rpc import NAMESPACE, VERSION
 
 
@@ -27,18 +28,20 @@ class Endpoint:
         return {"release": metadata.version("dedangle"), "host": self._manager.host}
 
     def disks(self, context: Any, server_id: str) -> dict[str, Any]:
-        """The volume ids behind the disks of the server's guest, running and for its next start; why: not all told."""
-        try:
-            instance = objects.Instance.get_by_uuid(context.elevated(read_deleted="yes"), server_id, expected_attrs=[])
-        except exception.InstanceNotFound:
-            return {"disks": [], "why": f"Nova has no server {server_id} to look for"}
-        reading = disks(self._manager.driver, instance)
-        return {"disks": [each.volume_id for each in reading.rows], "why": reading.why}
+        """The disks of the server's guest, running and for its next start; why: not all are told."""
+        reading = guest_disks(context, self._manager.driver, server_id)
+        return {"disks": [dataclasses.asdict(disk) for disk in reading.rows], "why": reading.why}
 
     def carry_out(
-        self, context: Any, server_id: str, identity: list[str | None], door: str, allowed: dict[str, bool]
+        self,
+        context: Any,
+        server_id: str,
+        identity: list[str | None],
+        door: str,
+        allowed: dict[str, bool],
+        deadline: float,
     ) -> dict[str, str]:
         """Judge the server anew under the instance lock, and remove what the identity names if that still holds."""
         locked = utils.synchronized(server_id)(self._manager.remove_one)
-        outcome = locked(context, server_id, tuple(identity), Door(door), allowed)
+        outcome = locked(context, server_id, tuple(identity), Door(door), allowed, deadline)
         return {"result": outcome.result.value, "detail": outcome.detail}

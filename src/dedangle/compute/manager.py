@@ -4,8 +4,8 @@
 from __future__ import annotations
 
 import contextlib
-import time
-from datetime import datetime, timedelta, timezone
+from collections.abc import Iterable
+from datetime import timedelta
 from typing import Any
 from uuid import uuid4
 
@@ -14,18 +14,19 @@ from nova import objects
 from nova.compute import manager, task_states
 from nova.compute import utils as compute_utils
 from oslo_log import log as logging
-from oslo_serialization import jsonutils
 
 from dedangle import config
+from dedangle.compute import claim
+from dedangle.compute.budget import Budget, OutOfTimeError
+from dedangle.compute.door import HostDoor, clock
 from dedangle.compute.endpoint import Endpoint
 from dedangle.core import planning
 from dedangle.core.doors import Policy
-from dedangle.core.records import Door, Finding, Outcome, Result
-from dedangle.reconcile.server import Reconciler, UnpreparedError
+from dedangle.core.records import Door, Finding, Outcome, Remedy, Result
+from dedangle.reconcile.server import Judged, UnpreparedError
 from dedangle.state.journal import Journal, JournalUnwritableError
 from dedangle.systems import keystone
 from dedangle.systems.cinder_api import CinderApi
-from dedangle.systems.libvirt import ThisHost
 from dedangle.systems.nova_compute import NovaCompute
 
 CONF = nova.conf.CONF
@@ -55,7 +56,9 @@ class ComputeManager(manager.ComputeManager):
             self._remove_dangling(context.elevated(), instance, reboot_type)
         except JournalUnwritableError as error:
             LOG.warning("Nothing is removed without a journal: %s", error, instance=instance)
-        except Exception:
+        except (keystone.CredentialsError, ConnectionError, OutOfTimeError) as error:
+            LOG.warning("Dangling volume attachments were not looked for: %s", error, instance=instance)
+        except Exception:  # a reboot never fails because of dedangle
             LOG.warning("Not all stale volume attachments were removed", instance=instance, exc_info=True)
         if instance.task_state == task_states.REBOOT_PENDING_HARD:
             # A guest that we have shut down is started with a new domain, which only a hard reboot makes.
@@ -64,14 +67,30 @@ class ComputeManager(manager.ComputeManager):
 
     def _remove_dangling(self, context: Any, instance: Any, reboot_type: str) -> None:
         settings = config.settings(CONF)
-        deadline = time.monotonic() + settings.reboot_budget
-        try:
-            access = self._cinder_access(context)
-        except (keystone.CredentialsError, ConnectionError) as error:
-            LOG.warning("Dangling volume attachments were not looked for: %s", error, instance=instance)
+        budget = Budget(settings.reboot_budget)
+        door, judged = budget.spend(lambda: self._look(context, instance, settings, budget))
+        if judged.unread:
+            LOG.warning("Dangling volume attachments were not looked for: %s", _all(judged.unread), instance=instance)
             return
-        system = NovaCompute(context, instance, rebooting=True)
-        cinder = CinderApi(*access, lambda: deadline - time.monotonic())
+        if not judged.changes or not self._is_allowed(judged, settings, instance, reboot_type):
+            return
+        # Once more before the guest goes off: it goes off for what still holds.
+        judged = budget.spend(lambda: door.reconciler.audit(instance.uuid))
+        if judged.unread or not judged.changes:
+            LOG.info("Nothing is left to be removed: %s", _all(judged.unread) or "all pairs", instance=instance)
+            return
+        journal = self._journal(settings, Door.REBOOT)
+        journal.begin(instance.uuid)
+        with compute_utils.EventReporter(context, "compute_remove_dangling", self.host, instance.uuid):
+            if any(map(_is_connected, judged.changes)):
+                self._shut_down(instance, gracefully=reboot_type == "SOFT")
+                # Shutting a guest down takes its own time, which is not Cinder's.
+                budget.restart()
+            for _ in door.reconciler.execute(judged, journal, prepare=door.prepare):
+                pass
+
+    def _look(self, context: Any, instance: Any, settings: config.Settings, budget: Budget) -> tuple[HostDoor, Judged]:
+        cinder = CinderApi(*self._cinder_access(), budget.left)
         policy = Policy(
             door=Door.REBOOT,
             grace=timedelta(),
@@ -80,88 +99,79 @@ class ComputeManager(manager.ComputeManager):
             guest_off=_rebuilds_guests(self.driver),
             at_host=True,
         )
-        reconciler = self._reconciler(instance, system, cinder, policy)
-        judged = reconciler.audit(instance.uuid)
-        if judged.unread:
-            LOG.warning(
-                "Dangling volume attachments were not looked for: %s", "; ".join(judged.unread), instance=instance
-            )
-            return
-        plan = planning.changes(judged.findings)
-        if not plan:
-            return
+        system = NovaCompute(context, instance, rebooting=True)
+        door = HostDoor(self, context, instance, system, cinder, policy, budget)
+        return door, door.reconciler.audit(instance.uuid)
+
+    def _is_allowed(self, judged: Judged, settings: config.Settings, instance: Any, reboot_type: str) -> bool:
         limits = planning.Limits(max_removals=settings.max_removals, max_removals_percent=settings.max_removals_percent)
-        refusal = planning.refusal(plan, limits, {})
+        refusal = planning.refusal(judged.changes, limits, {})
         if refusal:
             LOG.warning("No volume attachment is removed: %s", refusal, instance=instance)
-            return
-        connected = any(each.mapping and each.mapping.has_connection_info for each in plan)
-        if connected and reboot_type == "SOFT" and settings.soft_reboot == "defer":
-            LOG.warning("%d stale volume attachments are left for a hard reboot", len(plan), instance=instance)
-            return
-        journal = self._journal(settings, Door.REBOOT)
-        journal.begin(instance.uuid)
-        with compute_utils.EventReporter(context, "compute_remove_dangling", self.host, instance.uuid):
-            if connected:
-                self._shut_down(instance, gracefully=reboot_type == "SOFT")
-                # Shutting a guest down takes its own time, which is not Cinder's.
-                deadline = time.monotonic() + settings.reboot_budget
-            for _ in reconciler.execute(
-                judged, journal, prepare=lambda finding: self._disconnect(context, instance, system, cinder, finding)
-            ):
-                pass
+        elif any(map(_is_connected, judged.changes)) and reboot_type == "SOFT" and settings.soft_reboot == "defer":
+            LOG.warning(
+                "%d stale volume attachments are left for a hard reboot", len(judged.changes), instance=instance
+            )
+        else:
+            return True
+        return False
 
     def remove_one(
-        self, context: Any, server_id: str, identity: tuple[str | None, ...], door: Door, allowed: dict[str, bool]
+        self,
+        context: Any,
+        server_id: str,
+        identity: tuple[str | None, ...],
+        door: Door,
+        allowed: dict[str, bool],
+        deadline: float,
     ) -> Outcome:
-        """Remove what the identity names, for a command or sweep elsewhere; the caller holds the instance lock."""
+        """Remove what the identity names, for a command or sweep elsewhere; the caller holds the instance lock.
+
+        After the deadline, in seconds since 1970 by the clock of whoever asks, nothing is done: it has given up.
+        """
         settings = config.settings(CONF)
-        deadline = time.monotonic() + settings.reboot_budget
+        budget = Budget(settings.reboot_budget)
         try:
             instance = objects.Instance.get_by_uuid(context, server_id)
-            cinder = CinderApi(*self._cinder_access(context), lambda: deadline - time.monotonic())
+            cinder = CinderApi(*self._cinder_access(), budget.left)
+            if instance.host != self.host:
+                return Outcome(result=Result.CHANGED_MEANWHILE, detail=f"the server is on host {instance.host}")
+            with claim.claimed(instance):
+                # What the database last heard may be minutes old.
+                instance.power_state = self._get_power_state(instance)
+                system = NovaCompute(context, instance, claim=claim.CLAIM)
+                # Whoever asks has waited the grace period, and looked for unfinished actions, which only the databases
+                # tell.
+                policy = Policy(
+                    door=door, grace=timedelta(), attach_timeout=settings.attach_timeout, at_host=True, **allowed
+                )
+                ours = HostDoor(self, context, instance, system, cinder, policy, budget, deadline)
+                return self._remove_one(ours, self._journal(settings, door), identity)
         except nova.exception.InstanceNotFound:
             return Outcome(result=Result.CHANGED_MEANWHILE, detail="the server is deleted")
+        except claim.ClaimError as error:
+            return Outcome(result=Result.CHANGED_MEANWHILE, detail=str(error))
         except (keystone.CredentialsError, ConnectionError) as error:
             return Outcome(result=Result.FAILED, detail=str(error))
-        if instance.host != self.host:
-            return Outcome(result=Result.CHANGED_MEANWHILE, detail=f"the server is on host {instance.host}")
-        # What the database last heard may be minutes old.
-        instance.power_state = self._get_power_state(instance)
-        system = NovaCompute(context, instance, rebooting=False)
-        # Whoever calls has waited the grace period, and looked for unfinished actions, which only the databases tell.
-        policy = Policy(door=door, grace=timedelta(), attach_timeout=settings.attach_timeout, at_host=True, **allowed)
-        reconciler = self._reconciler(instance, system, cinder, policy)
-        judged = reconciler.audit(server_id)
-        if judged.unread:
-            return Outcome(result=Result.FAILED, detail="; ".join(judged.unread))
-        journal = self._journal(settings, door)
-        try:
-            for _, outcome in reconciler.execute(
-                judged,
-                journal,
-                prepare=lambda finding: self._disconnect(context, instance, system, cinder, finding),
-                wanted=lambda finding: finding.identity == identity,
-            ):
-                return outcome
+        except UnpreparedError as error:
+            return Outcome(result=error.result, detail=str(error))
         except JournalUnwritableError as error:
             return Outcome(result=Result.FAILED, detail=f"{error} on host {self.host}")
-        kept = [each.reason for each in judged.findings if each.identity[3:] == identity[3:]]
+
+    def _remove_one(self, door: HostDoor, journal: Journal, identity: tuple[str | None, ...]) -> Outcome:
+        door.require_time()
+        judged = door.reconciler.audit(door.instance.uuid)
+        if judged.unread:
+            return Outcome(result=Result.FAILED, detail=_all(judged.unread))
+        for _, outcome in door.reconciler.execute(
+            judged, journal, prepare=door.prepare, wanted=lambda finding: finding.identity == identity
+        ):
+            return outcome
+        kept = [finding.reason for finding in judged.findings if finding.identity[3:] == identity[3:]]
         return Outcome(result=Result.CHANGED_MEANWHILE, detail=" ".join(["judged anew on its host:", *kept]))
 
-    def _reconciler(self, instance: Any, system: NovaCompute, cinder: CinderApi, policy: Policy) -> Reconciler:
-        return Reconciler(
-            nova=system,
-            cinder=cinder,
-            hosts=ThisHost(self.driver, instance),
-            policy=policy,
-            clock=_clock,
-            first_seen=lambda _: None,
-            thorough=policy.available_means_gone,
-        )
-
     def _journal(self, settings: config.Settings, door: Door) -> Journal:
-        return Journal(settings.state_dir, run_id=f"{self.host}-{uuid4().hex[:12]}", door=door, clock=_clock)
+        return Journal(settings.state_dir, run_id=f"{self.host}-{uuid4().hex[:12]}", door=door, clock=clock)
 
     def _shut_down(self, instance: Any, *, gracefully: bool) -> None:
         """Power the guest off, as gently as the reboot was meant, so that no disk is in use while it goes."""
@@ -182,34 +192,10 @@ class ComputeManager(manager.ComputeManager):
         with contextlib.suppress(nova.exception.InstanceNotFound):
             self.driver.power_off(instance, timeout, _SHUTDOWN_RETRY_INTERVAL)
 
-    def _disconnect(
-        self, context: Any, instance: Any, system: NovaCompute, cinder: CinderApi, finding: Finding
-    ) -> None:
-        """Tear down the host's connection of what is doomed, which Nova's mapping, live or deleted, alone describes."""
-        attachment_id = finding.attachment_id
-        if not attachment_id or (finding.attachment and finding.attachment.is_reserved):
-            return
-        try:
-            connection_info = jsonutils.loads(system.connection_info(attachment_id) or "{}")
-            if connection_info:
-                encryption = _encryption(cinder, finding.volume_id, connection_info.get("data", {}))
-                # Without a device name: where libvirt does not find the disk by its alias it takes whatever disk is at
-                # that name, and by now that may be a healthy one (nova virt/libvirt/driver.py:_get_guest_disk_device).
-                self.driver.detach_volume(context, connection_info, instance, "", encryption=encryption)
-        except UnpreparedError:
-            raise
-        except Exception as error:
-            raise UnpreparedError(f"its connection was not torn down ({type(error).__name__})") from error
-
-    def _cinder_access(self, context: Any) -> keystone.Access:
+    def _cinder_access(self) -> keystone.Access:
         # One session for the life of the service: it holds the token, and its lock is what makes it safe to share.
         if self._access is None:
-            timeout = CONF.dedangle.reboot_budget
-            try:
-                self._access = keystone.cinder_client(CONF, {}, timeout=timeout)
-            except keystone.NoCredentialsError:
-                # What the token of whoever reboots may not see, the control read finds to be unknown.
-                return keystone.cinder_client_of(context, CONF, timeout=timeout)
+            self._access = keystone.cinder_client(CONF, {}, timeout=CONF.dedangle.reboot_budget)
             self._access.client.connect_retries = self._access.client.status_code_retries = 0
         return self._access
 
@@ -222,21 +208,12 @@ def _rebuilds_guests(driver: Any) -> bool:
     return any(each.__module__ in ("nova.virt.libvirt.driver", "nova.virt.fake") for each in type(driver).__mro__)
 
 
-def _encryption(cinder: CinderApi, volume_id: str, data: dict[str, Any]) -> dict[str, Any]:
-    """What the driver needs to close an encrypted volume, asked within the budget; empty where it needs nothing.
-
-    A secret in libvirt the driver finds by itself; without a device on the host there is nothing else to close
-    (nova virt/libvirt/driver.py:_detach_encryptor).
-    """
-    if not data.get("encrypted"):
-        return {}
-    found = cinder.encryption(volume_id)
-    if found.rows:
-        return found.rows[0]
-    if data.get("device_path"):
-        raise UnpreparedError(f"how it is encrypted cannot be read: {found.why or 'Cinder has no such volume'}")
-    return {}
+def _is_connected(finding: Finding) -> bool:
+    """Whether the guest goes off for it: a mapping that was connected, or an attachment that was."""
+    if finding.attachment and finding.remedy is Remedy.REMOVE_ATTACHMENT:
+        return not finding.attachment.is_reserved
+    return finding.mapping is not None and finding.mapping.has_connection_info
 
 
-def _clock() -> datetime:
-    return datetime.now(timezone.utc)
+def _all(sentences: Iterable[str]) -> str:
+    return "; ".join(sentences)

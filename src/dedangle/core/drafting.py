@@ -10,6 +10,7 @@ from datetime import datetime
 from dedangle.core.doors import Case, Policy, dispose, older_than
 from dedangle.core.evidence import facts, why_kept
 from dedangle.core.findings import KINDS
+from dedangle.core.pairing import newest
 from dedangle.core.records import Attachment, Disposition, Finding, Life, Mapping, Pair, Remedy, Verdict
 
 
@@ -123,7 +124,7 @@ def _changed_at(pair: Pair, attachment: Attachment | None) -> datetime | None:
     moments = [each.changed_at for each in (*pair.mappings, *pair.tombstones)]
     if attachment and attachment.attached_at:
         moments.append(attachment.attached_at)
-    return max((each for each in moments if each), default=None)
+    return newest(moments)
 
 
 def _age_is_unknown(pair: Pair, attachment: Attachment | None) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime
 
 from dedangle.core.records import (
     Attachment,
@@ -29,11 +30,17 @@ _TRANSITIONAL = (
 )
 # nova/db/main/api.py:migration_get_in_progress_by_host_and_node; `finished` is not among them, it waits for the user.
 MIGRATION_OVER = ("confirmed", "reverted", "error", "failed", "completed", "cancelled", "done")
+MIGRATION_FAILED = ("error", "failed")
 # How nova-manage volume_attachment refresh begins the reason of its lock: it works without task_state or event.
 REFRESH_LOCK = "Refreshing connection_info"
 QUIET_MIGRATION = (None, "", "none", "success", "error")
 # What these say of a live server means nothing once it is deleted: a delete that crashed keeps its event open for ever.
 _OF_THE_LIVING = ("task_state", "event", "action", "lock")
+
+
+def newest(moments: Iterable[datetime | None]) -> datetime | None:
+    """The latest of the moments that are known."""
+    return max((each for each in moments if each), default=None)
 
 
 def is_busy(volume: Volume) -> bool:

@@ -64,7 +64,7 @@ class Removals:
             except UnpreparedError as error:
                 failed = Outcome(result=Result.FAILED, detail=str(error))
                 run.outcomes.update((each.key, failed) for each in one.changes)
-            except BaseException as error:  # raised again when every thread has come to a boundary
+            except BaseException as error:  # noqa: BLE001  # raised again when every thread has come to a boundary
                 ended.append(error)
             return True
 
@@ -86,7 +86,7 @@ class Removals:
                 around.enter_context(self.stopped_server(one.seen.server_id, self.journal))
             recorded = around.enter_context(_Recorded(self, one, run))
             reconciler = self.reconciler.without_restart()
-            tried = reconciler.execute(one, self.journal, more=left.take, prepare=lambda _: recorded.begin())
+            tried = reconciler.execute(one, self.journal, more=left.take, prepare=recorded.begin)
             for finding, outcome in around.enter_context(contextlib.closing(tried)):
                 run.add([finding])
                 run.outcomes[finding.key] = outcome
@@ -116,15 +116,16 @@ class _Recorded:
         self._begun = False
         self.outcomes: list[tuple[Finding, Outcome]] = []
 
-    def begin(self) -> None:
+    def begin(self, _: Finding) -> str:
         if self._begun or self._server is None:
-            return
+            return ""
         others = self._actions.begin(self._server)
         if not others.complete:
             raise UnpreparedError(f"no instance action could be recorded: {others.why}")
         if others.rows:
             raise UnpreparedError(str(others.rows[0]), Result.CHANGED_MEANWHILE)
         self._begun = True
+        return ""
 
     def __enter__(self) -> _Recorded:
         return self

@@ -112,14 +112,15 @@ class Reconciler:
         journal: Journal,
         *,
         more: Callable[[int], int] | None = None,
-        prepare: Callable[[Finding], None] = lambda _: None,
+        prepare: Callable[[Finding], str] = lambda _: "",
         wanted: Callable[[Finding], bool] = lambda _: True,
     ) -> Generator[tuple[Finding, Outcome], None, None]:
         """Remove what the judgement said may be removed, as far as it still holds.
 
         Yields each finding that was tried with its outcome, as soon as it is known. Where a removal brings up new ones,
         more is asked how many (removals) of so many may be carried out too, and without it none are looked for;
-        prepare is called before each write and may raise UnpreparedError; what is not wanted is left. Raises
+        prepare is called before each write, returns what the outcome must tell and may raise UnpreparedError; what is
+        not wanted is left. Raises
         journal.JournalUnwritableError where the next removal could not be written down, and after the outcome of one
         that was, where that could not be.
         """
@@ -203,7 +204,7 @@ class Reconciler:
         return ControlRead(self.nova, self.cinder).trust().doubt
 
     def _remove(
-        self, finding: Finding, judged: Judged, journal: Journal, prepare: Callable[[Finding], None]
+        self, finding: Finding, judged: Judged, journal: Journal, prepare: Callable[[Finding], str]
     ) -> tuple[Outcome, JournalUnwritableError | None]:
         """What came of it, and why that is not in the journal, where it is not."""
         unwritten = None
@@ -219,8 +220,9 @@ class Reconciler:
             extra={"instance_uuid": finding.server_id},
         )
         try:
-            prepare(finding)
+            told = prepare(finding)
             outcome = self._write(finding, judged)
+            outcome = dataclasses.replace(outcome, detail="; ".join(filter(None, (outcome.detail, told))))
         except UnpreparedError as error:
             outcome = Outcome(result=error.result, detail=str(error))
         try:

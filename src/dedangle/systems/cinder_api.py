@@ -6,7 +6,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 from collections.abc import Callable, Collection, Iterator
-from datetime import datetime
+from datetime import datetime, timezone
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -16,7 +16,7 @@ from keystoneauth1 import exceptions as ks_exceptions
 from dedangle.core import packing
 from dedangle.core.pairing import is_quiet
 from dedangle.core.records import Attachment, Outcome, Reading, Result, Volume
-from dedangle.systems import rest
+from dedangle.systems import ports, rest
 
 T = TypeVar("T")
 
@@ -24,6 +24,10 @@ T = TypeVar("T")
 MICROVERSION = "3.44"
 _PAGE = 1000
 _RESTARTS = 3
+_NEIGHBOURS = 20
+_PROJECT = "os-vol-tenant-attr:tenant_id"
+# A role that may not see it gets no key: a running migration would look idle.
+_MIGRATION_STATUS = "os-vol-mig-status-attr:migstat"
 _CONSUMERS = {"glance_image_id": "glance", "image_owner": "glance"}
 
 
@@ -89,6 +93,33 @@ class CinderApi:
 
     def volume(self, volume_id: str) -> Reading[Volume]:
         return self._one("volume", volume_id, _volume)
+
+    def neighbours(self, attachment_id: str) -> ports.Neighbours:
+        sides = []
+        for order in ("created_at:desc", "created_at:asc"):
+            params = {"all_tenants": "1", "limit": str(_NEIGHBOURS), "marker": attachment_id, "sort": order}
+            try:
+                page = self._page("attachment", self._ask("GET", "/attachments", params=params))
+            except _UnreadError as error:
+                return ports.Neighbours(complete=False, why=str(error))
+            sides.append(tuple(map(_attachment, page)))
+        older, younger = sides
+        return ports.Neighbours(older=older, younger=younger)
+
+    def sees_other_projects(self) -> Reading[bool]:
+        params = {"all_tenants": "1", "limit": str(_NEIGHBOURS), "sort": "created_at:desc"}
+        try:
+            page = self._page("volume", self._ask("GET", "/volumes/detail", params=params))
+        except _UnreadError as error:
+            return Reading.unread(str(error))
+        projects = {each.get(_PROJECT) for each in page} - {None}
+        return Reading((bool(projects - {self.project_id}),))
+
+    def multiattach(self, volume_ids: Collection[str]) -> Reading[str]:
+        found = [self.volume(each) for each in sorted(volume_ids)]
+        shared = tuple(volume.id for each in found for volume in each.rows if volume.multiattach)
+        why = next((each.why for each in found if not each.complete), "")
+        return Reading(shared, not why, why)
 
     def encryption(self, volume_id: str) -> Reading[dict[str, Any]]:
         """The volume's encryption metadata, without a key: provider, cipher, the id of the key."""
@@ -211,13 +242,17 @@ class CinderApi:
             answer = self._ask("GET", path, params=params)
             if answer.status_code == 404 and "marker" in params and params["marker"] in rest.message(answer):
                 raise _MarkerGoneError
-            page = rest.body(answer).get(f"{what}s")
-            if answer.status_code != 200 or not isinstance(page, list):
-                raise _UnreadError(f"Cinder answered {answer.status_code} to a list of {what}s: {rest.message(answer)}")
+            page = self._page(what, answer)
             yield page
             if not page or ("marker" not in params and {each["id"] for each in page} == named):
                 return
             params["marker"] = page[-1]["id"]
+
+    def _page(self, what: str, answer: Any) -> list[dict[str, Any]]:
+        page = rest.body(answer).get(f"{what}s")
+        if answer.status_code != 200 or not isinstance(page, list):
+            raise _UnreadError(f"Cinder answered {answer.status_code} to a list of {what}s: {rest.message(answer)}")
+        return page
 
     def _one(self, what: str, ident: str, make: Callable[[dict[str, Any]], Any]) -> Reading[Any]:
         return self._show(what, ident, f"/{what}s/{ident}", lambda body: make(body[what]))
@@ -230,7 +265,9 @@ class CinderApi:
         if answer.status_code == 200:
             try:
                 return Reading((make(rest.body(answer)),))
-            except (KeyError, TypeError, AttributeError):
+            except KeyError as error:
+                return Reading.unread(f"Cinder shows {what} {ident} without {error}, which an administrator sees")
+            except (TypeError, AttributeError):
                 return Reading.unread(f"Cinder's answer to {what} {ident} is not one of its own")
         if _is_gone(answer, ident):
             return Reading()
@@ -267,9 +304,16 @@ def _attachment(row: dict[str, Any]) -> Attachment:
         server_id=row["instance"] or None,
         volume_id=row["volume_id"],
         status=row["status"],
-        attached_at=row.get("attached_at") or None,
+        attached_at=_moment(row.get("attached_at")),
         has_connection_info=bool(row["connection_info"]) if "connection_info" in row else None,
     )
+
+
+def _moment(text: object) -> datetime | None:
+    try:
+        return datetime.fromisoformat(str(text)).replace(tzinfo=timezone.utc)
+    except ValueError:
+        return None
 
 
 def _attachments_page(page: list[dict[str, Any]]) -> packing.Page:
@@ -280,7 +324,7 @@ def _attachments_page(page: list[dict[str, Any]]) -> packing.Page:
 
 
 def _volumes_page(page: list[dict[str, Any]]) -> packing.Page:
-    rows = list(map(_volume, page))
+    rows = [_volume(each) for each in page if _MIGRATION_STATUS in each]
     return packing.QuietVolumes(packing.rows_of(((each.id,), b"") for each in rows if is_quiet(each)))
 
 
@@ -291,8 +335,8 @@ def _volume(row: dict[str, Any]) -> Volume:
     return Volume(
         id=row["id"],
         status=row["status"],
-        project_id=row.get("os-vol-tenant-attr:tenant_id"),
-        migration_status=row.get("os-vol-mig-status-attr:migstat"),
+        project_id=row.get(_PROJECT),
+        migration_status=row[_MIGRATION_STATUS],
         multiattach=bool(row.get("multiattach")),
         hosts=tuple(
             (each["attachment_id"], each["host_name"]) for each in row.get("attachments", []) if each.get("host_name")

@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -24,8 +26,11 @@ _volumes = sa.Table(
     "volumes",
     _metadata,
     *(sa.Column(name, sa.String) for name in ("id", "status", "migration_status")),
+    sa.Column("multiattach", sa.Boolean),
     sa.Column("deleted", sa.Boolean),
 )
+# Ids in one statement: each is looked up in an index.
+_CHUNK = 1000
 
 # By primary key, which is all that volume_attachment has an index on besides volume_id. A key is compared as text, so
 # that "" comes before every one.
@@ -74,6 +79,18 @@ class CinderDatabase:
         attachments = self._database.pages(_ATTACHMENTS, _attachments)
         return [itertools.chain(attachments, self._database.pages(_QUIET_VOLUMES, _quiet_volumes))]
 
+    def multiattach(self, volume_ids: Collection[str]) -> Reading[str]:
+        wanted, found = sorted(volume_ids), list[str]()
+        for start in range(0, len(wanted), _CHUNK):
+            chunk = sa.select(_volumes.c.id).where(
+                _volumes.c.id.in_(wanted[start : start + _CHUNK]), _volumes.c.multiattach == sa.true()
+            )
+            answer = self._database.ask(functools.partial(_ids, chunk))()
+            if not answer.complete:
+                return Reading.unread(answer.why)
+            found += answer.rows[0]
+        return Reading(tuple(found))
+
     def has(self, attachment_id: str) -> Reading[bool]:
         """Whether there is such a live attachment."""
         row = sa.select(_volume_attachment.c.id).where(
@@ -90,3 +107,7 @@ def _attachments(text: str, count: int) -> packing.Page | None:
 def _quiet_volumes(text: str, count: int) -> packing.Page | None:
     rows = packing.rows_of_text(text, count, 1)
     return packing.QuietVolumes(rows) if rows else None
+
+
+def _ids(statement: sa.Select[Any], connection: sa.Connection) -> list[str]:
+    return list(connection.execute(statement).scalars())

@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 
 from keystoneauth1 import adapter, loading
 from keystoneauth1 import exceptions as ks_exceptions
-from keystoneauth1.session import Session
 
 from dedangle.systems import nova_api
 from dedangle.systems.cinder_api import MICROVERSION
@@ -58,14 +57,6 @@ def cinder_client(conf: Any, environ: Mapping[str, str], *, timeout: float | Non
     if project_id is None:
         raise CredentialsError(f"The credentials of {source} are not scoped to a project, which Cinder needs.")
     return _access(session, conf, project_id)
-
-
-def cinder_client_of(context: Any, conf: Any, *, timeout: float) -> Access:
-    """Return a client that asks with the token of a request's context, and sees of Cinder what its user may see.
-
-    timeout is in seconds, for each request.
-    """
-    return _access(Session(auth=context.get_auth_plugin(), timeout=timeout), conf, context.project_id)
 
 
 def _access(session: Any, conf: Any, project_id: str | None) -> Access:

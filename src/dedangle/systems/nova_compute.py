@@ -3,16 +3,31 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Collection
 from typing import Any
 
 from nova import exception, objects
+from oslo_serialization import jsonutils
 
-from dedangle.core.pairing import MIGRATION_OVER, REFRESH_LOCK
-from dedangle.core.records import HostState, Link, Mapping, Marker, NovaView, Outcome, Reading, Result, Server
+from dedangle.core import links
+from dedangle.core.leases import Neighbour, source_of
+from dedangle.core.pairing import MIGRATION_FAILED, MIGRATION_OVER, REFRESH_LOCK, newest
+from dedangle.core.records import (
+    Attachment,
+    HostState,
+    Link,
+    Mapping,
+    Marker,
+    NovaView,
+    Outcome,
+    Reading,
+    Result,
+    Server,
+)
 
 _CELL = "this cell"
-_LINKS_FROM = 20
+_SERVERS_AT_ONCE, _AROUND = 50, 4
 
 
 class NovaCompute:
@@ -22,10 +37,12 @@ class NovaCompute:
     every other operation away: task_state and actions are the reboot's own then, and no signs of work in flight.
     """
 
-    def __init__(self, context: Any, instance: Any, *, rebooting: bool) -> None:
+    def __init__(self, context: Any, instance: Any, *, rebooting: bool = False, claim: str | None = None) -> None:
+        """Claim is the task_state by which we keep others away ourselves, which is no sign of work in flight."""
         self._context = context
         self._instance = instance
         self._rebooting = rebooting
+        self._claim = claim
 
     def glance(self, server_id: str) -> NovaView:
         return self._view(server_id, deleted=False)
@@ -34,40 +51,54 @@ class NovaCompute:
         return self._view(server_id, deleted=True)
 
     def rivals(self, volume_ids: Collection[str], besides: str) -> Reading[Mapping]:
-        """Mappings of the volumes that other servers of this cell have."""
+        """Mappings of the volumes, live and soft-deleted, that other servers of this cell have."""
+        context = self._context.elevated(read_deleted="yes")
         found: list[Mapping] = []
         for volume_id in sorted(volume_ids):
             try:
-                bdms = objects.BlockDeviceMappingList.get_by_volume(self._context, volume_id)
+                bdms = objects.BlockDeviceMappingList.get_by_volume(context, volume_id)
             except exception.VolumeBDMNotFound:
                 continue
-            except Exception as error:
-                return Reading.unread(f"Nova could not be read ({type(error).__name__})")
-            found += [_mapping(each) for each in bdms if each.instance_uuid != besides]
+            except Exception as error:  # noqa: BLE001  # whatever the conductor raises, Nova was not read
+                return _unread(error)
+            found += [_mapping(bdm) for bdm in bdms if bdm.instance_uuid != besides]
         return Reading(tuple(found))
 
-    def links(self, besides: str) -> Reading[Link]:
-        """Mappings of other servers on this host."""
+    def servers(self, server_ids: Collection[str]) -> Reading[Server]:
+        """Those of the servers that this cell has."""
+        context = self._context.elevated(read_deleted="yes")
+        found = []
+        for server_id in sorted(server_ids):
+            try:
+                found.append(_server(objects.Instance.get_by_uuid(context, server_id, expected_attrs=[])))
+            except exception.InstanceNotFound:  # noqa: PERF203  # a few at most
+                continue
+            except Exception as error:  # noqa: BLE001  # whatever the conductor raises, Nova was not read
+                return _unread(error)
+        return Reading(tuple(found))
+
+    def knows(self, attachments: Collection[Attachment]) -> Reading[str]:
+        return Reading(complete=not attachments, why="only the databases of every cell tell" if attachments else "")
+
+    def links(self, besides: str, near: Collection[Mapping] = ()) -> Reading[Link]:
+        """Mappings of other servers on this host: the nearest to each of those given, and the youngest by project."""
         try:
             others = objects.InstanceList.get_by_host(self._context, self._instance.host, expected_attrs=[])
             projects = {each.uuid: each.project_id for each in others if each.uuid != besides and not each.task_state}
-            chosen = list(projects)[:_LINKS_FROM]
-            found = objects.BlockDeviceMappingList.get_by_instance_uuids(self._context, chosen) if chosen else []
-        except Exception as error:
-            return Reading.unread(f"Nova could not be read ({type(error).__name__})")
-        return Reading(
-            tuple(
-                Link(
-                    server_id=each.instance_uuid,
-                    volume_id=each.volume_id,
-                    attachment_id=each.attachment_id,
-                    cell=_CELL,
-                    project_id=projects[each.instance_uuid],
+            ids = list(projects)
+            found = [
+                _link(bdm, projects[bdm.instance_uuid])
+                for start in range(0, len(ids), _SERVERS_AT_ONCE)
+                for bdm in objects.BlockDeviceMappingList.get_by_instance_uuids(
+                    self._context, ids[start : start + _SERVERS_AT_ONCE]
                 )
-                for each in found
-                if each.is_volume and each.volume_id and each.attachment_id
-            )
-        )
+                if bdm.is_volume and bdm.volume_id and bdm.attachment_id
+            ]
+        except Exception as error:  # noqa: BLE001  # whatever the conductor raises, Nova was not read
+            return _unread(error)
+        found.sort(key=lambda link: -link.number)
+        around = [link for mapping in near for link in _nearest(found, mapping.id)]
+        return Reading(tuple(dict.fromkeys((*around, *links.of_many_projects(found)))))
 
     def soft_delete_mapping(self, expected: Mapping, server: Server | None) -> Outcome:  # noqa: ARG002 - the lock holds it
         """Read the mapping again, compare, and destroy it as Nova does."""
@@ -78,7 +109,7 @@ class NovaCompute:
                         break
                     bdm.destroy()
                     return Outcome(result=Result.REMOVED)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001  # whatever the conductor raises, Nova was not read
             # A conductor that does not answer must not fail the reboot; whether it wrote is seen by the next look.
             return Outcome(result=Result.FAILED, detail=f"Nova did not answer ({type(error).__name__})")
         return Outcome(result=Result.CHANGED_MEANWHILE, detail="the mapping is not as it was")
@@ -86,16 +117,15 @@ class NovaCompute:
     def relink_mapping(self, expected: Mapping, server: Server | None, attachment_id: str) -> Outcome:  # noqa: ARG002
         return Outcome(result=Result.FAILED, detail="only the command relinks")
 
-    def connection_info(self, attachment_id: str) -> str:
+    def connection_info(self, attachment_id: str) -> dict[str, Any]:
         """What the mapping that names the attachment, live or deleted, was connected by; empty where it never was.
 
         A secret, for the virt driver alone.
         """
         for bdm in self._bdms(self._context.elevated(read_deleted="yes")):
             if bdm.attachment_id == attachment_id and bdm.connection_info:
-                info: str = bdm.connection_info
-                return info
-        return ""
+                return _connection(bdm) or {}
+        return {}
 
     def _bdms(self, context: Any) -> Any:
         return objects.BlockDeviceMappingList.get_by_instance_uuid(context, self._instance.uuid)
@@ -104,47 +134,80 @@ class NovaCompute:
         try:
             context = self._context.elevated(read_deleted="yes") if deleted else self._context
             found = [_mapping(each) for each in self._bdms(context) if each.is_volume and each.volume_id]
-            markers = tuple(self._markers()) if deleted else ()
+            migrations = self._migrations() if deleted else []
+            markers = tuple(self._markers(migrations)) if deleted else ()
         except exception.NovaException as error:
             return NovaView(server_id=server_id, unread=(f"Nova could not be read ({type(error).__name__})",))
         return NovaView(
             server_id=server_id,
-            servers=(self._server(),),
+            servers=(self._own_server(),),
             mappings=tuple(each for each in found if not each.deleted),
             tombstones=tuple(each for each in found if each.deleted),
             markers=markers,
             host_state=HostState.UP,
+            live_migration_failed_at=newest(
+                each.updated_at or each.created_at
+                for each in migrations
+                if each.migration_type == "live-migration" and each.status in MIGRATION_FAILED
+            ),
         )
 
-    def _server(self) -> Server:
-        instance = self._instance
-        return Server(
-            id=instance.uuid,
-            cell=_CELL,
-            project_id=instance.project_id,
-            host=instance.host,
-            # What the reboot found, while the guest may be off by now.
-            vm_state=instance.vm_state,
-            task_state=None if self._rebooting else instance.task_state,
-            power_state=None if self._rebooting else instance.power_state,
-            image_ref=instance.image_ref or None,
-            root_device_name=instance.root_device_name,
-            launched_at=instance.launched_at,
-        )
+    def _own_server(self) -> Server:
+        # What the reboot found, while the guest may be off by now.
+        server = dataclasses.replace(_server(self._instance), deleted=False)
+        if self._claim and server.task_state == self._claim:
+            return dataclasses.replace(server, task_state=None)
+        return dataclasses.replace(server, task_state=None, power_state=None) if self._rebooting else server
 
-    def _markers(self) -> list[Marker]:
-        uuid = self._instance.uuid
-        migrations = objects.MigrationList.get_by_filters(self._context, {"instance_uuid": uuid})
+    def _migrations(self) -> list[Any]:
+        return list(objects.MigrationList.get_by_filters(self._context, {"instance_uuid": self._instance.uuid}))
+
+    def _markers(self, migrations: list[Any]) -> list[Marker]:
         markers = [
             Marker(kind="migration", detail=f"{each.id} ({each.migration_type}) is {each.status}")
             for each in migrations
             if each.status not in MIGRATION_OVER
         ]
         # Read anew: the lock may be younger than the message that brought our instance.
-        instance = objects.Instance.get_by_uuid(self._context, uuid, expected_attrs=["system_metadata"])
+        instance = objects.Instance.get_by_uuid(self._context, self._instance.uuid, expected_attrs=["system_metadata"])
         if instance.system_metadata.get("locked_reason", "").startswith(REFRESH_LOCK):
             markers.append(Marker(kind="lock", detail="of nova-manage volume_attachment refresh"))
         return markers
+
+
+def sources(context: Any, server_id: str) -> Reading[tuple[str, tuple[str, ...]]]:
+    """Return by volume what its mapping connects to: the live one, else the one that was deleted last."""
+    try:
+        bdms = objects.BlockDeviceMappingList.get_by_instance_uuid(context.elevated(read_deleted="yes"), server_id)
+    except Exception as error:  # noqa: BLE001  # whatever the conductor raises, Nova was not read
+        return _unread(error)
+    found: dict[str, str] = {}
+    for bdm in sorted(bdms, key=lambda bdm: (not bdm.deleted, bdm.id)):
+        if bdm.is_volume and bdm.volume_id and bdm.connection_info:
+            found[bdm.volume_id] = source_of(_connection(bdm) or {})
+    return Reading(tuple((volume_id, (source,)) for volume_id, source in found.items() if source))
+
+
+def mappings_of_host(context: Any, host: str, besides: str) -> Reading[Neighbour]:
+    """Return the live mappings that name an attachment, of all servers on the host but the one that names `besides`."""
+    try:
+        ids = [each.uuid for each in objects.InstanceList.get_by_host(context, host, expected_attrs=[])]
+        found = [
+            Neighbour(bdm.instance_uuid, bdm.volume_id, _connection(bdm))
+            for start in range(0, len(ids), _SERVERS_AT_ONCE)
+            for bdm in objects.BlockDeviceMappingList.get_by_instance_uuids(
+                context, ids[start : start + _SERVERS_AT_ONCE]
+            )
+            if bdm.is_volume and bdm.attachment_id and bdm.attachment_id != besides
+        ]
+    except Exception as error:  # noqa: BLE001  # whatever the conductor raises, Nova was not read
+        return _unread(error)
+    return Reading(tuple(found))
+
+
+def _connection(bdm: Any) -> dict[str, Any] | None:
+    info: dict[str, Any] | None = jsonutils.loads(bdm.connection_info or "null")
+    return info
 
 
 def _mapping(bdm: Any) -> Mapping:
@@ -161,5 +224,44 @@ def _mapping(bdm: Any) -> Mapping:
         device_name=bdm.device_name,
         created_at=bdm.created_at,
         version=str(bdm.updated_at) if bdm.updated_at else None,
+        changed_at=newest((bdm.created_at, bdm.updated_at, bdm.deleted_at)),
         deleted=bool(bdm.deleted),
     )
+
+
+def _server(instance: Any) -> Server:
+    return Server(
+        id=instance.uuid,
+        cell=_CELL,
+        project_id=instance.project_id,
+        host=instance.host,
+        vm_state=instance.vm_state,
+        task_state=instance.task_state,
+        power_state=instance.power_state,
+        deleted=bool(instance.deleted),
+        image_ref=instance.image_ref or None,
+        root_device_name=instance.root_device_name,
+        launched_at=instance.launched_at,
+        deleted_at=instance.deleted_at,
+    )
+
+
+def _link(bdm: Any, project_id: str) -> Link:
+    return Link(
+        server_id=bdm.instance_uuid,
+        volume_id=bdm.volume_id,
+        attachment_id=bdm.attachment_id,
+        cell=_CELL,
+        number=bdm.id,
+        project_id=project_id,
+    )
+
+
+def _nearest(youngest_first: list[Link], number: int) -> list[Link]:
+    older = [link for link in youngest_first if link.number < number]
+    younger = [link for link in youngest_first if link.number > number]
+    return [*older[:_AROUND], *younger[-_AROUND:]]
+
+
+def _unread(error: Exception) -> Reading[Any]:
+    return Reading.unread(f"Nova could not be read ({type(error).__name__})")

@@ -10,9 +10,11 @@ from typing import Any, TypeVar
 
 import sqlalchemy as sa
 
+from dedangle.core import links
 from dedangle.core.packing import Page
-from dedangle.core.pairing import MIGRATION_OVER, REFRESH_LOCK
+from dedangle.core.pairing import MIGRATION_FAILED, MIGRATION_OVER, REFRESH_LOCK, newest
 from dedangle.core.records import (
+    Attachment,
     HostState,
     Link,
     Mapping,
@@ -46,6 +48,7 @@ class _Part:
     markers: list[Marker] = dataclasses.field(default_factory=list)
     host_states: list[HostState] = dataclasses.field(default_factory=list)
     last_action_at: datetime | None = None
+    live_migration_failed_at: datetime | None = None
     is_whole: bool = False
     """Whether no other cell can hold anything of the server, if it is at home in this one."""
 
@@ -91,7 +94,8 @@ class NovaDatabase:
             building=any(home.building for home in placed.rows),
             markers=tuple(each for part in parts for each in part.markers),
             host_state=next((each for each in _WORST_FIRST if each in states), HostState.NONE),
-            last_action_at=max((part.last_action_at for part in parts if part.last_action_at), default=None),
+            last_action_at=newest(part.last_action_at for part in parts),
+            live_migration_failed_at=newest(part.live_migration_failed_at for part in parts),
             unread=tuple(self._unread(placed, answers)),
         )
 
@@ -107,19 +111,41 @@ class NovaDatabase:
                 yield answer.why
 
     def rivals(self, volume_ids: Collection[str], besides: str) -> Reading[Mapping]:
-        """Mappings of the volumes that other servers have, from every cell."""
+        """Mappings of the volumes, live and soft-deleted, that other servers have, from every cell."""
         table = schema.block_device_mapping
-        statement = _mappings().where(
-            table.c.volume_id.in_(sorted(volume_ids)), table.c.instance_uuid != besides, table.c.deleted == 0
-        )
+        statement = _mappings().where(table.c.volume_id.in_(sorted(volume_ids)), table.c.instance_uuid != besides)
         return self._from_every_cell(
             lambda connection, cell: [_mapping(row, cell) for row in connection.execute(statement).mappings()]
         )
 
-    def links(self, besides: str) -> Reading[Link]:
-        """The youngest mappings of active servers, at most two of a project, at most eight in all."""
-        reading = self._from_every_cell(lambda connection, cell: nova_fleet.youngest_links(connection, cell, besides))
-        return Reading(nova_fleet.of_many_projects(reading.rows), reading.complete, reading.why)
+    def links(self, besides: str, near: Collection[Mapping] = ()) -> Reading[Link]:
+        """Those near, and the youngest of active servers: at most two of a project, at most eight in all."""
+        youngest = self._from_every_cell(lambda connection, cell: nova_fleet.youngest_links(connection, cell, besides))
+        around = Reading[Link]()
+        if near:
+            around = self._from_every_cell(
+                lambda connection, cell: nova_fleet.links_around(
+                    connection, cell, besides, [each.id for each in near if each.cell == cell]
+                )
+            )
+        # A mapping may be young and near.
+        found = dict.fromkeys((*around.rows, *links.of_many_projects(youngest.rows)))
+        why = "; ".join(filter(None, dict.fromkeys((around.why, youngest.why))))
+        return Reading(tuple(found), youngest.complete and around.complete, why)
+
+    def servers(self, server_ids: Collection[str]) -> Reading[Server]:
+        if not server_ids:
+            return Reading()
+        table = schema.instances
+        statement = sa.select(table).where(table.c.uuid.in_(sorted(server_ids)))
+        return self._from_every_cell(
+            lambda connection, cell: [_server(row, cell) for row in connection.execute(statement).mappings()]
+        )
+
+    def knows(self, attachments: Collection[Attachment]) -> Reading[str]:
+        if not attachments:
+            return Reading()
+        return self._from_every_cell(lambda connection, _: nova_fleet.named_attachments(connection, attachments))
 
     @property
     def cell0(self) -> str | None:
@@ -187,6 +213,7 @@ class NovaDatabase:
         part.mappings = [_mapping(row, cell) for row in rows if row["instance_uuid"] == server_id]
         part.markers = list(self._activity(connection, server_id))
         part.last_action_at = _last_action(connection, server_id)
+        part.live_migration_failed_at = _last_failed_live_migration(connection, server_id)
         part.is_whole = nova_homes.is_whole(connection, server_id)
         for host in {each.host for each in part.servers if each.host}:
             part.host_states.append(self._host_state(connection, host))
@@ -261,7 +288,7 @@ def _mappings() -> sa.Select[Any]:
     table = schema.block_device_mapping
     names = ("id", "uuid", "instance_uuid", "volume_id", "attachment_id", "source_type", "boot_index", "device_name")
     return sa.select(
-        *(table.c[name] for name in (*names, "created_at", "deleted")),
+        *(table.c[name] for name in (*names, "created_at", "updated_at", "deleted_at", "deleted")),
         table.c.connection_info.is_not(None).label("has_connection_info"),
         nova_mappings.version().label("version"),
     ).where(table.c.destination_type == "volume", table.c.volume_id.is_not(None))
@@ -300,8 +327,19 @@ def _mapping(row: sa.RowMapping, cell: str) -> Mapping:
         device_name=row["device_name"],
         created_at=_utc(row["created_at"]),
         version=row["version"],
+        changed_at=newest(_utc(row[name]) for name in ("created_at", "updated_at", "deleted_at")),
         deleted=row["deleted"] != 0,
     )
+
+
+def _last_failed_live_migration(connection: sa.Connection, server_id: str) -> datetime | None:
+    moves = schema.migrations
+    statement = sa.select(sa.func.max(moves.c.updated_at), sa.func.max(moves.c.created_at)).where(
+        moves.c.instance_uuid == server_id,
+        moves.c.migration_type == "live-migration",
+        moves.c.status.in_(MIGRATION_FAILED),
+    )
+    return newest(map(_utc, connection.execute(statement).one()))
 
 
 def _is_novas() -> sa.ColumnElement[bool]:

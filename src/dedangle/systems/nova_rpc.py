@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 from dedangle.core.doors import Policy
@@ -27,7 +28,7 @@ class NovaRpc:
             return Reading.unread(about.why)
         try:
             answer = self._call(host, "disks", server_id=server_id)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001  # whatever the bus raises, the host did not answer
             return Reading.unread(f"host {host} did not answer ({type(error).__name__})")
         return Reading(tuple(Disk(**each) for each in answer["disks"]), not answer["why"], answer["why"])
 
@@ -51,8 +52,10 @@ class NovaRpc:
                 identity=list(finding.identity),
                 door=policy.door.value,
                 allowed={name: getattr(policy, name) for name in _REMOTE_POLICY},
+                # The message may wait for the instance lock for longer than we wait for the answer.
+                deadline=time.time() + self._timeout,
             )
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001  # whatever the bus raises, the outcome is unknown
             detail = f"host {host} did not tell what came of it ({type(error).__name__}); look again"
             return Outcome(result=Result.FAILED, detail=detail)
         return Outcome(result=Result(answer["result"]), detail=answer["detail"])
@@ -64,7 +67,7 @@ class NovaRpc:
                 answer = Reading((self._call(host, "about"),))
             except _UnreachableError as error:
                 answer = Reading.unread(f"host {host} cannot be asked: {error}")
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001  # whatever the bus raises, the host did not answer
                 # A nova-compute without our endpoint answers UnsupportedVersion, one that is down not at all.
                 if type(error).__name__ == "MessagingTimeout":
                     self._silent.add(host)

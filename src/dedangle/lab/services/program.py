@@ -81,7 +81,7 @@ def run(main: Callable[[], None]) -> NoReturn:
     """Run a program, and end it when it fails, whatever threads it has started by then."""
     try:
         main()
-    except BaseException:
+    except BaseException:  # noqa: BLE001  # a service of the lab that dies must end its process
         traceback.print_exc()
     os._exit(1)
 

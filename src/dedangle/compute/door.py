@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One server at the door of its own host: how it is judged there, and what is done before each write."""
+
+from __future__ import annotations
+
+from datetime import datetime, timezone
+from typing import Any
+
+from oslo_log import log as logging
+
+from dedangle.compute import teardown
+from dedangle.compute.budget import Budget, OutOfTimeError
+from dedangle.compute.this_host import ThisHost
+from dedangle.core.doors import Policy
+from dedangle.core.records import Door, Finding, Remedy, Result
+from dedangle.reconcile.server import Reconciler, UnpreparedError
+from dedangle.systems.cinder_api import CinderApi
+from dedangle.systems.nova_compute import NovaCompute
+
+LOG = logging.getLogger(__name__)
+
+
+class HostDoor:
+    """The reboot, or what a command or sweep elsewhere asks of the host, for one server under the instance lock."""
+
+    def __init__(
+        self,
+        manager: Any,
+        context: Any,
+        instance: Any,
+        system: NovaCompute,
+        cinder: CinderApi,
+        policy: Policy,
+        budget: Budget,
+        deadline: float | None = None,
+    ) -> None:
+        """Deadline is in seconds since 1970, by the clock of whoever asks; None if nobody waits for an answer."""
+        self.instance = instance
+        self._manager = manager
+        self._context = context
+        self._system = system
+        self._cinder = cinder
+        self._policy = policy
+        self._budget = budget
+        self._deadline = deadline
+        self.reconciler = Reconciler(
+            nova=system,
+            cinder=cinder,
+            hosts=ThisHost(context, manager.driver, instance),
+            policy=policy,
+            clock=clock,
+            first_seen=lambda _: None,
+            thorough=policy.available_means_gone,
+        )
+
+    def require_time(self) -> None:
+        """Raise UnpreparedError if whoever asked has given up."""
+        if self._deadline is not None and clock().timestamp() > self._deadline:
+            raise UnpreparedError(
+                "whoever asked for it has given up by now, or the clocks of the two machines differ",
+                Result.CHANGED_MEANWHILE,
+            )
+
+    def prepare(self, finding: Finding) -> str:
+        """Tear the connection down that only Nova's mapping, live or deleted, describes; return what may be left of it.
+
+        Raises UnpreparedError where the row must stay then.
+        """
+        self.require_time()
+        self._require_power_as_judged()
+        attachment_id = finding.attachment_id
+        if not attachment_id or (finding.attachment and finding.attachment.is_reserved):
+            return ""
+        connection_info = self._system.connection_info(attachment_id)
+        if not connection_info:
+            return ""
+        lease = teardown.lease(self._context, self._manager.driver, self.instance, connection_info, attachment_id)
+        if not lease.may_disconnect:
+            return self._left(finding, f"it was not disconnected: {lease.why}")
+        encryption = self._encryption(finding.volume_id, connection_info.get("data", {}))
+        why = self._disconnect(connection_info, encryption)
+        # A reboot whose mapping stays would have to connect what is dead, and end in ERROR.
+        if why and not (self._policy.door is Door.REBOOT and finding.remedy is Remedy.REMOVE_MAPPING):
+            raise UnpreparedError(f"its connection stays: {why}")
+        return self._left(finding, why) if why else ""
+
+    def _disconnect(self, connection_info: dict[str, Any], encryption: dict[str, Any]) -> str:
+        """Return why the connection may be there still, or an empty string."""
+        guest_is_off = self._policy.door is Door.REBOOT and self._policy.guest_off
+        try:
+            self._budget.spend(
+                lambda: teardown.disconnect(
+                    self._context,
+                    self._manager.driver,
+                    self.instance,
+                    connection_info,
+                    encryption,
+                    guest_is_off=guest_is_off,
+                )
+            )
+        except OutOfTimeError as error:
+            return f"tearing it down was given up: {error}"
+        except Exception as error:  # noqa: BLE001  # whatever the driver raises, the connection may be left
+            return f"tearing it down failed ({type(error).__name__})"
+        return ""
+
+    def _left(self, finding: Finding, why: str) -> str:
+        """Tell that the host may keep the connection; an attachment must stay then, for it is what others see of it."""
+        if finding.remedy is Remedy.REMOVE_ATTACHMENT:
+            raise UnpreparedError(why)
+        LOG.warning(
+            "The connection of volume %s may be left on the host: %s", finding.volume_id, why, instance=self.instance
+        )
+        return f"the host may keep the connection: {why}"
+
+    def _require_power_as_judged(self) -> None:
+        """Raise UnpreparedError if a guest that was off runs by now; start takes no instance lock."""
+        if self._policy.door is Door.REBOOT:
+            return
+        judged = self.instance.power_state
+        if self._manager._get_power_state(self.instance) != judged:
+            raise UnpreparedError("the guest was started or stopped meanwhile", Result.CHANGED_MEANWHILE)
+
+    def _encryption(self, volume_id: str, data: dict[str, Any]) -> dict[str, Any]:
+        """What the driver needs to close an encrypted volume, asked within the budget; empty where it needs nothing.
+
+        A secret in libvirt the driver finds by itself; without a device on the host there is nothing else to close
+        (nova virt/libvirt/driver.py:_detach_encryptor).
+        """
+        if not data.get("encrypted"):
+            return {}
+        found = self._cinder.encryption(volume_id)
+        if found.rows:
+            return found.rows[0]
+        if data.get("device_path"):
+            raise UnpreparedError(f"how it is encrypted cannot be read: {found.why or 'Cinder has no such volume'}")
+        return {}
+
+
+def clock() -> datetime:
+    return datetime.now(timezone.utc)

@@ -1,0 +1,22 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which mappings of other servers a control read looks for."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+
+from dedangle.core.records import Link
+
+_KEPT, _PER_PROJECT = 8, 2
+
+
+def of_many_projects(links: Iterable[Link]) -> tuple[Link, ...]:
+    """A few of the links, from as many projects as can be."""
+    kept: list[Link] = []
+    projects: Counter[str | None] = Counter()
+    for link in links:
+        projects[link.project_id] += 1
+        if projects[link.project_id] <= _PER_PROJECT and len(kept) < _KEPT:
+            kept.append(link)
+    return tuple(kept)
