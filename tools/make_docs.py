@@ -64,8 +64,8 @@ def rules() -> str:
         "Generated from `RULES` in `src/dedangle/core/doors.py` by `tools/make_docs.py`.",
         "",
         "The first of these rules that applies decides what a door does about a finding. The order is the same for",
-        "the reboot, the command and the sweep. The page of [findings](findings.md) tells what each of them needs for which",
-        "finding.",
+        "the reboot, the command and the sweep. The page of [findings](findings.md) tells what each of them needs for",
+        "which finding.",
         "",
     ]
     for number, rule in enumerate(RULES, 1):
