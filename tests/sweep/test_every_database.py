@@ -6,6 +6,7 @@ from __future__ import annotations
 import dataclasses
 import tempfile
 from collections.abc import Iterator
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
@@ -18,9 +19,12 @@ from dedangle.core.records import Reading
 from dedangle.lab import packages
 from dedangle.lab.errors import LabError
 from dedangle.systems import database, nova_fleet
+from dedangle.systems.nova_actions import InstanceActions
 from dedangle.systems.nova_cells import Cell
+from dedangle.systems.nova_database import NovaDatabase
 
 PAIRS, DEAD = 60, 3
+_MINUTE = timedelta(minutes=1)
 POSTGRESQL = packages.Packages(("postgresql",), ("pg_createcluster", "psql"))
 # A page holds a few rows; one holds all.
 PAGES = ((1, 1), (3, 7), (database.PAGE, database.NUMBERS))
@@ -80,3 +84,31 @@ def test_mappings_of_a_project_are_counted(fleet: Fleet) -> None:
     project_id = ident("p", pair).replace("-", "")
     assert nova_fleet.mappings_of_project(cell, project_id, lambda _: True, 1000) == Reading((2,))
     assert nova_fleet.mappings_of_project(cell, project_id, lambda _: False, 1000) == Reading((0,))
+
+
+def test_times_of_mappings_and_failed_live_migrations_are_read(fleet: Fleet) -> None:
+    cell = Cell("Nova's cell1", lambda: fleet.nova, 60, "cell1")
+    pair = next(each for each in range(2, PAIRS, 2) if server_of(each) not in fleet.spoilt)
+    server, moment = server_of(pair), datetime(2026, 2, 3, 4, 5, 6)
+    with fleet.nova.begin() as connection:
+        values = {"s": server, "t": moment}
+        connection.execute(
+            sa.text("UPDATE block_device_mapping SET updated_at = :t WHERE instance_uuid = :s AND deleted = 0"), values
+        )
+        connection.execute(
+            sa.text(
+                "INSERT INTO migrations (uuid, instance_uuid, migration_type, status, created_at, deleted) "
+                "VALUES ('00000000-cccc-4000-8000-000000000001', :s, 'live-migration', 'error', :t, 0)"
+            ),
+            values,
+        )
+    nova = NovaDatabase(
+        cell, [cell], actions=InstanceActions([cell], run_id="run", clock=_now), service_down_time=_MINUTE, clock=_now
+    )
+    view = nova.observe(server)
+    assert {each.changed_at for each in view.mappings} == {moment.replace(tzinfo=timezone.utc)}
+    assert view.live_migration_failed_at == moment.replace(tzinfo=timezone.utc)
+
+
+def _now() -> datetime:
+    return datetime(2026, 11, 25, 12, 0, tzinfo=timezone.utc)

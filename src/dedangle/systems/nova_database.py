@@ -4,14 +4,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Collection, Iterator, Sequence
-from datetime import datetime, timedelta, timezone
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
 
 from dedangle.core.packing import Page
-from dedangle.core.pairing import MIGRATION_OVER, REFRESH_LOCK
 from dedangle.core.records import (
     HostState,
     Link,
@@ -23,16 +22,12 @@ from dedangle.core.records import (
     Reading,
     Server,
 )
-from dedangle.systems import nova_fleet, nova_homes, nova_mappings
+from dedangle.systems import nova_about, nova_activity, nova_fleet, nova_homes, nova_links, nova_mappings, nova_rows
 from dedangle.systems import nova_schema as schema
-from dedangle.systems.nova_actions import ACTION, InstanceActions
+from dedangle.systems.nova_actions import InstanceActions
 from dedangle.systems.nova_cells import Cell
 
 T = TypeVar("T")
-
-# Actions that are recorded before a message is cast, on servers whose task_state says nothing.
-_WITHOUT_TASK_STATE = ("attach_volume", "detach_volume", "swap_volume", "refresh_volume_attachment")
-_UNSTARTED_FOR = timedelta(hours=1)
 
 _WORST_FIRST = (HostState.DOWN, HostState.UP, HostState.GONE)
 
@@ -46,6 +41,7 @@ class _Part:
     markers: list[Marker] = dataclasses.field(default_factory=list)
     host_states: list[HostState] = dataclasses.field(default_factory=list)
     last_action_at: datetime | None = None
+    live_migration_failed_at: datetime | None = None
     is_whole: bool = False
     """Whether no other cell can hold anything of the server, if it is at home in this one."""
 
@@ -91,7 +87,8 @@ class NovaDatabase:
             building=any(home.building for home in placed.rows),
             markers=tuple(each for part in parts for each in part.markers),
             host_state=next((each for each in _WORST_FIRST if each in states), HostState.NONE),
-            last_action_at=max((part.last_action_at for part in parts if part.last_action_at), default=None),
+            last_action_at=_newest(part.last_action_at for part in parts),
+            live_migration_failed_at=_newest(part.live_migration_failed_at for part in parts),
             unread=tuple(self._unread(placed, answers)),
         )
 
@@ -109,17 +106,17 @@ class NovaDatabase:
     def rivals(self, volume_ids: Collection[str], besides: str) -> Reading[Mapping]:
         """Mappings of the volumes that other servers have, from every cell."""
         table = schema.block_device_mapping
-        statement = _mappings().where(
+        statement = nova_rows.mappings().where(
             table.c.volume_id.in_(sorted(volume_ids)), table.c.instance_uuid != besides, table.c.deleted == 0
         )
         return self._from_every_cell(
-            lambda connection, cell: [_mapping(row, cell) for row in connection.execute(statement).mappings()]
+            lambda connection, cell: [nova_rows.mapping(row, cell) for row in connection.execute(statement).mappings()]
         )
 
-    def links(self, besides: str) -> Reading[Link]:
+    def links(self, besides: str, near: Collection[Mapping] = ()) -> Reading[Link]:
         """The youngest mappings of active servers, at most two of a project, at most eight in all."""
-        reading = self._from_every_cell(lambda connection, cell: nova_fleet.youngest_links(connection, cell, besides))
-        return Reading(nova_fleet.of_many_projects(reading.rows), reading.complete, reading.why)
+        reading = self._from_every_cell(lambda connection, cell: nova_links.youngest(connection, cell, besides))
+        return Reading(nova_links.of_many_projects(reading.rows), reading.complete, reading.why)
 
     @property
     def cell0(self) -> str | None:
@@ -181,59 +178,19 @@ class NovaDatabase:
         for table in (schema.instances, schema.shadow_instances):
             rows = connection.execute(sa.select(table).where(table.c.uuid == server_id)).mappings()
             # An id that a user made up for Cinder, in capitals, is for MySQL's collation that of a server.
-            part.servers += [_server(row, cell) for row in rows if row["uuid"] == server_id]
-        of_server = _mappings().where(schema.block_device_mapping.c.instance_uuid == server_id)
+            part.servers += [nova_rows.server(row, cell) for row in rows if row["uuid"] == server_id]
+        of_server = nova_rows.mappings().where(schema.block_device_mapping.c.instance_uuid == server_id)
         rows = connection.execute(of_server).mappings()
-        part.mappings = [_mapping(row, cell) for row in rows if row["instance_uuid"] == server_id]
-        part.markers = list(self._activity(connection, server_id))
-        part.last_action_at = _last_action(connection, server_id)
+        part.mappings = [nova_rows.mapping(row, cell) for row in rows if row["instance_uuid"] == server_id]
+        part.markers = list(nova_activity.markers(connection, server_id, self._now()))
+        part.markers += self._actions.others(connection, server_id)
+        part.last_action_at = nova_activity.last_action(connection, server_id)
+        part.live_migration_failed_at = nova_activity.live_migration_failed_at(connection, server_id)
         part.is_whole = nova_homes.is_whole(connection, server_id)
         for host in {each.host for each in part.servers if each.host}:
-            part.host_states.append(self._host_state(connection, host))
+            state = nova_about.host_state(connection, host, self._clock(), self._service_down_time)
+            part.host_states.append(state)
         return part
-
-    def _activity(self, connection: sa.Connection, server_id: str) -> Iterator[Marker]:
-        actions, events, moves = schema.instance_actions, schema.instance_actions_events, schema.migrations
-        of_server = actions.c.instance_uuid == server_id
-        joined = sa.join(events, actions, events.c.action_id == actions.c.id)
-        statement = sa.select(events.c.event, actions.c.action, actions.c.request_id, events.c.start_time)
-        unfinished = sa.and_(of_server, events.c.finish_time.is_(None), _is_novas())
-        for row in connection.execute(statement.select_from(joined).where(unfinished)):
-            yield Marker(kind="event", detail=f"{row.event} of {row.action} ({row.request_id}) is not finished")
-        yield from self._actions.others(connection, server_id)
-        started = sa.exists().where(events.c.action_id == actions.c.id)
-        since = self._now() - _UNSTARTED_FOR
-        unstarted = (
-            sa.select(actions.c.action, actions.c.request_id)
-            .where(of_server, actions.c.action.in_(_WITHOUT_TASK_STATE), actions.c.finish_time.is_(None))
-            .where(actions.c.start_time > since, ~started)
-        )
-        for row in connection.execute(unstarted):
-            yield Marker(kind="action", detail=f"{row.action} ({row.request_id}) has not reached its host")
-        moving = sa.select(moves.c.id, moves.c.migration_type, moves.c.status).where(
-            moves.c.instance_uuid == server_id, moves.c.deleted == 0, moves.c.status.not_in(MIGRATION_OVER)
-        )
-        for row in connection.execute(moving):
-            yield Marker(kind="migration", detail=f"{row.id} ({row.migration_type}) is {row.status}")
-        metadata = schema.instance_system_metadata
-        locked = sa.select(metadata.c.value).where(
-            metadata.c.instance_uuid == server_id, metadata.c.key == "locked_reason", metadata.c.deleted == 0
-        )
-        for reason in connection.execute(locked).scalars():
-            if reason and reason.startswith(REFRESH_LOCK):
-                yield Marker(kind="lock", detail="of nova-manage volume_attachment refresh")
-
-    def _host_state(self, connection: sa.Connection, host: str) -> HostState:
-        table = schema.services
-        statement = sa.select(table.c.forced_down, table.c.last_seen_up, table.c.created_at).where(
-            table.c.host == host, table.c.binary == "nova-compute", table.c.deleted == 0
-        )
-        row = connection.execute(statement).first()
-        if row is None:
-            return HostState.GONE
-        seen = _utc(row.last_seen_up or row.created_at)
-        alive = seen is not None and abs(self._clock() - seen) <= self._service_down_time
-        return HostState.UP if alive and not row.forced_down else HostState.DOWN
 
     def _ask_every_cell(self, question: Callable[[sa.Connection, str], T]) -> dict[str, Reading[T]]:
         def of(cell: Cell) -> Callable[[], Reading[T]]:
@@ -253,64 +210,5 @@ class NovaDatabase:
         )
 
 
-def _utc(moment: datetime | None) -> datetime | None:
-    return moment.replace(tzinfo=timezone.utc) if moment else None
-
-
-def _mappings() -> sa.Select[Any]:
-    table = schema.block_device_mapping
-    names = ("id", "uuid", "instance_uuid", "volume_id", "attachment_id", "source_type", "boot_index", "device_name")
-    return sa.select(
-        *(table.c[name] for name in (*names, "created_at", "deleted")),
-        table.c.connection_info.is_not(None).label("has_connection_info"),
-        nova_mappings.version().label("version"),
-    ).where(table.c.destination_type == "volume", table.c.volume_id.is_not(None))
-
-
-def _server(row: sa.RowMapping, cell: str) -> Server:
-    return Server(
-        id=row["uuid"],
-        cell=cell,
-        project_id=row["project_id"] or "",
-        host=row["host"],
-        vm_state=row["vm_state"],
-        task_state=row["task_state"],
-        power_state=row["power_state"],
-        # Never deleted_at: a server that waits for its reclaim (SOFT_DELETED) has it set and is alive.
-        deleted=row["deleted"] != 0,
-        hidden=bool(row["hidden"]),
-        image_ref=row["image_ref"] or None,
-        root_device_name=row["root_device_name"],
-        launched_at=_utc(row["launched_at"]),
-        deleted_at=_utc(row["deleted_at"]),
-    )
-
-
-def _mapping(row: sa.RowMapping, cell: str) -> Mapping:
-    return Mapping(
-        id=row["id"],
-        uuid=row["uuid"],
-        cell=cell,
-        server_id=row["instance_uuid"],
-        volume_id=row["volume_id"],
-        attachment_id=row["attachment_id"],
-        has_connection_info=bool(row["has_connection_info"]),
-        source_type=row["source_type"],
-        boot_index=row["boot_index"],
-        device_name=row["device_name"],
-        created_at=_utc(row["created_at"]),
-        version=row["version"],
-        deleted=row["deleted"] != 0,
-    )
-
-
-def _is_novas() -> sa.ColumnElement[bool]:
-    # Our own actions are no sign of somebody else's work, and what they tell is past when they are read.
-    return schema.instance_actions.c.action != ACTION
-
-
-def _last_action(connection: sa.Connection, server_id: str) -> datetime | None:
-    table = schema.instance_actions
-    statement = sa.select(sa.func.max(table.c.start_time), sa.func.max(table.c.updated_at))
-    row = connection.execute(statement.where(table.c.instance_uuid == server_id, _is_novas())).one()
-    return _utc(max((each for each in row if each), default=None))
+def _newest(times: Iterable[datetime | None]) -> datetime | None:
+    return max((each for each in times if each), default=None)

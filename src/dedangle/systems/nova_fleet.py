@@ -4,18 +4,16 @@
 from __future__ import annotations
 
 import functools
-from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterator
 
 import sqlalchemy as sa
 
 from dedangle.core import packing
-from dedangle.core.records import Link, NamedServer, Reading
+from dedangle.core.records import NamedServer, Reading
 from dedangle.systems import nova_schema as schema
 from dedangle.systems.database import Source, or_none
 from dedangle.systems.nova_cells import Cell
 
-_LINKS_READ, _LINKS_KEPT, _LINKS_PER_PROJECT = 200, 8, 2
 _SERVERS_COUNTED = 500
 
 _SERVERS = Source(
@@ -40,42 +38,6 @@ _LINKS = Source(
         schema.block_device_mapping.c.volume_id.is_not(None),
     ),
 )
-
-
-def youngest_links(connection: sa.Connection, cell: str, besides: str) -> list[Link]:
-    """The youngest mappings of active servers other than `besides`."""
-    table, servers = schema.block_device_mapping, schema.instances
-    joined = sa.join(table, servers, sa.and_(servers.c.uuid == table.c.instance_uuid, servers.c.deleted == 0))
-    statement = (
-        sa.select(table.c.instance_uuid, table.c.volume_id, table.c.attachment_id, servers.c.project_id)
-        .select_from(joined)
-        .where(table.c.destination_type == "volume", table.c.volume_id.is_not(None), table.c.attachment_id.is_not(None))
-        .where(table.c.deleted == 0, table.c.instance_uuid != besides)
-        .where(servers.c.vm_state == "active", servers.c.task_state.is_(None))
-        .order_by(table.c.id.desc())
-        .limit(_LINKS_READ)
-    )
-    return [
-        Link(
-            server_id=row.instance_uuid,
-            volume_id=row.volume_id,
-            attachment_id=row.attachment_id,
-            cell=cell,
-            project_id=row.project_id,
-        )
-        for row in connection.execute(statement)
-    ]
-
-
-def of_many_projects(links: Iterable[Link]) -> tuple[Link, ...]:
-    """A few of the links, from as many projects as can be."""
-    kept: list[Link] = []
-    projects: Counter[str | None] = Counter()
-    for link in links:
-        projects[link.project_id] += 1
-        if projects[link.project_id] <= _LINKS_PER_PROJECT and len(kept) < _LINKS_KEPT:
-            kept.append(link)
-    return tuple(kept)
 
 
 def pages(cell: Cell) -> Iterator[Reading[packing.Page]]:

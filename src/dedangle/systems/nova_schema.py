@@ -32,17 +32,24 @@ def _servers(name: str) -> sa.Table:
 instances = _servers("instances")
 shadow_instances = _servers("shadow_instances")
 
-block_device_mapping = _table(
-    "block_device_mapping",
-    sa.Column("id", sa.Integer, primary_key=True),
-    *("uuid", "instance_uuid", "volume_id", "attachment_id", "source_type", "destination_type", "device_name"),
-    sa.Column("connection_info", sa.Text),
-    sa.Column("boot_index", sa.Integer),
-    sa.Column("deleted", sa.Integer),
-    sa.Column("created_at", sa.DateTime),
-    sa.Column("updated_at", sa.DateTime),
-    sa.Column("deleted_at", sa.DateTime),
-)
+
+def _mappings(name: str) -> sa.Table:
+    return _table(
+        name,
+        sa.Column("id", sa.Integer, primary_key=True),
+        *("uuid", "instance_uuid", "volume_id", "attachment_id", "source_type", "destination_type", "device_name"),
+        sa.Column("connection_info", sa.Text),
+        sa.Column("boot_index", sa.Integer),
+        sa.Column("deleted", sa.Integer),
+        sa.Column("created_at", sa.DateTime),
+        sa.Column("updated_at", sa.DateTime),
+        sa.Column("deleted_at", sa.DateTime),
+    )
+
+
+block_device_mapping = _mappings("block_device_mapping")
+# nova-manage db archive_deleted_rows moves rows here; only the primary key is indexed.
+shadow_block_device_mapping = _mappings("shadow_block_device_mapping")
 
 instance_actions = _table(
     "instance_actions",
@@ -80,6 +87,8 @@ migrations = _table(
     sa.Column("id", sa.Integer, primary_key=True),
     *("instance_uuid", "status", "migration_type"),
     sa.Column("cross_cell_move", sa.Boolean),
+    sa.Column("created_at", sa.DateTime),
+    sa.Column("updated_at", sa.DateTime),
     sa.Column("deleted", sa.Integer),
 )
 
