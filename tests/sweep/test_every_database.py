@@ -15,10 +15,10 @@ from benchmarks.fleet.databases import MariaDb, PostgreSql, Server, Sqlite, conn
 from benchmarks.fleet.rows import fill, ident, plant, server_of
 from benchmarks.fleet.screen import read
 
-from dedangle.core.records import Reading
+from dedangle.core.records import Attachment, Reading
 from dedangle.lab import packages
 from dedangle.lab.errors import LabError
-from dedangle.systems import database, nova_fleet
+from dedangle.systems import database, nova_fleet, nova_links
 from dedangle.systems.nova_actions import InstanceActions
 from dedangle.systems.nova_cells import Cell
 from dedangle.systems.nova_database import NovaDatabase
@@ -84,6 +84,56 @@ def test_mappings_of_a_project_are_counted(fleet: Fleet) -> None:
     project_id = ident("p", pair).replace("-", "")
     assert nova_fleet.mappings_of_project(cell, project_id, lambda _: True, 1000) == Reading((2,))
     assert nova_fleet.mappings_of_project(cell, project_id, lambda _: False, 1000) == Reading((0,))
+
+
+def test_neighbours_of_a_mapping_are_found(fleet: Fleet) -> None:
+    # Pair k is mapping 4k - 3, and every fourth row is alive; the ten spoilt pairs are not all witnesses.
+    cell, number = Cell("Nova's cell1", lambda: fleet.nova, 60, "cell1"), 4 * 29 + 1
+    answer = cell.ask(lambda connection: nova_links.neighbours(connection, "cell1", server_of(30), [number]))()
+    assert answer.complete, answer.why
+    with fleet.nova.connect() as connection:
+        live = connection.execute(
+            sa.text(
+                "SELECT bdm.id FROM block_device_mapping bdm JOIN instances ON instances.uuid = instance_uuid "
+                "WHERE bdm.deleted = 0 AND instances.deleted = 0 AND attachment_id IS NOT NULL "
+                "AND instance_uuid != :own"
+            ),
+            {"own": server_of(30)},
+        ).scalars()
+        ids = sorted(live)
+    expected = [each for each in ids if each < number][-4:] + [each for each in ids if each > number][:4]
+    assert len(expected) == 8
+    assert sorted(link.number for row in answer.rows for link in row) == expected
+
+
+def test_attachments_that_nova_has_ever_named_are_known(fleet: Fleet) -> None:
+    cell = Cell("Nova's cell1", lambda: fleet.nova, 60, "cell1")
+    archived = ("00000000-aaaa-4000-8000-000000000001", "00000000-bbbb-4000-8000-000000000001")
+    with fleet.nova.begin() as connection:
+        connection.execute(
+            sa.text(
+                "INSERT INTO shadow_block_device_mapping (id, volume_id, attachment_id, deleted) "
+                "VALUES (9999, :v, :a, 9999)"
+            ),
+            {"v": archived[0], "a": archived[1]},
+        )
+    nova = NovaDatabase(
+        cell, [cell], actions=InstanceActions([cell], run_id="run", clock=_now), service_down_time=_MINUTE, clock=_now
+    )
+    # A dead row of a pair that is whole, a live one, an archived one, and one that nobody names.
+    pair = next(each for each in range(2, PAIRS, 2) if server_of(each) not in fleet.spoilt)
+    known = [
+        (ident("v", 4 * pair), ident("a", 4 * pair)),
+        (ident("v", 4 * pair + 1), ident("a", 4 * pair + 1)),
+        archived,
+    ]
+    asked = [
+        Attachment(id=attachment, server_id=None, volume_id=volume, status="attached")
+        for volume, attachment in (*known, (ident("v", 4 * pair), ident("a", 999999)))
+    ]
+    reading = nova.knows(asked)
+    assert reading.complete, reading.why
+    assert sorted(reading.rows) == sorted(attachment for _, attachment in known)
 
 
 def test_times_of_mappings_and_failed_live_migrations_are_read(fleet: Fleet) -> None:

@@ -12,6 +12,7 @@ import sqlalchemy as sa
 
 from dedangle.core.packing import Page
 from dedangle.core.records import (
+    Attachment,
     HostState,
     Link,
     Mapping,
@@ -114,9 +115,34 @@ class NovaDatabase:
         )
 
     def links(self, besides: str, near: Collection[Mapping] = ()) -> Reading[Link]:
-        """The youngest mappings of active servers, at most two of a project, at most eight in all."""
-        reading = self._from_every_cell(lambda connection, cell: nova_links.youngest(connection, cell, besides))
-        return Reading(nova_links.of_many_projects(reading.rows), reading.complete, reading.why)
+        """The neighbours of each mapping `near`, four to each side, and the youngest of active servers.
+
+        Of the youngest at most two of a project, and eight in all.
+        """
+
+        def read(connection: sa.Connection, cell: str) -> list[tuple[bool, Link]]:
+            numbers = sorted(each.id for each in near if each.cell == cell)
+            found = [(True, each) for each in nova_links.neighbours(connection, cell, besides, numbers)]
+            return found + [(False, each) for each in nova_links.youngest(connection, cell, besides)]
+
+        reading = self._from_every_cell(read)
+        youngest = nova_links.of_many_projects(link for is_near, link in reading.rows if not is_near)
+        rows = dict.fromkeys((*(link for is_near, link in reading.rows if is_near), *youngest))
+        return Reading(tuple(rows), reading.complete, reading.why)
+
+    def knows(self, attachments: Collection[Attachment]) -> Reading[str]:
+        """The ids of those attachments that any mapping names, live or soft-deleted, archived ones included."""
+        live = self._that_name(schema.block_device_mapping, attachments)
+        unexplained = [each for each in attachments if each.id not in live.rows]
+        if not live.complete or not unexplained:
+            return live
+        # Archived rows have no index but the primary key: they are read for what no other row explains.
+        archived = self._that_name(schema.shadow_block_device_mapping, unexplained)
+        return Reading((*live.rows, *archived.rows), archived.complete, archived.why)
+
+    def _that_name(self, table: sa.Table, attachments: Collection[Attachment]) -> Reading[str]:
+        reading = self._from_every_cell(lambda connection, _: nova_links.named(connection, table, attachments))
+        return Reading(tuple(dict.fromkeys(reading.rows)), reading.complete, reading.why)
 
     @property
     def cell0(self) -> str | None:

@@ -56,7 +56,7 @@ class Hosts(Protocol):
         """Whether the host carries removals out itself, and answers."""
 
     def may_answer(self, host: str) -> bool:
-        """Whether the host runs dedangle, or timed out and may run it; False: it has no endpoint, or no way leads to it."""
+        """Whether the host runs dedangle, or timed out and may run it; False: it has no endpoint, or is unreachable."""
 
     def carry_out(self, finding: Finding, host: str, policy: Policy) -> Outcome:
         """Have the host judge the server anew, under the instance lock, and do what is found if it still holds."""
@@ -111,6 +111,9 @@ class Fleet(Nova, Protocol):
 
     def named(self, names: Collection[str]) -> Reading[NamedServer]:
         """Live servers with one of the names, in every cell."""
+
+    def knows(self, attachments: Collection[Attachment]) -> Reading[str]:
+        """Return the ids of those attachments that any mapping of any cell names, live, soft-deleted or archived."""
 
 
 class Actions(Protocol):
