@@ -14,9 +14,8 @@ from keystoneauth1 import adapter
 from keystoneauth1 import exceptions as ks_exceptions
 
 from dedangle.core import packing
-from dedangle.core.pairing import is_quiet
 from dedangle.core.records import Attachment, Outcome, Reading, Result, Volume
-from dedangle.systems import rest
+from dedangle.systems import cinder_rows, rest
 
 T = TypeVar("T")
 
@@ -24,7 +23,6 @@ T = TypeVar("T")
 MICROVERSION = "3.44"
 _PAGE = 1000
 _RESTARTS = 3
-_CONSUMERS = {"glance_image_id": "glance", "image_owner": "glance"}
 
 
 class CinderApi:
@@ -80,15 +78,15 @@ class CinderApi:
 
     def bulk(self) -> list[Iterator[Reading[packing.Page]]]:
         """Every attachment and then every volume; a list that starts anew gives rows again."""
-        attachments = self._bulk("attachment", "/attachments", _attachments_page)
-        volumes = self._bulk("volume", "/volumes/detail", _volumes_page)
+        attachments = self._bulk("attachment", "/attachments", cinder_rows.attachments_page)
+        volumes = self._bulk("volume", "/volumes/detail", cinder_rows.volumes_page)
         return [itertools.chain(attachments, volumes)]
 
     def attachment(self, attachment_id: str) -> Reading[Attachment]:
-        return self._one("attachment", attachment_id, _attachment)
+        return self._one("attachment", attachment_id, cinder_rows.attachment)
 
     def volume(self, volume_id: str) -> Reading[Volume]:
-        return self._one("volume", volume_id, _volume)
+        return self._one("volume", volume_id, cinder_rows.volume)
 
     def encryption(self, volume_id: str) -> Reading[dict[str, Any]]:
         """The volume's encryption metadata, without a key: provider, cipher, the id of the key."""
@@ -135,7 +133,7 @@ class CinderApi:
         body = self._write(
             "POST", "/attachments", {"attachment": {"volume_uuid": volume_id, "instance_uuid": server_id}}
         )
-        return Reading(tuple(map(_attachment, body.rows)), body.complete, body.why)
+        return Reading(tuple(map(cinder_rows.attachment, body.rows)), body.complete, body.why)
 
     def connect_attachment(self, attachment_id: str, connector: dict[str, Any]) -> Reading[dict[str, Any]]:
         """Connect the attachment through the connector's host and mark it attached, as Nova's attach does."""
@@ -159,7 +157,7 @@ class CinderApi:
         return Reading.unread(f"Cinder answered {answer.status_code} to {method} {path}: {rest.message(answer)}")
 
     def _attachments(self, filters: dict[str, str], named: frozenset[str] = frozenset()) -> Reading[Attachment]:
-        return self._list("attachment", "/attachments", filters, _attachment, named)
+        return self._list("attachment", "/attachments", filters, cinder_rows.attachment, named)
 
     def _list(
         self,
@@ -208,16 +206,21 @@ class CinderApi:
     ) -> Iterator[list[dict[str, Any]]]:
         params = {"all_tenants": "1", "limit": str(_PAGE), "sort": "created_at:asc", **filters}
         while True:
-            answer = self._ask("GET", path, params=params)
-            if answer.status_code == 404 and "marker" in params and params["marker"] in rest.message(answer):
-                raise _MarkerGoneError
-            page = rest.body(answer).get(f"{what}s")
-            if answer.status_code != 200 or not isinstance(page, list):
-                raise _UnreadError(f"Cinder answered {answer.status_code} to a list of {what}s: {rest.message(answer)}")
+            page = self._page(what, path, params)
             yield page
             if not page or ("marker" not in params and {each["id"] for each in page} == named):
                 return
             params["marker"] = page[-1]["id"]
+
+    def _page(self, what: str, path: str, params: dict[str, str]) -> list[dict[str, Any]]:
+        """One page of a list. Raises _UnreadError, and _MarkerGoneError where Cinder has no such marker."""
+        answer = self._ask("GET", path, params=params)
+        if answer.status_code == 404 and "marker" in params and params["marker"] in rest.message(answer):
+            raise _MarkerGoneError
+        page = rest.body(answer).get(f"{what}s")
+        if answer.status_code != 200 or not isinstance(page, list):
+            raise _UnreadError(f"Cinder answered {answer.status_code} to a list of {what}s: {rest.message(answer)}")
+        return page
 
     def _one(self, what: str, ident: str, make: Callable[[dict[str, Any]], Any]) -> Reading[Any]:
         return self._show(what, ident, f"/{what}s/{ident}", lambda body: make(body[what]))
@@ -230,6 +233,8 @@ class CinderApi:
         if answer.status_code == 200:
             try:
                 return Reading((make(rest.body(answer)),))
+            except cinder_rows.HiddenError as hidden:
+                return Reading.unread(str(hidden))
             except (KeyError, TypeError, AttributeError):
                 return Reading.unread(f"Cinder's answer to {what} {ident} is not one of its own")
         if _is_gone(answer, ident):
@@ -259,43 +264,3 @@ class _MarkerGoneError(Exception):
 def _is_gone(answer: Any, ident: str) -> bool:
     """Whether Cinder itself says that it has no such row: a proxy's or a wrong endpoint's 404 says nothing of it."""
     return answer.status_code == 404 and "itemNotFound" in rest.body(answer) and ident in rest.message(answer)
-
-
-def _attachment(row: dict[str, Any]) -> Attachment:
-    return Attachment(
-        id=row["id"],
-        server_id=row["instance"] or None,
-        volume_id=row["volume_id"],
-        status=row["status"],
-        attached_at=row.get("attached_at") or None,
-        has_connection_info=bool(row["connection_info"]) if "connection_info" in row else None,
-    )
-
-
-def _attachments_page(page: list[dict[str, Any]]) -> packing.Page:
-    rows = list(map(_attachment, page))
-    return packing.Attachments(
-        packing.rows_of(((each.id, each.server_id, each.volume_id), packing.status_byte(each.status)) for each in rows)
-    )
-
-
-def _volumes_page(page: list[dict[str, Any]]) -> packing.Page:
-    rows = list(map(_volume, page))
-    return packing.QuietVolumes(packing.rows_of(((each.id,), b"") for each in rows if is_quiet(each)))
-
-
-def _volume(row: dict[str, Any]) -> Volume:
-    metadata = row.get("metadata", {})
-    consumers = [name for key, name in _CONSUMERS.items() if key in metadata]
-    consumers += ["ironic" for key in metadata if key.startswith("ironic_node_")]
-    return Volume(
-        id=row["id"],
-        status=row["status"],
-        project_id=row.get("os-vol-tenant-attr:tenant_id"),
-        migration_status=row.get("os-vol-mig-status-attr:migstat"),
-        multiattach=bool(row.get("multiattach")),
-        hosts=tuple(
-            (each["attachment_id"], each["host_name"]) for each in row.get("attachments", []) if each.get("host_name")
-        ),
-        consumer=next(iter(consumers), None),
-    )

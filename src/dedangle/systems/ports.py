@@ -148,7 +148,10 @@ class Cinder(Protocol):
         """No rows in a complete reading: Cinder itself said that it has no such attachment."""
 
     def volume(self, volume_id: str) -> Reading[Volume]:
-        """No rows in a complete reading: Cinder itself said that it has no such volume."""
+        """No rows in a complete reading: Cinder itself said that it has no such volume.
+
+        Unread where Cinder hides its migration status or the hosts of its attachments from the role of the token.
+        """
 
     def delete_attachment(self, expected: Attachment) -> Outcome:
         """Delete the attachment if it is still as expected; Cinder's own veto (409) is REFUSED."""

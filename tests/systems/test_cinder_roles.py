@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a real Cinder shows to an administrator and hides from a user: a hidden field is unread, not empty."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from keystoneauth1 import adapter, identity
+from keystoneauth1.session import Session
+
+from dedangle.core import packing
+from dedangle.lab.builders import Builder
+from dedangle.lab.cloud import Cloud
+from dedangle.systems import cinder_api, cinder_rows
+from dedangle.systems.cinder_api import CinderApi
+
+
+def cinder(cloud: Cloud, name: str) -> CinderApi:
+    login = json.loads(cloud.clouds_yaml.read_text())["clouds"][name]
+    session = Session(auth=identity.V3Password(**login["auth"]))
+    client = adapter.Adapter(session, service_type="block-storage", default_microversion=cinder_api.MICROVERSION)
+    return CinderApi(client, session.get_project_id())
+
+
+@pytest.fixture(scope="module")
+def admin(cloud: Cloud) -> CinderApi:
+    return cinder(cloud, "dedangle-admin")
+
+
+@pytest.fixture(scope="module")
+def user(cloud: Cloud) -> CinderApi:
+    return cinder(cloud, "dedangle-p1")
+
+
+@pytest.fixture(scope="module")
+def used(cloud: Cloud) -> str:
+    """A volume of p1's that a server has."""
+    return Builder(cloud).server("roles", 1).volumes[1]
+
+
+def test_a_volume_that_hides_its_migration_status_is_unread(admin: CinderApi, user: CinderApi, used: str) -> None:
+    (volume,) = admin.volume(used).rows
+    assert (volume.status, volume.migration_status) == ("in-use", None)
+    assert [host for _, host in volume.hosts] == ["lab-compute-1"]
+    hidden = user.volume(used)
+    assert not hidden.complete
+    assert f"hides the migration status of volume {used} (os-vol-mig-status-attr:migstat)" in hidden.why
+    assert "volume_extension:volume_mig_status_attribute" in hidden.why
+
+
+def test_a_role_that_may_see_the_migration_status_alone_is_not_told_the_hosts(
+    cloud: Cloud, admin: CinderApi, used: str
+) -> None:
+    shown = cloud.user("p1").cinder("GET", f"/volumes/{used}").body["volume"]
+    assert [each["host_name"] for each in shown["attachments"]] == [None]
+    why = cinder_rows.why_hidden({**shown, "os-vol-mig-status-attr:migstat": None})
+    assert f"hides the hosts of the attachments of volume {used}" in why
+    assert "context_is_admin" in why
+    full = cloud.admin.cinder("GET", f"/volumes/{used}").body["volume"]
+    # An administrator who was told that there is no host was told the truth.
+    hostless = {**full, "attachments": [{**each, "host_name": None} for each in full["attachments"]]}
+    assert cinder_rows.why_hidden(full) == cinder_rows.why_hidden(hostless) == ""
+
+
+def test_what_hides_its_migration_status_is_not_quiet_in_bulk(admin: CinderApi, user: CinderApi, used: str) -> None:
+    def quiet(api: CinderApi) -> set[str]:
+        pages = [each for pages in api.bulk() for answer in pages for each in answer.rows]
+        packed = b"".join(each.rows.packed for each in pages if isinstance(each, packing.QuietVolumes))
+        return {packing.unpack(packed[at : at + packing.ID]) for at in range(0, len(packed), packing.ID)}
+
+    assert used in quiet(admin)
+    assert quiet(user) == set()
