@@ -4,12 +4,15 @@
 from __future__ import annotations
 
 import json
+import uuid
+from typing import Any
 
 import pytest
 from keystoneauth1 import adapter, identity
 from keystoneauth1.session import Session
 
 from dedangle.core import packing
+from dedangle.core.records import Reading
 from dedangle.lab.builders import Builder
 from dedangle.lab.cloud import Cloud
 from dedangle.systems import cinder_api, cinder_rows
@@ -71,3 +74,35 @@ def test_what_hides_its_migration_status_is_not_quiet_in_bulk(admin: CinderApi, 
 
     assert used in quiet(admin)
     assert quiet(user) == set()
+
+
+def test_a_token_that_is_confined_to_a_project_proves_nothing(admin: CinderApi, user: CinderApi, used: str) -> None:
+    assert admin.sees_other_projects() == Reading((True,))
+    assert user.sees_other_projects() == Reading((False,))
+
+
+def test_neighbours_are_told_nearest_first(cloud: Cloud, admin: CinderApi) -> None:
+    builders = [Builder(cloud, project) for project in ("p1", "p2")]
+    made: list[str] = []
+    for turn in range(7):
+        builder = builders[turn % 2]
+        body: dict[str, Any] = {"volume_uuid": builder.volume(), "instance_uuid": str(uuid.uuid4())}
+        answer = builder.user.cinder("POST", "/attachments", {"attachment": body}, expect=200)
+        made.append(answer.body["attachment"]["id"])
+    (found,) = admin.neighbours(made[3], 3).rows
+    listed = [each.id for each in _oldest_first(admin) if each.id in made]
+    # Two of one second come in the order of their ids.
+    at = listed.index(made[3])
+    assert [each.id for each in found.younger] == listed[at + 1 : at + 4]
+    assert [each.id for each in found.older][: min(at, 3)] == listed[max(at - 3, 0) : at][::-1]
+    assert {each.status for each in found.younger} == {"reserved"}
+    cloud.user("p2").cinder("DELETE", f"/attachments/{made[3]}", expect=200)
+    gone = admin.neighbours(made[3])
+    assert not gone.complete
+    assert made[3] in gone.why
+
+
+def _oldest_first(api: CinderApi) -> list[Any]:
+    listed = api._attachments({})
+    assert listed.complete
+    return list(listed.rows)

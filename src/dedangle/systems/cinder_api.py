@@ -16,6 +16,7 @@ from keystoneauth1 import exceptions as ks_exceptions
 from dedangle.core import packing
 from dedangle.core.records import Attachment, Outcome, Reading, Result, Volume
 from dedangle.systems import cinder_rows, rest
+from dedangle.systems.ports import Neighbours
 
 T = TypeVar("T")
 
@@ -23,6 +24,8 @@ T = TypeVar("T")
 MICROVERSION = "3.44"
 _PAGE = 1000
 _RESTARTS = 3
+# How many of the youngest volumes are looked at for one of another project.
+_SAMPLE = 50
 
 
 class CinderApi:
@@ -87,6 +90,39 @@ class CinderApi:
 
     def volume(self, volume_id: str) -> Reading[Volume]:
         return self._one("volume", volume_id, cinder_rows.volume)
+
+    def neighbours(self, attachment_id: str, limit: int = 20) -> Reading[Neighbours]:
+        """Return the attachments made right before and right after the attachment, in two requests.
+
+        Unread where either fails, as for an attachment that is gone by now.
+        """
+        params = {"all_tenants": "1", "limit": str(limit), "marker": attachment_id}
+        try:
+            older, younger = (
+                tuple(map(cinder_rows.attachment, self._page("attachment", "/attachments", {**params, "sort": order})))
+                for order in ("created_at:desc", "created_at:asc")
+            )
+        except _MarkerGoneError:
+            return Reading.unread(f"attachment {attachment_id}, whose neighbours were looked for, is gone")
+        except _UnreadError as error:
+            return Reading.unread(str(error))
+        return Reading((Neighbours(older, younger),))
+
+    def sees_other_projects(self) -> Reading[bool]:
+        """Return whether one of the youngest volumes is another project's, in one request; False proves nothing."""
+        if self.project_id is None:
+            return Reading.unread("the project of the credentials is not known")
+        try:
+            params = {"all_tenants": "1", "limit": str(_SAMPLE), "sort": "created_at:desc"}
+            owners = [row.get(cinder_rows.OWNER) for row in self._page("volume", "/volumes/detail", params)]
+        except _UnreadError as error:
+            return Reading.unread(str(error))
+        if None in owners:
+            return Reading.unread(
+                f"Cinder hides whose a volume is ({cinder_rows.OWNER}) from the role of these credentials: its policy "
+                "volume_extension:volume_tenant_attribute must allow it"
+            )
+        return Reading((any(owner != self.project_id for owner in owners),))
 
     def encryption(self, volume_id: str) -> Reading[dict[str, Any]]:
         """The volume's encryption metadata, without a key: provider, cipher, the id of the key."""

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from dedangle.core.doors import Policy
 from dedangle.core.packing import Page
@@ -134,10 +134,26 @@ class Power(Protocol):
     def start(self, server_id: str) -> str: ...
 
 
+class Neighbours(NamedTuple):
+    """The attachments that Cinder made right before and right after one of its own, the nearest first."""
+
+    older: tuple[Attachment, ...]
+    younger: tuple[Attachment, ...]
+
+
 class Cinder(Protocol):
     @property
     def project_id(self) -> str | None:
         """The project of the token, whose attachments prove nothing about other projects' being seen."""
+
+    def neighbours(self, attachment_id: str, limit: int = 20) -> Reading[Neighbours]:
+        """Return the neighbours of a live attachment, `limit` to each side; unread where it is gone."""
+
+    def sees_other_projects(self) -> Reading[bool]:
+        """Return whether any of the youngest volumes is another project's: the token is then not confined to its own.
+
+        False proves nothing: there may be no volume of another project. Unread where Cinder hides whose a volume is.
+        """
 
     def attachments_of_server(self, server_id: str, named: Collection[str]) -> Reading[Attachment]:
         """One question where the answer is just what is named, and else as many as it takes to see the end."""
