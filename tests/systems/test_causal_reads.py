@@ -21,6 +21,7 @@ from dedangle.lab.errors import LabError
 from dedangle.systems import causality
 from dedangle.systems import nova_schema as schema
 from dedangle.systems.database import Database, Source
+from dedangle.systems.database_role import Role, role
 from dedangle.systems.nova_actions import InstanceActions
 from dedangle.systems.nova_cells import Cell
 from dedangle.systems.nova_database import NovaDatabase
@@ -94,6 +95,12 @@ def test_a_removal_on_a_node_that_is_behind_fails(nodes: tuple[galera.Node, gale
         outcome = nova.soft_delete_mapping(mapping, server)
         release.join()
     assert outcome.result is Result.CHANGED_MEANWHILE
+
+
+def test_a_node_is_told_from_a_single_server(nodes: tuple[galera.Node, galera.Node]) -> None:
+    engine = nodes[1].engine()
+    found = Database("Galera", lambda: engine, 60).ask(role)().rows
+    assert found == (Role("MariaDB", galera="Synced, 2 nodes", sync_wait=7),)
 
 
 def test_a_larger_wait_of_the_operator_is_kept(nodes: tuple[galera.Node, galera.Node]) -> None:
