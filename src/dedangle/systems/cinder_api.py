@@ -92,10 +92,7 @@ class CinderApi:
         return self._one("volume", volume_id, cinder_rows.volume)
 
     def neighbours(self, attachment_id: str, limit: int = 20) -> Reading[Neighbours]:
-        """Return the attachments made right before and right after the attachment, in two requests.
-
-        Unread where either fails, as for an attachment that is gone by now.
-        """
+        """Return the attachments made right before and right after a live one; unread where either request fails."""
         params = {"all_tenants": "1", "limit": str(limit), "marker": attachment_id}
         try:
             older, younger = (
