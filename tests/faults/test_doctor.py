@@ -89,6 +89,7 @@ def test_all_is_well(cloud: Cloud, dedangle: Dedangle) -> None:
     assert str(cloud.nova_conf) in checks["configuration"]["sentence"]
     assert "Nova 2026.2 (ab450ba04102)" in checks["database cell1"]["sentence"]
     assert "cdeec0c85668" in checks["database API database"]["sentence"]
+    assert checks["database cell1"]["sentence"].endswith("in a file.")
     assert "user nova of project service" in checks["credentials"]["sentence"]
     assert "of another project" in checks["all projects in nova"]["sentence"]
     assert rows.diff(before, rows.snapshot(cloud.home)) == []

@@ -80,9 +80,9 @@ class FakeCinder:
     def sees_other_projects(self) -> Reading[bool]:
         return Reading((self.other_projects,))
 
-    def neighbours(self, attachment_id: str) -> Neighbours:
+    def neighbours(self, attachment_id: str, limit: int = 20) -> Reading[Neighbours]:
         place = [each.id for each in self.by_age].index(attachment_id)
-        return Neighbours(older=self.by_age[:place][::-1], younger=self.by_age[place + 1 :])
+        return Reading((Neighbours(self.by_age[:place][::-1], self.by_age[place + 1 :]),))
 
 
 def before(*numbers: int, project: str = OTHER) -> NovaView:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import dataclasses
 import tempfile
 from collections.abc import Iterator
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
@@ -14,13 +15,16 @@ from benchmarks.fleet.databases import MariaDb, PostgreSql, Server, Sqlite, conn
 from benchmarks.fleet.rows import fill, ident, plant, server_of
 from benchmarks.fleet.screen import read
 
-from dedangle.core.records import Reading
+from dedangle.core.records import Attachment, Reading
 from dedangle.lab import packages
 from dedangle.lab.errors import LabError
-from dedangle.systems import database, nova_fleet
+from dedangle.systems import database, nova_fleet, nova_links
+from dedangle.systems.nova_actions import InstanceActions
 from dedangle.systems.nova_cells import Cell
+from dedangle.systems.nova_database import NovaDatabase
 
 PAIRS, DEAD = 60, 3
+_MINUTE = timedelta(minutes=1)
 POSTGRESQL = packages.Packages(("postgresql",), ("pg_createcluster", "psql"))
 # A page holds a few rows; one holds all.
 PAGES = ((1, 1), (3, 7), (database.PAGE, database.NUMBERS))
@@ -80,3 +84,81 @@ def test_mappings_of_a_project_are_counted(fleet: Fleet) -> None:
     project_id = ident("p", pair).replace("-", "")
     assert nova_fleet.mappings_of_project(cell, project_id, lambda _: True, 1000) == Reading((2,))
     assert nova_fleet.mappings_of_project(cell, project_id, lambda _: False, 1000) == Reading((0,))
+
+
+def test_neighbours_of_a_mapping_are_found(fleet: Fleet) -> None:
+    # Pair k is mapping 4k - 3, and every fourth row is alive; the ten spoilt pairs are not all witnesses.
+    cell, number = Cell("Nova's cell1", lambda: fleet.nova, 60, "cell1"), 4 * 29 + 1
+    answer = cell.ask(lambda connection: nova_links.neighbours(connection, "cell1", server_of(30), [number]))()
+    assert answer.complete, answer.why
+    with fleet.nova.connect() as connection:
+        live = connection.execute(
+            sa.text(
+                "SELECT bdm.id FROM block_device_mapping bdm JOIN instances ON instances.uuid = instance_uuid "
+                "WHERE bdm.deleted = 0 AND instances.deleted = 0 AND attachment_id IS NOT NULL "
+                "AND instance_uuid != :own"
+            ),
+            {"own": server_of(30)},
+        ).scalars()
+        ids = sorted(live)
+    expected = [each for each in ids if each < number][-4:] + [each for each in ids if each > number][:4]
+    assert len(expected) == 8
+    assert sorted(link.number for row in answer.rows for link in row) == expected
+
+
+def test_attachments_that_nova_has_ever_named_are_known(fleet: Fleet) -> None:
+    cell = Cell("Nova's cell1", lambda: fleet.nova, 60, "cell1")
+    archived = ("00000000-aaaa-4000-8000-000000000001", "00000000-bbbb-4000-8000-000000000001")
+    with fleet.nova.begin() as connection:
+        connection.execute(
+            sa.text(
+                "INSERT INTO shadow_block_device_mapping (id, volume_id, attachment_id, deleted) "
+                "VALUES (9999, :v, :a, 9999)"
+            ),
+            {"v": archived[0], "a": archived[1]},
+        )
+    nova = NovaDatabase(
+        cell, [cell], actions=InstanceActions([cell], run_id="run", clock=_now), service_down_time=_MINUTE, clock=_now
+    )
+    # A dead row of a pair that is whole, a live one, an archived one, and one that nobody names.
+    pair = next(each for each in range(2, PAIRS, 2) if server_of(each) not in fleet.spoilt)
+    known = [
+        (ident("v", 4 * pair), ident("a", 4 * pair)),
+        (ident("v", 4 * pair + 1), ident("a", 4 * pair + 1)),
+        archived,
+    ]
+    asked = [
+        Attachment(id=attachment, server_id=None, volume_id=volume, status="attached")
+        for volume, attachment in (*known, (ident("v", 4 * pair), ident("a", 999999)))
+    ]
+    reading = nova.knows(asked)
+    assert reading.complete, reading.why
+    assert sorted(reading.rows) == sorted(attachment for _, attachment in known)
+
+
+def test_times_of_mappings_and_failed_live_migrations_are_read(fleet: Fleet) -> None:
+    cell = Cell("Nova's cell1", lambda: fleet.nova, 60, "cell1")
+    pair = next(each for each in range(2, PAIRS, 2) if server_of(each) not in fleet.spoilt)
+    server, moment = server_of(pair), datetime(2026, 2, 3, 4, 5, 6)
+    with fleet.nova.begin() as connection:
+        values = {"s": server, "t": moment}
+        connection.execute(
+            sa.text("UPDATE block_device_mapping SET updated_at = :t WHERE instance_uuid = :s AND deleted = 0"), values
+        )
+        connection.execute(
+            sa.text(
+                "INSERT INTO migrations (uuid, instance_uuid, migration_type, status, created_at, deleted) "
+                "VALUES ('00000000-cccc-4000-8000-000000000001', :s, 'live-migration', 'error', :t, 0)"
+            ),
+            values,
+        )
+    nova = NovaDatabase(
+        cell, [cell], actions=InstanceActions([cell], run_id="run", clock=_now), service_down_time=_MINUTE, clock=_now
+    )
+    view = nova.observe(server)
+    assert {each.changed_at for each in view.mappings} == {moment.replace(tzinfo=timezone.utc)}
+    assert view.live_migration_failed_at == moment.replace(tzinfo=timezone.utc)
+
+
+def _now() -> datetime:
+    return datetime(2026, 11, 25, 12, 0, tzinfo=timezone.utc)

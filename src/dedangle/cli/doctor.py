@@ -71,7 +71,7 @@ def _examine(config_args: list[str], signals: Signals) -> Iterator[Check]:
         settings = wiring.configure(config_args)
         wiring.require_api_database()
     except UsageError as error:
-        yield doctor.Check("configuration", doctor.State.FAIL, str(error), "Name nova.conf with --config-file.")
+        yield doctor.Check(doctor.CONFIGURATION, doctor.State.FAIL, str(error), "Name nova.conf with --config-file.")
         return
     yield _configuration()
     cells, found = _cells(settings)
@@ -80,7 +80,7 @@ def _examine(config_args: list[str], signals: Signals) -> Iterator[Check]:
     access, check = _credentials()
     yield check
     yield from _guarded("cinder", lambda: _cinder(settings, cells, access, signals, broken=broken))
-    yield from _guarded("hosts", lambda: _hosts(settings, cells))
+    yield from _guarded(doctor.HOSTS, lambda: _hosts(settings, cells))
     yield doctor.state_dir(settings.state_dir)
     yield doctor.lock(settings.state_dir, settings.coordination_url)
 
@@ -88,12 +88,12 @@ def _examine(config_args: list[str], signals: Signals) -> Iterator[Check]:
 def _configuration() -> Check:
     from nova import conf as nova_conf
 
-    from dedangle.reconcile.doctor import Check, State
+    from dedangle.reconcile.doctor import CONFIGURATION, Check, State
 
     conf = nova_conf.CONF
     files = ", ".join([*(conf.config_file or []), *(conf.config_dir or [])])
     versions = f"dedangle {metadata.version('dedangle')} beside Nova {metadata.version('nova')}"
-    return Check("configuration", State.OK, f"{versions} reads {files}.")
+    return Check(CONFIGURATION, State.OK, f"{versions} reads {files}.")
 
 
 def _cells(settings: Settings) -> tuple[tuple[Cell, ...], list[Check]]:
@@ -104,19 +104,22 @@ def _cells(settings: Settings) -> tuple[tuple[Cell, ...], list[Check]]:
     checks = list(doctor.databases([nova_cells.api_cell(settings.cell_timeout)]))
     cells = nova_cells.every_cell(settings.cell_timeout) if checks[0].state is not doctor.State.FAIL else None
     if cells is None:
-        return (), [*checks, doctor.unknown("database of each cell", "the API database, which names them, failed")]
+        return (), [
+            *checks,
+            doctor.unknown(f"{doctor.DATABASE} of each cell", "the API database, which names them, failed"),
+        ]
     if not cells.complete:
         fail = doctor.Check(
-            "database of each cell", doctor.State.FAIL, f"{cells.why}.", "nova-manage cell_v2 list_cells"
+            f"{doctor.DATABASE} of each cell", doctor.State.FAIL, f"{cells.why}.", "nova-manage cell_v2 list_cells"
         )
         return (), [*checks, fail]
     return cells.rows, [*checks, *doctor.databases(cells.rows)]
 
 
 def _credentials() -> tuple[Access | None, Check]:
-    from dedangle.reconcile.doctor import Check, State
+    from dedangle.reconcile.doctor import CREDENTIALS, Check, State
 
-    name = "credentials"
+    name = CREDENTIALS
     try:
         access = wiring.find_access()
         token = access.client.session.auth.get_access(access.client.session)
@@ -149,14 +152,20 @@ def _cinder(
     from dedangle.systems.nova_api import NovaApi
 
     if access is None:
-        for name in ("service token", "cinder microversion", "cinder filters", "clock", "all projects"):
+        for name in (
+            doctor.SERVICE_TOKEN,
+            doctor.CINDER_MICROVERSION,
+            doctor.CINDER_FILTERS,
+            doctor.CLOCK,
+            doctor.ALL_PROJECTS,
+        ):
             yield doctor.unknown(name, "there are no credentials that Keystone takes")
         return
     wired = wiring.assemble(settings, cells, access, signals)
     yield doctor.service_token(wired.session.get_auth_headers() or ())
     yield from doctor.cinder_filters(wired.cinder, wiring.clock(), settings.service_down_time)
     if broken:
-        yield doctor.unknown("all projects", "a database failed that may hold the row to prove it by")
+        yield doctor.unknown(doctor.ALL_PROJECTS, "a database failed that may hold the row to prove it by")
         return
     yield from doctor.sees_all(
         wired.reconciler(Door.SWEEP), NovaApi(keystone.nova_client(nova_conf.CONF, wired.session))
@@ -171,7 +180,7 @@ def _hosts(settings: Settings, cells: tuple[Cell, ...]) -> Iterator[Check]:
     from dedangle.systems.nova_rpc import NovaRpc
 
     if not cells:
-        yield doctor.unknown("hosts", "the API database, which names the cells, failed")
+        yield doctor.unknown(doctor.HOSTS, "the API database, which names the cells, failed")
         return
     yield doctor.hosts(cells, NovaRpc(settings.cell_timeout), wiring.clock(), settings.service_down_time)
 

@@ -78,13 +78,13 @@ class ControlRead:
         return tuple(fact for each in unknown for fact in self._unknown_block(each))
 
     def _unknown_block(self, attachment: Attachment) -> Iterator[str]:
-        near = self._cinder.neighbours(attachment.id)
         sides = [
             [each for each in side if each.status == "attached" and each.server_id]
+            for near in self._cinder.neighbours(attachment.id).rows
             for side in (near.younger, near.older)
         ]
         known = self._nova.knows([each for side in sides for each in side])
-        if not (near.complete and known.complete):
+        if not known.complete:
             return
         unknown: dict[str, str] = {}
         for side in sides:

@@ -9,20 +9,34 @@ from datetime import datetime, timedelta
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
 
-from dedangle.core.records import Word
+from dedangle.core.records import Reading, Word
 from dedangle.reconcile.server import Reconciler
 from dedangle.state import coordination
 from dedangle.state.writable import why_unwritable
+from dedangle.systems.causality import VARIABLE
 from dedangle.systems.cinder_api import MICROVERSION, CinderApi
 from dedangle.systems.cinder_database import CinderDatabase
+from dedangle.systems.database_role import Role, role
 from dedangle.systems.nova_about import RELEASES, ComputeHost, compute_hosts, revision
 from dedangle.systems.nova_api import NovaApi
 from dedangle.systems.nova_cells import Cell
 from dedangle.systems.nova_rpc import NovaRpc
 
+# Names of checks.
+CONFIGURATION, CREDENTIALS, SERVICE_TOKEN = "configuration", "credentials", "service token"
+DATABASE = "database"
+"""Followed by the name of the cell, or by API database."""
+CINDER_MICROVERSION, CINDER_FILTERS, CLOCK = "cinder microversion", "cinder filters", "clock"
+ALL_PROJECTS, ALL_IN_CINDER, ALL_IN_NOVA = "all projects", "all projects in cinder", "all projects in nova"
+CINDER_DATABASE, HOSTS, STATE_DIR, LOCK = "cinder database", "hosts", "state_dir", "lock"
+
 # Each that is silent costs one timeout, all of them together.
 _SAMPLE = 8
 _SKEW = timedelta(seconds=5)
+_TO_PRIMARY = (
+    "Name that server: for a cell with nova-manage cell_v2 update_cell --database_connection, for the API database in "
+    "[api_database] connection of nova.conf"
+)
 
 
 class State(Word):
@@ -47,9 +61,11 @@ def unknown(name: str, why: str) -> Check:
 
 
 def databases(cells: Sequence[Cell]) -> Iterator[Check]:
-    """Whether each database answers, and which release's schema it has."""
-    for cell, answer in [(cell, cell.ask(revision)) for cell in cells]:
-        name, found = f"database {cell.name}", answer()
+    """Whether each database answers and can be written, which release's schema it has, and what serves it."""
+    for cell, answer in [
+        (cell, cell.ask(lambda connection: (revision(connection), role(connection)))) for cell in cells
+    ]:
+        name, found = f"{DATABASE} {cell.name}", answer()
         if not found.complete:
             yield Check(
                 name,
@@ -58,58 +74,81 @@ def databases(cells: Sequence[Cell]) -> Iterator[Check]:
                 "Compare its address and password with: nova-manage cell_v2 list_cells --verbose",
             )
             continue
-        release = RELEASES.get(found.rows[0])
-        if release:
-            yield Check(name, State.OK, f"It answers, with the schema of Nova {release} ({found.rows[0]}).")
-        else:
-            yield Check(
-                name,
-                State.WARNING,
-                f"It answers, with schema {found.rows[0]}, the last of no release that dedangle is tested with.",
-                "Finish an upgrade that is half done: nova-manage api_db sync; nova-manage db sync",
-            )
+        ((version, server),) = found.rows
+        release = RELEASES.get(version)
+        troubles, steps = [], []
+        if not release:
+            troubles.append("The schema is the last of no release that dedangle is tested with.")
+            steps.append("Finish an upgrade that is half done: nova-manage api_db sync; nova-manage db sync")
+        trouble = not_primary(server)
+        if trouble:
+            troubles.append(f"{trouble} dedangle needs the server that takes Nova's writes.")
+            steps.append(_TO_PRIMARY)
+        schema = f"schema of Nova {release} ({version})" if release else f"schema {version}"
+        sentence = " ".join([f"It answers, with the {schema}, {served_by(server)}.", *troubles])
+        yield Check(name, State.WARNING if troubles else State.OK, sentence, "; ".join(steps))
+
+
+def served_by(server: Role) -> str:
+    """What kind of server it is, and how long a read of dedangle's waits there."""
+    if server.galera:
+        mask = f"{VARIABLE}={server.sync_wait}"
+        waits = (
+            f"reads and writes wait for the other nodes' ({mask})" if server.sync_wait else f"nothing waits ({mask})"
+        )
+        return f"on a Galera node of {server.product} ({server.galera}), where {waits}"
+    return "in a file" if server.product == "SQLite" else f"on a single server of {server.product}"
+
+
+def not_primary(server: Role) -> str:
+    """Why what is read there may be old, or cannot be changed; empty where it takes writes itself."""
+    told = []
+    if server.read_only:
+        told.append(f"It is read-only ({server.read_only}).")
+    if server.replica:
+        told.append(f"It is a replica ({server.replica}): what was written a moment ago may be missing.")
+    return " ".join(told)
 
 
 def cinder_filters(cinder: CinderApi, now: datetime, service_down_time: timedelta) -> Iterator[Check]:
     """Whether Cinder offers the microversion and the filter that every run needs, and whether its clock is ours."""
-    newest = cinder.newest_microversion()
-    if not newest.complete:
-        yield Check(
-            "cinder microversion", State.FAIL, _sentence(newest.why), "Look at: openstack catalog show block-storage"
-        )
-    elif newest.rows and _numbers(newest.rows[0]) < _numbers(MICROVERSION):
-        sentence = f"Cinder offers {newest.rows[0]}, and dedangle and Nova need {MICROVERSION}."
-        yield Check(
-            "cinder microversion", State.FAIL, sentence, "Upgrade Cinder, or name its v3 in [cinder] catalog_info."
-        )
-    elif newest.rows:
-        yield Check("cinder microversion", State.OK, f"Cinder offers {newest.rows[0]}; {MICROVERSION} is used.")
-    else:
-        sentence = f"Cinder does not tell which it offers; {MICROVERSION} is used."
-        yield Check("cinder microversion", State.WARNING, sentence, "Look at: openstack versions show")
+    yield _microversion(cinder.newest_microversion())
     told = cinder.time_of_filtered_list()
     if not told.complete:
         step = "Look whether cinder-api runs, and at its log."
         if "answered 400" in told.why:
             step = "Give cinder-api its resource_filters.json back (resource_query_filters_file)."
-        yield Check("cinder filters", State.FAIL, _sentence(told.why), step)
-        yield unknown("clock", "Cinder did not list attachments")
+        yield Check(CINDER_FILTERS, State.FAIL, _sentence(told.why), step)
+        yield unknown(CLOCK, "Cinder did not list attachments")
         return
-    yield Check("cinder filters", State.OK, "Cinder lists the attachments of a server.")
+    yield Check(CINDER_FILTERS, State.OK, "Cinder lists the attachments of a server.")
     yield clock(told.rows, now, service_down_time)
+
+
+def _microversion(newest: Reading[str]) -> Check:
+    name = CINDER_MICROVERSION
+    if not newest.complete:
+        return Check(name, State.FAIL, _sentence(newest.why), "Look at: openstack catalog show block-storage")
+    if not newest.rows:
+        sentence = f"Cinder does not tell which it offers; {MICROVERSION} is used."
+        return Check(name, State.WARNING, sentence, "Look at: openstack versions show")
+    if _numbers(newest.rows[0]) < _numbers(MICROVERSION):
+        sentence = f"Cinder offers {newest.rows[0]}, and dedangle and Nova need {MICROVERSION}."
+        return Check(name, State.FAIL, sentence, "Upgrade Cinder, or name its v3 in [cinder] catalog_info.")
+    return Check(name, State.OK, f"Cinder offers {newest.rows[0]}; {MICROVERSION} is used.")
 
 
 def clock(told: Sequence[datetime], now: datetime, service_down_time: timedelta) -> Check:
     """Compare Cinder's time, to the second, with ours."""
     if not told:
-        return unknown("clock", "Cinder's answers bear no date")
+        return unknown(CLOCK, "Cinder's answers bear no date")
     skew = abs(now - told[0])
     sentence = f"This machine's clock and Cinder's are {skew.total_seconds():.0f} s apart."
     if skew <= _SKEW:
-        return Check("clock", State.OK, sentence)
+        return Check(CLOCK, State.OK, sentence)
     state = State.WARNING if skew < service_down_time else State.FAIL
     return Check(
-        "clock", state, f"{sentence} Ages and hosts that are down are told by the clock.", "Set it: chronyc tracking"
+        CLOCK, state, f"{sentence} Ages and hosts that are down are told by the clock.", "Set it: chronyc tracking"
     )
 
 
@@ -117,18 +156,18 @@ def service_token(headers: Iterable[str]) -> Check:
     """Whether Cinder is asked without a service token: with one it would not ask Nova before it deletes."""
     if "x-service-token" in map(str.lower, headers):
         return Check(
-            "service token",
+            SERVICE_TOKEN,
             State.FAIL,
             "A service token is sent, with which Cinder deletes attachments that Nova still uses.",
             "Name credentials of a plain administrator in [dedangle].",
         )
     sentence = "None is sent: Cinder asks Nova itself before it deletes an attachment."
-    return Check("service token", State.OK, sentence)
+    return Check(SERVICE_TOKEN, State.OK, sentence)
 
 
 def sees_all(reconciler: Reconciler, power: NovaApi) -> Iterator[Check]:
     """Whether the credentials see other projects, proved by rows that they must see."""
-    in_cinder, in_nova = "all projects in cinder", "all projects in nova"
+    in_cinder, in_nova = ALL_IN_CINDER, ALL_IN_NOVA
     links = reconciler.nova.links("")
     project_id = reconciler.cinder.project_id
     others = [each for each in links.rows if each.project_id != project_id]
@@ -161,7 +200,7 @@ def sees_all(reconciler: Reconciler, power: NovaApi) -> Iterator[Check]:
 
 def cinder_database(database: CinderDatabase, reconciler: Reconciler) -> Check:
     """Whether what [dedangle] cinder_database names answers, and is what Cinder's API speaks for."""
-    name, step = "cinder database", "Name the database that [database] connection of cinder.conf names, no copy of it."
+    name, step = CINDER_DATABASE, "Name the database that [database] connection of cinder.conf names, no copy of it."
     links = reconciler.nova.links("").rows
     shown = (each.id for link in links for each in reconciler.cinder.attachments_of_volume(link.volume_id).rows)
     attachment_id = next(shown, "")
@@ -173,7 +212,15 @@ def cinder_database(database: CinderDatabase, reconciler: Reconciler) -> Check:
     if not any(found.rows):
         sentence = f"It lacks attachment {attachment_id}, which Cinder's API shows: it is another's, or an old copy."
         return Check(name, State.FAIL, sentence, step)
-    return Check(name, State.OK, f"It has attachment {attachment_id}, which Cinder's API shows.")
+    sentence = f"It has attachment {attachment_id}, which Cinder's API shows"
+    (server,) = database.role().rows or (None,)
+    if server is None:
+        return unknown(name, f"{sentence[0].lower()}{sentence[1:]}, and does not tell which server it is on")
+    trouble = not_primary(server)
+    if trouble:
+        late = "A sweep may find what it does not show yet only in its next run."
+        return Check(name, State.WARNING, f"{sentence}, {served_by(server)}. {trouble} {late}", step)
+    return Check(name, State.OK, f"{sentence}, {served_by(server)}.")
 
 
 def hosts(cells: Sequence[Cell], rpc: NovaRpc, now: datetime, service_down_time: timedelta) -> Check:
@@ -181,12 +228,12 @@ def hosts(cells: Sequence[Cell], rpc: NovaRpc, now: datetime, service_down_time:
     waiting = [cell.ask(compute_hosts(now, service_down_time)) for cell in cells]
     answers = [each() for each in waiting]
     if not all(each.complete for each in answers):
-        return unknown("hosts", "; ".join(each.why for each in answers if each.why))
+        return unknown(HOSTS, "; ".join(each.why for each in answers if each.why))
     known: list[ComputeHost] = [host for each in answers for row in each.rows for host in row]
     up = sorted(host.name for host in known if host.is_up)
     if not up:
         return Check(
-            "hosts", State.WARNING, f"None of {len(known)} compute hosts is up.", "openstack compute service list"
+            HOSTS, State.WARNING, f"None of {len(known)} compute hosts is up.", "openstack compute service list"
         )
     sample = up[:: -(-len(up) // _SAMPLE)]
     with ThreadPool(len(sample)) as threads:
@@ -196,10 +243,10 @@ def hosts(cells: Sequence[Cell], rpc: NovaRpc, now: datetime, service_down_time:
     sentence = f"Compute hosts that are up: {len(up)}; asked: {len(sample)}; running dedangle: {len(acting)}"
     sentence += f" ({releases})." if acting else "."
     if len(acting) == len(sample):
-        return Check("hosts", State.OK, sentence)
+        return Check(HOSTS, State.OK, sentence)
     first = next(each.why for each in asked if not each.complete)
     return Check(
-        "hosts",
+        HOSTS,
         State.WARNING,
         f"{sentence} The first that does not: {_sentence(first)}",
         "What needs a host's word is only reported there; deploy dedangle-nova-compute, or use cleanup --no-host.",
@@ -210,16 +257,12 @@ def state_dir(path: Path) -> Check:
     """Whether a run could write down what it means to do."""
     if not path.exists():
         sentence = f"{path} does not exist; the first run with --execute makes it, for its own user."
-        return Check(
-            "state_dir", State.WARNING, sentence, f"Make it for the user of the runs: install -d -m 750 {path}"
-        )
+        return Check(STATE_DIR, State.WARNING, sentence, f"Make it for the user of the runs: install -d -m 750 {path}")
     why = why_unwritable(path)
     if why:
         sentence = f"{path} cannot be written: {why}. Without a journal nothing is changed."
-        return Check(
-            "state_dir", State.FAIL, sentence, "Give it to the user of the runs, or name another in [dedangle]."
-        )
-    return Check("state_dir", State.OK, f"{path} can be written.")
+        return Check(STATE_DIR, State.FAIL, sentence, "Give it to the user of the runs, or name another in [dedangle].")
+    return Check(STATE_DIR, State.OK, f"{path} can be written.")
 
 
 def lock(path: Path, url: str | None) -> Check:
@@ -229,10 +272,10 @@ def lock(path: Path, url: str | None) -> Check:
         kept = coordination.guarantee(url, member="dedangle-doctor") if url else own
     except coordination.CoordinationError as error:
         return Check(
-            "lock", State.FAIL, str(error), "Correct [dedangle] coordination_url: no sweep changes anything before."
+            LOCK, State.FAIL, str(error), "Correct [dedangle] coordination_url: no sweep changes anything before."
         )
     return Check(
-        "lock", State.OK, f"{kept}; no run undoes another's work either way, as every write compares before it swaps."
+        LOCK, State.OK, f"{kept}; no run undoes another's work either way, as every write compares before it swaps."
     )
 
 

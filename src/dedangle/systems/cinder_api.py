@@ -6,7 +6,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 from collections.abc import Callable, Collection, Iterator
-from datetime import datetime, timezone
+from datetime import datetime
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -14,9 +14,9 @@ from keystoneauth1 import adapter
 from keystoneauth1 import exceptions as ks_exceptions
 
 from dedangle.core import packing
-from dedangle.core.pairing import is_quiet
 from dedangle.core.records import Attachment, Outcome, Reading, Result, Volume
-from dedangle.systems import ports, rest
+from dedangle.systems import cinder_rows, rest
+from dedangle.systems.ports import Neighbours
 
 T = TypeVar("T")
 
@@ -24,11 +24,8 @@ T = TypeVar("T")
 MICROVERSION = "3.44"
 _PAGE = 1000
 _RESTARTS = 3
-_NEIGHBOURS = 20
-_PROJECT = "os-vol-tenant-attr:tenant_id"
-# A role that may not see it gets no key: a running migration would look idle.
-_MIGRATION_STATUS = "os-vol-mig-status-attr:migstat"
-_CONSUMERS = {"glance_image_id": "glance", "image_owner": "glance"}
+# How many of the youngest volumes are looked at for one of another project.
+_SAMPLE = 50
 
 
 class CinderApi:
@@ -84,36 +81,45 @@ class CinderApi:
 
     def bulk(self) -> list[Iterator[Reading[packing.Page]]]:
         """Every attachment and then every volume; a list that starts anew gives rows again."""
-        attachments = self._bulk("attachment", "/attachments", _attachments_page)
-        volumes = self._bulk("volume", "/volumes/detail", _volumes_page)
+        attachments = self._bulk("attachment", "/attachments", cinder_rows.attachments_page)
+        volumes = self._bulk("volume", "/volumes/detail", cinder_rows.volumes_page)
         return [itertools.chain(attachments, volumes)]
 
     def attachment(self, attachment_id: str) -> Reading[Attachment]:
-        return self._one("attachment", attachment_id, _attachment)
+        return self._one("attachment", attachment_id, cinder_rows.attachment)
 
     def volume(self, volume_id: str) -> Reading[Volume]:
-        return self._one("volume", volume_id, _volume)
+        return self._one("volume", volume_id, cinder_rows.volume)
 
-    def neighbours(self, attachment_id: str) -> ports.Neighbours:
-        sides = []
-        for order in ("created_at:desc", "created_at:asc"):
-            params = {"all_tenants": "1", "limit": str(_NEIGHBOURS), "marker": attachment_id, "sort": order}
-            try:
-                page = self._page("attachment", self._ask("GET", "/attachments", params=params))
-            except _UnreadError as error:
-                return ports.Neighbours(complete=False, why=str(error))
-            sides.append(tuple(map(_attachment, page)))
-        older, younger = sides
-        return ports.Neighbours(older=older, younger=younger)
-
-    def sees_other_projects(self) -> Reading[bool]:
-        params = {"all_tenants": "1", "limit": str(_NEIGHBOURS), "sort": "created_at:desc"}
+    def neighbours(self, attachment_id: str, limit: int = 20) -> Reading[Neighbours]:
+        """Return the attachments made right before and right after a live one; unread where either request fails."""
+        params = {"all_tenants": "1", "limit": str(limit), "marker": attachment_id}
         try:
-            page = self._page("volume", self._ask("GET", "/volumes/detail", params=params))
+            older, younger = (
+                tuple(map(cinder_rows.attachment, self._page("attachment", "/attachments", {**params, "sort": order})))
+                for order in ("created_at:desc", "created_at:asc")
+            )
+        except _MarkerGoneError:
+            return Reading.unread(f"attachment {attachment_id}, whose neighbours were looked for, is gone")
         except _UnreadError as error:
             return Reading.unread(str(error))
-        projects = {each.get(_PROJECT) for each in page} - {None}
-        return Reading((bool(projects - {self.project_id}),))
+        return Reading((Neighbours(older, younger),))
+
+    def sees_other_projects(self) -> Reading[bool]:
+        """Return whether one of the youngest volumes is another project's, in one request; False proves nothing."""
+        if self.project_id is None:
+            return Reading.unread("the project of the credentials is not known")
+        try:
+            params = {"all_tenants": "1", "limit": str(_SAMPLE), "sort": "created_at:desc"}
+            owners = [row.get(cinder_rows.OWNER) for row in self._page("volume", "/volumes/detail", params)]
+        except _UnreadError as error:
+            return Reading.unread(str(error))
+        if None in owners:
+            return Reading.unread(
+                f"Cinder hides whose a volume is ({cinder_rows.OWNER}) from the role of these credentials: its policy "
+                "volume_extension:volume_tenant_attribute must allow it"
+            )
+        return Reading((any(owner != self.project_id for owner in owners),))
 
     def multiattach(self, volume_ids: Collection[str]) -> Reading[str]:
         found = [self.volume(each) for each in sorted(volume_ids)]
@@ -166,7 +172,7 @@ class CinderApi:
         body = self._write(
             "POST", "/attachments", {"attachment": {"volume_uuid": volume_id, "instance_uuid": server_id}}
         )
-        return Reading(tuple(map(_attachment, body.rows)), body.complete, body.why)
+        return Reading(tuple(map(cinder_rows.attachment, body.rows)), body.complete, body.why)
 
     def connect_attachment(self, attachment_id: str, connector: dict[str, Any]) -> Reading[dict[str, Any]]:
         """Connect the attachment through the connector's host and mark it attached, as Nova's attach does."""
@@ -190,7 +196,7 @@ class CinderApi:
         return Reading.unread(f"Cinder answered {answer.status_code} to {method} {path}: {rest.message(answer)}")
 
     def _attachments(self, filters: dict[str, str], named: frozenset[str] = frozenset()) -> Reading[Attachment]:
-        return self._list("attachment", "/attachments", filters, _attachment, named)
+        return self._list("attachment", "/attachments", filters, cinder_rows.attachment, named)
 
     def _list(
         self,
@@ -239,16 +245,17 @@ class CinderApi:
     ) -> Iterator[list[dict[str, Any]]]:
         params = {"all_tenants": "1", "limit": str(_PAGE), "sort": "created_at:asc", **filters}
         while True:
-            answer = self._ask("GET", path, params=params)
-            if answer.status_code == 404 and "marker" in params and params["marker"] in rest.message(answer):
-                raise _MarkerGoneError
-            page = self._page(what, answer)
+            page = self._page(what, path, params)
             yield page
             if not page or ("marker" not in params and {each["id"] for each in page} == named):
                 return
             params["marker"] = page[-1]["id"]
 
-    def _page(self, what: str, answer: Any) -> list[dict[str, Any]]:
+    def _page(self, what: str, path: str, params: dict[str, str]) -> list[dict[str, Any]]:
+        """One page of a list. Raises _UnreadError, and _MarkerGoneError where Cinder has no such marker."""
+        answer = self._ask("GET", path, params=params)
+        if answer.status_code == 404 and "marker" in params and params["marker"] in rest.message(answer):
+            raise _MarkerGoneError
         page = rest.body(answer).get(f"{what}s")
         if answer.status_code != 200 or not isinstance(page, list):
             raise _UnreadError(f"Cinder answered {answer.status_code} to a list of {what}s: {rest.message(answer)}")
@@ -265,9 +272,9 @@ class CinderApi:
         if answer.status_code == 200:
             try:
                 return Reading((make(rest.body(answer)),))
-            except KeyError as error:
-                return Reading.unread(f"Cinder shows {what} {ident} without {error}, which an administrator sees")
-            except (TypeError, AttributeError):
+            except cinder_rows.HiddenError as hidden:
+                return Reading.unread(str(hidden))
+            except (KeyError, TypeError, AttributeError):
                 return Reading.unread(f"Cinder's answer to {what} {ident} is not one of its own")
         if _is_gone(answer, ident):
             return Reading()
@@ -296,50 +303,3 @@ class _MarkerGoneError(Exception):
 def _is_gone(answer: Any, ident: str) -> bool:
     """Whether Cinder itself says that it has no such row: a proxy's or a wrong endpoint's 404 says nothing of it."""
     return answer.status_code == 404 and "itemNotFound" in rest.body(answer) and ident in rest.message(answer)
-
-
-def _attachment(row: dict[str, Any]) -> Attachment:
-    return Attachment(
-        id=row["id"],
-        server_id=row["instance"] or None,
-        volume_id=row["volume_id"],
-        status=row["status"],
-        attached_at=_moment(row.get("attached_at")),
-        has_connection_info=bool(row["connection_info"]) if "connection_info" in row else None,
-    )
-
-
-def _moment(text: object) -> datetime | None:
-    try:
-        return datetime.fromisoformat(str(text)).replace(tzinfo=timezone.utc)
-    except ValueError:
-        return None
-
-
-def _attachments_page(page: list[dict[str, Any]]) -> packing.Page:
-    rows = list(map(_attachment, page))
-    return packing.Attachments(
-        packing.rows_of(((each.id, each.server_id, each.volume_id), packing.status_byte(each.status)) for each in rows)
-    )
-
-
-def _volumes_page(page: list[dict[str, Any]]) -> packing.Page:
-    rows = [_volume(each) for each in page if _MIGRATION_STATUS in each]
-    return packing.QuietVolumes(packing.rows_of(((each.id,), b"") for each in rows if is_quiet(each)))
-
-
-def _volume(row: dict[str, Any]) -> Volume:
-    metadata = row.get("metadata", {})
-    consumers = [name for key, name in _CONSUMERS.items() if key in metadata]
-    consumers += ["ironic" for key in metadata if key.startswith("ironic_node_")]
-    return Volume(
-        id=row["id"],
-        status=row["status"],
-        project_id=row.get(_PROJECT),
-        migration_status=row[_MIGRATION_STATUS],
-        multiattach=bool(row.get("multiattach")),
-        hosts=tuple(
-            (each["attachment_id"], each["host_name"]) for each in row.get("attachments", []) if each.get("host_name")
-        ),
-        consumer=next(iter(consumers), None),
-    )

@@ -14,6 +14,7 @@ from dedangle.core import packing
 from dedangle.core.pairing import QUIET_MIGRATION
 from dedangle.core.records import Reading
 from dedangle.systems.database import Database, Source, or_none
+from dedangle.systems.database_role import Role, role
 
 _metadata = sa.MetaData()
 _volume_attachment = sa.Table(
@@ -97,6 +98,10 @@ class CinderDatabase:
             _volume_attachment.c.id == attachment_id, *_ATTACHMENTS.conditions
         )
         return self._database.ask(lambda connection: connection.execute(row).first() is not None)()
+
+    def role(self) -> Reading[Role]:
+        """What kind of server it is on; a replica shows less than Cinder's API."""
+        return self._database.ask(role)()
 
 
 def _attachments(text: str, count: int) -> packing.Page | None:

@@ -16,6 +16,7 @@ from sqlalchemy.sql.functions import FunctionElement
 
 from dedangle.core.packing import NO_ID_TEXT, Page
 from dedangle.core.records import Reading
+from dedangle.systems import causality
 
 T = TypeVar("T")
 
@@ -39,7 +40,8 @@ class Database:
     def ask(self, question: Callable[[sa.Connection], T]) -> Callable[[], Reading[T]]:
         """Start the question in a thread and a transaction of its own; calling the result waits for the answer.
 
-        The answer has one row, or says why not. The thread is a daemon: a database that hangs must not keep the process
+        The answer has one row, or says why not; it comes after all that was answered before, on whatever node of a
+        Galera cluster that was written. The thread is a daemon: a database that hangs must not keep the process
         from ending. A write that timed out may still be committed. While an answer is late no other question is asked:
         each would take as long, and there may be one for every server.
         """
@@ -68,6 +70,8 @@ class Database:
                 try:
                     # One connection for all pages: the pool would ask whether it still answers before each.
                     with self.engine().connect() as connection:
+                        # What is read in bulk is looked at once more before anything is said of it.
+                        causality.do_not_wait(connection)
                         with connection.begin():
                             _prepare(connection)
                         while last is not None and not abandoned.is_set():
@@ -111,8 +115,10 @@ class Database:
 
     def _answer(self, question: Callable[[sa.Connection], T]) -> Reading[T]:
         try:
-            with self.engine().begin() as connection:
-                row = question(connection)
+            with self.engine().connect() as connection:
+                causality.wait(connection)
+                with connection.begin():
+                    row = question(connection)
             return Reading((row,))
         except Exception as error:  # noqa: BLE001  # whatever a driver raises, the database was not read
             return self._failed(error)

@@ -5,11 +5,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
+from dedangle.core.records import HostState
 from dedangle.systems import nova_schema as schema
+from dedangle.systems.nova_rows import utc
 
 RELEASES = {
     "b30f573d3377": "2023.1",
@@ -36,20 +38,32 @@ def revision(connection: sa.Connection) -> str:
 
 
 def compute_hosts(now: datetime, service_down_time: timedelta) -> Callable[[sa.Connection], list[ComputeHost]]:
-    """The question which compute hosts a cell has, and which of them reported in time, as Nova counts it."""
-    services = schema.services
+    """The question which compute hosts a cell has, and which of them reported in time."""
 
     def question(connection: sa.Connection) -> list[ComputeHost]:
-        statement = sa.select(
-            services.c.host, services.c.forced_down, services.c.created_at, services.c.last_seen_up
-        ).where(services.c.binary == "nova-compute", services.c.deleted == 0)
-        return [
-            ComputeHost(
-                row.host,
-                not row.forced_down
-                and now.replace(tzinfo=None) - (row.last_seen_up or row.created_at) <= service_down_time,
-            )
-            for row in connection.execute(statement.order_by(services.c.host))
-        ]
+        rows = connection.execute(_computes().order_by(schema.services.c.host))
+        return [ComputeHost(row.host, _is_up(row, now, service_down_time)) for row in rows]
 
     return question
+
+
+def host_state(connection: sa.Connection, host: str, now: datetime, service_down_time: timedelta) -> HostState:
+    """Return what the cell's `services` tell of the host's nova-compute."""
+    row = connection.execute(_computes().where(schema.services.c.host == host)).first()
+    if row is None:
+        return HostState.GONE
+    return HostState.UP if _is_up(row, now, service_down_time) else HostState.DOWN
+
+
+def _computes() -> sa.Select[Any]:
+    services = schema.services
+    return sa.select(services.c.host, services.c.forced_down, services.c.created_at, services.c.last_seen_up).where(
+        services.c.binary == "nova-compute", services.c.deleted == 0
+    )
+
+
+def _is_up(row: sa.Row[Any], now: datetime, service_down_time: timedelta) -> bool:
+    """Whether the service reported in time, as nova/servicegroup/drivers/db.py:is_up counts it."""
+    seen = utc(row.last_seen_up or row.created_at)
+    # A report from the future counts by its distance: a clock is wrong, and how far the host is behind is not known.
+    return not row.forced_down and seen is not None and abs(now - seen) <= service_down_time

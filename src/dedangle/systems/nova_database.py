@@ -5,14 +5,14 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Collection, Iterator, Sequence
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
 
 from dedangle.core import links
 from dedangle.core.packing import Page
-from dedangle.core.pairing import MIGRATION_FAILED, MIGRATION_OVER, REFRESH_LOCK, newest
+from dedangle.core.pairing import newest
 from dedangle.core.records import (
     Attachment,
     HostState,
@@ -25,16 +25,12 @@ from dedangle.core.records import (
     Reading,
     Server,
 )
-from dedangle.systems import nova_fleet, nova_homes, nova_mappings
+from dedangle.systems import nova_about, nova_activity, nova_fleet, nova_homes, nova_links, nova_mappings, nova_rows
 from dedangle.systems import nova_schema as schema
-from dedangle.systems.nova_actions import ACTION, InstanceActions
+from dedangle.systems.nova_actions import InstanceActions
 from dedangle.systems.nova_cells import Cell
 
 T = TypeVar("T")
-
-# Actions that are recorded before a message is cast, on servers whose task_state says nothing.
-_WITHOUT_TASK_STATE = ("attach_volume", "detach_volume", "swap_volume", "refresh_volume_attachment")
-_UNSTARTED_FOR = timedelta(hours=1)
 
 _WORST_FIRST = (HostState.DOWN, HostState.UP, HostState.GONE)
 
@@ -113,25 +109,42 @@ class NovaDatabase:
     def rivals(self, volume_ids: Collection[str], besides: str) -> Reading[Mapping]:
         """Mappings of the volumes, live and soft-deleted, that other servers have, from every cell."""
         table = schema.block_device_mapping
-        statement = _mappings().where(table.c.volume_id.in_(sorted(volume_ids)), table.c.instance_uuid != besides)
+        statement = nova_rows.mappings().where(
+            table.c.volume_id.in_(sorted(volume_ids)), table.c.instance_uuid != besides, table.c.deleted == 0
+        )
         return self._from_every_cell(
-            lambda connection, cell: [_mapping(row, cell) for row in connection.execute(statement).mappings()]
+            lambda connection, cell: [nova_rows.mapping(row, cell) for row in connection.execute(statement).mappings()]
         )
 
     def links(self, besides: str, near: Collection[Mapping] = ()) -> Reading[Link]:
-        """Those near, and the youngest of active servers: at most two of a project, at most eight in all."""
-        youngest = self._from_every_cell(lambda connection, cell: nova_fleet.youngest_links(connection, cell, besides))
-        around = Reading[Link]()
-        if near:
-            around = self._from_every_cell(
-                lambda connection, cell: nova_fleet.links_around(
-                    connection, cell, besides, [each.id for each in near if each.cell == cell]
-                )
-            )
-        # A mapping may be young and near.
-        found = dict.fromkeys((*around.rows, *links.of_many_projects(youngest.rows)))
-        why = "; ".join(filter(None, dict.fromkeys((around.why, youngest.why))))
-        return Reading(tuple(found), youngest.complete and around.complete, why)
+        """The neighbours of each mapping `near`, four to each side, and the youngest of active servers.
+
+        Of the youngest at most two of a project, and eight in all.
+        """
+
+        def read(connection: sa.Connection, cell: str) -> list[tuple[bool, Link]]:
+            numbers = sorted(each.id for each in near if each.cell == cell)
+            found = [(True, each) for each in nova_links.neighbours(connection, cell, besides, numbers)]
+            return found + [(False, each) for each in nova_links.youngest(connection, cell, besides)]
+
+        reading = self._from_every_cell(read)
+        youngest = links.of_many_projects(link for is_near, link in reading.rows if not is_near)
+        rows = dict.fromkeys((*(link for is_near, link in reading.rows if is_near), *youngest))
+        return Reading(tuple(rows), reading.complete, reading.why)
+
+    def knows(self, attachments: Collection[Attachment]) -> Reading[str]:
+        """The ids of those attachments that any mapping names, live or soft-deleted, archived ones included."""
+        live = self._that_name(schema.block_device_mapping, attachments)
+        unexplained = [each for each in attachments if each.id not in live.rows]
+        if not live.complete or not unexplained:
+            return live
+        # Archived rows have no index but the primary key: they are read for what no other row explains.
+        archived = self._that_name(schema.shadow_block_device_mapping, unexplained)
+        return Reading((*live.rows, *archived.rows), archived.complete, archived.why)
+
+    def _that_name(self, table: sa.Table, attachments: Collection[Attachment]) -> Reading[str]:
+        reading = self._from_every_cell(lambda connection, _: nova_links.named(connection, table, attachments))
+        return Reading(tuple(dict.fromkeys(reading.rows)), reading.complete, reading.why)
 
     def servers(self, server_ids: Collection[str]) -> Reading[Server]:
         if not server_ids:
@@ -139,13 +152,8 @@ class NovaDatabase:
         table = schema.instances
         statement = sa.select(table).where(table.c.uuid.in_(sorted(server_ids)))
         return self._from_every_cell(
-            lambda connection, cell: [_server(row, cell) for row in connection.execute(statement).mappings()]
+            lambda connection, cell: [nova_rows.server(row, cell) for row in connection.execute(statement).mappings()]
         )
-
-    def knows(self, attachments: Collection[Attachment]) -> Reading[str]:
-        if not attachments:
-            return Reading()
-        return self._from_every_cell(lambda connection, _: nova_fleet.named_attachments(connection, attachments))
 
     @property
     def cell0(self) -> str | None:
@@ -207,60 +215,19 @@ class NovaDatabase:
         for table in (schema.instances, schema.shadow_instances):
             rows = connection.execute(sa.select(table).where(table.c.uuid == server_id)).mappings()
             # An id that a user made up for Cinder, in capitals, is for MySQL's collation that of a server.
-            part.servers += [_server(row, cell) for row in rows if row["uuid"] == server_id]
-        of_server = _mappings().where(schema.block_device_mapping.c.instance_uuid == server_id)
+            part.servers += [nova_rows.server(row, cell) for row in rows if row["uuid"] == server_id]
+        of_server = nova_rows.mappings().where(schema.block_device_mapping.c.instance_uuid == server_id)
         rows = connection.execute(of_server).mappings()
-        part.mappings = [_mapping(row, cell) for row in rows if row["instance_uuid"] == server_id]
-        part.markers = list(self._activity(connection, server_id))
-        part.last_action_at = _last_action(connection, server_id)
-        part.live_migration_failed_at = _last_failed_live_migration(connection, server_id)
+        part.mappings = [nova_rows.mapping(row, cell) for row in rows if row["instance_uuid"] == server_id]
+        part.markers = list(nova_activity.markers(connection, server_id, self._now()))
+        part.markers += self._actions.others(connection, server_id)
+        part.last_action_at = nova_activity.last_action(connection, server_id)
+        part.live_migration_failed_at = nova_activity.live_migration_failed_at(connection, server_id)
         part.is_whole = nova_homes.is_whole(connection, server_id)
         for host in {each.host for each in part.servers if each.host}:
-            part.host_states.append(self._host_state(connection, host))
+            state = nova_about.host_state(connection, host, self._clock(), self._service_down_time)
+            part.host_states.append(state)
         return part
-
-    def _activity(self, connection: sa.Connection, server_id: str) -> Iterator[Marker]:
-        actions, events, moves = schema.instance_actions, schema.instance_actions_events, schema.migrations
-        of_server = actions.c.instance_uuid == server_id
-        joined = sa.join(events, actions, events.c.action_id == actions.c.id)
-        statement = sa.select(events.c.event, actions.c.action, actions.c.request_id, events.c.start_time)
-        unfinished = sa.and_(of_server, events.c.finish_time.is_(None), _is_novas())
-        for row in connection.execute(statement.select_from(joined).where(unfinished)):
-            yield Marker(kind="event", detail=f"{row.event} of {row.action} ({row.request_id}) is not finished")
-        yield from self._actions.others(connection, server_id)
-        started = sa.exists().where(events.c.action_id == actions.c.id)
-        since = self._now() - _UNSTARTED_FOR
-        unstarted = (
-            sa.select(actions.c.action, actions.c.request_id)
-            .where(of_server, actions.c.action.in_(_WITHOUT_TASK_STATE), actions.c.finish_time.is_(None))
-            .where(actions.c.start_time > since, ~started)
-        )
-        for row in connection.execute(unstarted):
-            yield Marker(kind="action", detail=f"{row.action} ({row.request_id}) has not reached its host")
-        moving = sa.select(moves.c.id, moves.c.migration_type, moves.c.status).where(
-            moves.c.instance_uuid == server_id, moves.c.deleted == 0, moves.c.status.not_in(MIGRATION_OVER)
-        )
-        for row in connection.execute(moving):
-            yield Marker(kind="migration", detail=f"{row.id} ({row.migration_type}) is {row.status}")
-        metadata = schema.instance_system_metadata
-        locked = sa.select(metadata.c.value).where(
-            metadata.c.instance_uuid == server_id, metadata.c.key == "locked_reason", metadata.c.deleted == 0
-        )
-        for reason in connection.execute(locked).scalars():
-            if reason and reason.startswith(REFRESH_LOCK):
-                yield Marker(kind="lock", detail="of nova-manage volume_attachment refresh")
-
-    def _host_state(self, connection: sa.Connection, host: str) -> HostState:
-        table = schema.services
-        statement = sa.select(table.c.forced_down, table.c.last_seen_up, table.c.created_at).where(
-            table.c.host == host, table.c.binary == "nova-compute", table.c.deleted == 0
-        )
-        row = connection.execute(statement).first()
-        if row is None:
-            return HostState.GONE
-        seen = _utc(row.last_seen_up or row.created_at)
-        alive = seen is not None and abs(self._clock() - seen) <= self._service_down_time
-        return HostState.UP if alive and not row.forced_down else HostState.DOWN
 
     def _ask_every_cell(self, question: Callable[[sa.Connection, str], T]) -> dict[str, Reading[T]]:
         def of(cell: Cell) -> Callable[[], Reading[T]]:
@@ -278,77 +245,3 @@ class NovaDatabase:
             all(answer.complete for answer in answers),
             "; ".join(answer.why for answer in answers if not answer.complete),
         )
-
-
-def _utc(moment: datetime | None) -> datetime | None:
-    return moment.replace(tzinfo=timezone.utc) if moment else None
-
-
-def _mappings() -> sa.Select[Any]:
-    table = schema.block_device_mapping
-    names = ("id", "uuid", "instance_uuid", "volume_id", "attachment_id", "source_type", "boot_index", "device_name")
-    return sa.select(
-        *(table.c[name] for name in (*names, "created_at", "updated_at", "deleted_at", "deleted")),
-        table.c.connection_info.is_not(None).label("has_connection_info"),
-        nova_mappings.version().label("version"),
-    ).where(table.c.destination_type == "volume", table.c.volume_id.is_not(None))
-
-
-def _server(row: sa.RowMapping, cell: str) -> Server:
-    return Server(
-        id=row["uuid"],
-        cell=cell,
-        project_id=row["project_id"] or "",
-        host=row["host"],
-        vm_state=row["vm_state"],
-        task_state=row["task_state"],
-        power_state=row["power_state"],
-        # Never deleted_at: a server that waits for its reclaim (SOFT_DELETED) has it set and is alive.
-        deleted=row["deleted"] != 0,
-        hidden=bool(row["hidden"]),
-        image_ref=row["image_ref"] or None,
-        root_device_name=row["root_device_name"],
-        launched_at=_utc(row["launched_at"]),
-        deleted_at=_utc(row["deleted_at"]),
-    )
-
-
-def _mapping(row: sa.RowMapping, cell: str) -> Mapping:
-    return Mapping(
-        id=row["id"],
-        uuid=row["uuid"],
-        cell=cell,
-        server_id=row["instance_uuid"],
-        volume_id=row["volume_id"],
-        attachment_id=row["attachment_id"],
-        has_connection_info=bool(row["has_connection_info"]),
-        source_type=row["source_type"],
-        boot_index=row["boot_index"],
-        device_name=row["device_name"],
-        created_at=_utc(row["created_at"]),
-        version=row["version"],
-        changed_at=newest(_utc(row[name]) for name in ("created_at", "updated_at", "deleted_at")),
-        deleted=row["deleted"] != 0,
-    )
-
-
-def _last_failed_live_migration(connection: sa.Connection, server_id: str) -> datetime | None:
-    moves = schema.migrations
-    statement = sa.select(sa.func.max(moves.c.updated_at), sa.func.max(moves.c.created_at)).where(
-        moves.c.instance_uuid == server_id,
-        moves.c.migration_type == "live-migration",
-        moves.c.status.in_(MIGRATION_FAILED),
-    )
-    return newest(map(_utc, connection.execute(statement).one()))
-
-
-def _is_novas() -> sa.ColumnElement[bool]:
-    # Our own actions are no sign of somebody else's work, and what they tell is past when they are read.
-    return schema.instance_actions.c.action != ACTION
-
-
-def _last_action(connection: sa.Connection, server_id: str) -> datetime | None:
-    table = schema.instance_actions
-    statement = sa.select(sa.func.max(table.c.start_time), sa.func.max(table.c.updated_at))
-    row = connection.execute(statement.where(table.c.instance_uuid == server_id, _is_novas())).one()
-    return _utc(max((each for each in row if each), default=None))

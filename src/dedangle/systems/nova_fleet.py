@@ -4,18 +4,16 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Collection, Iterable, Iterator
-from typing import Any
+from collections.abc import Callable, Collection, Iterator
 
 import sqlalchemy as sa
 
 from dedangle.core import packing
-from dedangle.core.records import Attachment, Link, NamedServer, Reading
+from dedangle.core.records import NamedServer, Reading
 from dedangle.systems import nova_schema as schema
 from dedangle.systems.database import Source, or_none
 from dedangle.systems.nova_cells import Cell
 
-_LINKS_READ, _LINKS_AROUND = 200, 4
 _SERVERS_COUNTED = 500
 
 _SERVERS = Source(
@@ -40,62 +38,6 @@ _LINKS = Source(
         schema.block_device_mapping.c.volume_id.is_not(None),
     ),
 )
-
-
-def youngest_links(connection: sa.Connection, cell: str, besides: str) -> list[Link]:
-    """The youngest mappings of active servers other than `besides`."""
-    table, servers = schema.block_device_mapping, schema.instances
-    statement = (
-        _links_of_others(besides)
-        .where(servers.c.vm_state == "active", servers.c.task_state.is_(None))
-        .order_by(table.c.id.desc())
-        .limit(_LINKS_READ)
-    )
-    return [_link(row, cell) for row in connection.execute(statement)]
-
-
-def links_around(connection: sa.Connection, cell: str, besides: str, numbers: Iterable[int]) -> list[Link]:
-    """The mappings of servers other than `besides` that were made right before and right after each of the numbers."""
-    key = schema.block_device_mapping.c.id
-    found: list[Link] = []
-    for number in numbers:
-        for side, order in ((key < number, key.desc()), (key > number, key.asc())):
-            statement = _links_of_others(besides).where(side).order_by(order).limit(_LINKS_AROUND)
-            found += [_link(row, cell) for row in connection.execute(statement)]
-    return found
-
-
-def named_attachments(connection: sa.Connection, attachments: Collection[Attachment]) -> list[str]:
-    """The ids of those attachments that a mapping of the cell names, live, soft-deleted or archived."""
-    ids, volume_ids = {each.id for each in attachments}, sorted({each.volume_id for each in attachments})
-    found: set[str] = set()
-    # By volume, for which there is an index in both tables.
-    for table in (schema.block_device_mapping, schema.shadow_block_device_mapping):
-        statement = sa.select(table.c.attachment_id).where(table.c.volume_id.in_(volume_ids))
-        found.update(connection.execute(statement).scalars())
-    return sorted(found & ids)
-
-
-def _links_of_others(besides: str) -> sa.Select[Any]:
-    table, servers = schema.block_device_mapping, schema.instances
-    joined = sa.join(table, servers, sa.and_(servers.c.uuid == table.c.instance_uuid, servers.c.deleted == 0))
-    return (
-        sa.select(table.c.id, table.c.instance_uuid, table.c.volume_id, table.c.attachment_id, servers.c.project_id)
-        .select_from(joined)
-        .where(table.c.destination_type == "volume", table.c.volume_id.is_not(None), table.c.attachment_id.is_not(None))
-        .where(table.c.deleted == 0, table.c.instance_uuid != besides)
-    )
-
-
-def _link(row: Any, cell: str) -> Link:
-    return Link(
-        server_id=row.instance_uuid,
-        volume_id=row.volume_id,
-        attachment_id=row.attachment_id,
-        cell=cell,
-        number=row.id,
-        project_id=row.project_id,
-    )
 
 
 def pages(cell: Cell) -> Iterator[Reading[packing.Page]]:

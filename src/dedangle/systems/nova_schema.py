@@ -48,6 +48,7 @@ def _mappings(name: str) -> sa.Table:
 
 
 block_device_mapping = _mappings("block_device_mapping")
+# nova-manage db archive_deleted_rows moves rows here; only the primary key is indexed.
 shadow_block_device_mapping = _mappings("shadow_block_device_mapping")
 
 instance_actions = _table(

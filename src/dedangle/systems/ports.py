@@ -3,9 +3,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Collection, Iterator
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from dedangle.core.doors import Policy
 from dedangle.core.packing import Page
@@ -141,20 +140,26 @@ class Power(Protocol):
     def start(self, server_id: str) -> str: ...
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Neighbours:
-    """Attachments by age, the nearest first on either side; where complete is False they prove nothing."""
+class Neighbours(NamedTuple):
+    """The attachments that Cinder made right before and right after one of its own, the nearest first."""
 
-    older: tuple[Attachment, ...] = ()
-    younger: tuple[Attachment, ...] = ()
-    complete: bool = True
-    why: str = ""
+    older: tuple[Attachment, ...]
+    younger: tuple[Attachment, ...]
 
 
 class Cinder(Protocol):
     @property
     def project_id(self) -> str | None:
         """The project of the token, whose attachments prove nothing about other projects' being seen."""
+
+    def neighbours(self, attachment_id: str, limit: int = 20) -> Reading[Neighbours]:
+        """Return the neighbours of a live attachment, `limit` to each side; unread where it is gone."""
+
+    def sees_other_projects(self) -> Reading[bool]:
+        """Return whether any of the youngest volumes is another project's: the token is then not confined to its own.
+
+        False proves nothing: there may be no volume of another project. Unread where Cinder hides whose a volume is.
+        """
 
     def attachments_of_server(self, server_id: str, named: Collection[str]) -> Reading[Attachment]:
         """One question where the answer is just what is named, and else as many as it takes to see the end."""
@@ -165,13 +170,10 @@ class Cinder(Protocol):
         """No rows in a complete reading: Cinder itself said that it has no such attachment."""
 
     def volume(self, volume_id: str) -> Reading[Volume]:
-        """No rows in a complete reading: Cinder itself said that it has no such volume."""
+        """No rows in a complete reading: Cinder itself said that it has no such volume.
 
-    def neighbours(self, attachment_id: str) -> Neighbours:
-        """The attachments that Cinder made right before and right after this one, whoever holds them."""
-
-    def sees_other_projects(self) -> Reading[bool]:
-        """Whether Cinder shows a volume of another project than that of the credentials."""
+        Unread where Cinder hides its migration status or the hosts of its attachments from the role of the token.
+        """
 
     def delete_attachment(self, expected: Attachment) -> Outcome:
         """Delete the attachment if it is still as expected; Cinder's own veto (409) is REFUSED."""

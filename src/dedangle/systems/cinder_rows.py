@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Answers of Cinder's API as the records of the core; a field that Cinder hides from a role is unread, not empty."""
+
+from __future__ import annotations
+
+from datetime import datetime, timezone
+from typing import Any
+
+from dedangle.core import packing
+from dedangle.core.pairing import is_quiet
+from dedangle.core.records import Attachment, Volume
+
+OWNER = "os-vol-tenant-attr:tenant_id"
+# The extension's key follows a policy of its own, the other one is shown to administrators alone.
+_MIGRATION_STATUS = ("os-vol-mig-status-attr:migstat", "migration_status")
+_CONSUMERS = {"glance_image_id": "glance", "image_owner": "glance"}
+
+
+class HiddenError(Exception):
+    """Cinder hides a field that counts; the message says which, and what the role lacks."""
+
+
+def attachment(row: dict[str, Any]) -> Attachment:
+    """Return the attachment; a list lacks its connection_info."""
+    return Attachment(
+        id=row["id"],
+        server_id=row["instance"] or None,
+        volume_id=row["volume_id"],
+        status=row["status"],
+        attached_at=_moment(row.get("attached_at")),
+        has_connection_info=bool(row["connection_info"]) if "connection_info" in row else None,
+    )
+
+
+def _moment(text: object) -> datetime | None:
+    try:
+        return datetime.fromisoformat(str(text)).replace(tzinfo=timezone.utc)
+    except ValueError:
+        return None
+
+
+def attachments_page(page: list[dict[str, Any]]) -> packing.Page:
+    """Pack a page of a list of attachments."""
+    rows = list(map(attachment, page))
+    return packing.Attachments(
+        packing.rows_of(((each.id, each.server_id, each.volume_id), packing.status_byte(each.status)) for each in rows)
+    )
+
+
+def volumes_page(page: list[dict[str, Any]]) -> packing.Page:
+    """Pack those volumes of a page that are shown to be quiet; one that hides whether it is so is not among them."""
+    quiet = (row["id"] for row in page if not why_hidden(row) and is_quiet(volume(row)))
+    return packing.QuietVolumes(packing.rows_of(((each,), b"") for each in quiet))
+
+
+def volume(row: dict[str, Any]) -> Volume:
+    """Return the volume; raises HiddenError."""
+    hidden = why_hidden(row)
+    if hidden:
+        raise HiddenError(hidden)
+    metadata = row.get("metadata", {})
+    consumers = [name for key, name in _CONSUMERS.items() if key in metadata]
+    consumers += ["ironic" for key in metadata if key.startswith("ironic_node_")]
+    return Volume(
+        id=row["id"],
+        status=row["status"],
+        project_id=row.get(OWNER),
+        migration_status=next(row[key] for key in _MIGRATION_STATUS if key in row),
+        multiattach=bool(row.get("multiattach")),
+        hosts=tuple(
+            (each["attachment_id"], each["host_name"]) for each in row.get("attachments", []) if each.get("host_name")
+        ),
+        consumer=next(iter(consumers), None),
+    )
+
+
+def why_hidden(row: dict[str, Any]) -> str:
+    """Return which field of a volume Cinder hides from the role that asked; empty if it hides none that counts.
+
+    In every release from 22.0 to 29.0 the host names of attachments are None to anybody but an administrator (since
+    28.0 also a service), and the key migration_status is there for administrators alone
+    (cinder/api/v3/views/volumes.py, before 28.0 cinder/api/v2/views/volumes.py).
+    """
+    shown = [key for key in _MIGRATION_STATUS if key in row]
+    if not shown:
+        return (
+            f"Cinder hides the migration status of volume {row['id']} ({_MIGRATION_STATUS[0]}) from the role of these "
+            "credentials, which must be one that Cinder's policy volume_extension:volume_mig_status_attribute allows"
+        )
+    is_administrator = "migration_status" in row
+    if not is_administrator and any(each.get("host_name") is None for each in row.get("attachments", [])):
+        return (
+            f"Cinder hides the hosts of the attachments of volume {row['id']} from the role of these credentials, "
+            "which must be one that Cinder's policy context_is_admin allows"
+        )
+    return ""

@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What kind of server answers for a database: alone or in a Galera cluster, writable or not, a replica or not."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import sqlalchemy as sa
+
+from dedangle.systems import causality
+
+_READ_ONLY = ("read_only", "super_read_only", "innodb_read_only")
+_SESSION_READ_ONLY = ("transaction_read_only", "tx_read_only")
+_GALERA = ("wsrep_on", "wsrep_provider")
+_STATUS = ("wsrep_cluster_size", "wsrep_local_state_comment", "Slave_running", "Slaves_running")
+
+
+class Role(NamedTuple):
+    product: str
+    """MariaDB, MySQL, PostgreSQL, SQLite."""
+    read_only: str = ""
+    """The setting that keeps it from being written; empty if it can be."""
+    replica: str = ""
+    """What shows that it follows another server; empty if nothing does."""
+    galera: str = ""
+    """The state of the node and the size of its cluster; empty if there is none."""
+    sync_wait: int | None = None
+    """The wsrep_sync_wait of the session that asked; None on a server that has no such variable."""
+
+
+def role(connection: sa.Connection) -> Role:
+    """Return the role of the server behind the connection, as far as any user may see it."""
+    if connection.dialect.name in ("mysql", "mariadb"):
+        return _of_mysql(connection)
+    if connection.dialect.name == "postgresql":
+        return _of_postgresql(connection)
+    return Role("SQLite")
+
+
+def _of_mysql(connection: sa.Connection) -> Role:
+    settings = _named(connection, "VARIABLES", (*_READ_ONLY, *_SESSION_READ_ONLY, *_GALERA, "version"))
+    status = _named(connection, "GLOBAL STATUS", _STATUS)
+    read_only = [f"{name}={value}" for name, value in settings.items() if "read_only" in name and _is_on(value)]
+    galera = ""
+    if _is_on(settings.get("wsrep_on", "OFF")) and settings.get("wsrep_provider", "none") != "none":
+        nodes = status.get("wsrep_cluster_size", "0")
+        galera = f"{status.get('wsrep_local_state_comment', 'state unknown')}, {nodes} nodes"
+    return Role(
+        product="MariaDB" if "MariaDB" in settings.get("version", "") else "MySQL",
+        read_only=", ".join(read_only),
+        replica=_replication(connection, status),
+        galera=galera,
+        sync_wait=causality.setting(connection),
+    )
+
+
+def _of_postgresql(connection: sa.Connection) -> Role:
+    in_recovery = bool(connection.execute(sa.text("SELECT pg_is_in_recovery()")).scalar_one())
+    read_only = str(connection.execute(sa.text("SHOW transaction_read_only")).scalar_one())
+    return Role(
+        product="PostgreSQL",
+        read_only="transaction_read_only=on" if _is_on(read_only) else "",
+        replica="pg_is_in_recovery() is true" if in_recovery else "",
+    )
+
+
+def _replication(connection: sa.Connection, status: dict[str, str]) -> str:
+    running = [name for name in ("Slave_running", "Slaves_running") if _is_on(status.get(name, "OFF"))]
+    if running:
+        return f"{running[0]}={status[running[0]]}"
+    try:
+        followed = connection.execute(sa.text("SHOW REPLICA STATUS")).first()
+    except Exception:  # noqa: BLE001 -- the sentence of any server, and any error of oslo.db
+        # Nova's user need not have the privilege (1227), and servers before MySQL 8.0.22 do not know the statement
+        # (1064); oslo.db translates both into errors of its own. A statement that fails ends no transaction of MySQL.
+        return ""
+    return "SHOW REPLICA STATUS names a source" if followed else ""
+
+
+def _named(connection: sa.Connection, what: str, names: tuple[str, ...]) -> dict[str, str]:
+    listed = ", ".join(f"'{name}'" for name in names)
+    rows: Any = connection.execute(sa.text(f"SHOW {what} WHERE Variable_name IN ({listed})"))
+    return {str(name): str(value) for name, value in rows}
+
+
+def _is_on(value: str) -> bool:
+    # read_only of MariaDB 12 has more values than ON; Slaves_running is a number.
+    return value.upper() not in ("OFF", "0", "NO", "")

@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a cell's database records of work on a server: actions, events, migrations, a lock."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+
+import sqlalchemy as sa
+
+from dedangle.core.pairing import MIGRATION_FAILED, MIGRATION_OVER, REFRESH_LOCK
+from dedangle.core.records import Marker
+from dedangle.systems import nova_schema as schema
+from dedangle.systems.nova_actions import ACTION
+from dedangle.systems.nova_rows import utc
+
+# Actions that are recorded before a message is cast, on servers whose task_state says nothing.
+_WITHOUT_TASK_STATE = ("attach_volume", "detach_volume", "swap_volume", "refresh_volume_attachment")
+_UNSTARTED_FOR = timedelta(hours=1)
+
+
+def markers(connection: sa.Connection, server_id: str, now: datetime) -> Iterator[Marker]:
+    """Everything that Nova has begun on the server and not ended; now is UTC without a zone."""
+    yield from _events(connection, server_id)
+    yield from _unstarted(connection, server_id, now)
+    moves = schema.migrations
+    moving = sa.select(moves.c.id, moves.c.migration_type, moves.c.status).where(
+        moves.c.instance_uuid == server_id, moves.c.deleted == 0, moves.c.status.not_in(MIGRATION_OVER)
+    )
+    for row in connection.execute(moving):
+        yield Marker(kind="migration", detail=f"{row.id} ({row.migration_type}) is {row.status}")
+    metadata = schema.instance_system_metadata
+    locked = sa.select(metadata.c.value).where(
+        metadata.c.instance_uuid == server_id, metadata.c.key == "locked_reason", metadata.c.deleted == 0
+    )
+    for reason in connection.execute(locked).scalars():
+        if reason and reason.startswith(REFRESH_LOCK):
+            yield Marker(kind="lock", detail="of nova-manage volume_attachment refresh")
+
+
+def last_action(connection: sa.Connection, server_id: str) -> datetime | None:
+    """Return when Nova's newest action on the server was started or updated."""
+    table = schema.instance_actions
+    statement = sa.select(sa.func.max(table.c.start_time), sa.func.max(table.c.updated_at))
+    row = connection.execute(statement.where(table.c.instance_uuid == server_id, _is_novas())).one()
+    return utc(max((each for each in row if each), default=None))
+
+
+def live_migration_failed_at(connection: sa.Connection, server_id: str) -> datetime | None:
+    """Return when the newest live migration that failed was last updated."""
+    moves = schema.migrations
+    changed = sa.func.max(sa.func.coalesce(moves.c.updated_at, moves.c.created_at))
+    failed = sa.select(changed).where(
+        # Not only rows with deleted = 0: Nova soft-deletes the migrations of a server together with it.
+        moves.c.instance_uuid == server_id,
+        moves.c.migration_type == "live-migration",
+        moves.c.status.in_(MIGRATION_FAILED),
+    )
+    return utc(connection.execute(failed).scalar_one())
+
+
+def _events(connection: sa.Connection, server_id: str) -> Iterator[Marker]:
+    actions, events = schema.instance_actions, schema.instance_actions_events
+    joined = sa.join(events, actions, events.c.action_id == actions.c.id)
+    statement = sa.select(events.c.event, actions.c.action, actions.c.request_id, events.c.start_time)
+    unfinished = sa.and_(actions.c.instance_uuid == server_id, events.c.finish_time.is_(None), _is_novas())
+    for row in connection.execute(statement.select_from(joined).where(unfinished)):
+        yield Marker(kind="event", detail=f"{row.event} of {row.action} ({row.request_id}) is not finished")
+
+
+def _unstarted(connection: sa.Connection, server_id: str, now: datetime) -> Iterator[Marker]:
+    actions, events = schema.instance_actions, schema.instance_actions_events
+    started = sa.exists().where(events.c.action_id == actions.c.id)
+    statement = (
+        sa.select(actions.c.action, actions.c.request_id)
+        .where(actions.c.instance_uuid == server_id, actions.c.action.in_(_WITHOUT_TASK_STATE))
+        .where(actions.c.finish_time.is_(None), actions.c.start_time > now - _UNSTARTED_FOR, ~started)
+    )
+    for row in connection.execute(statement):
+        yield Marker(kind="action", detail=f"{row.action} ({row.request_id}) has not reached its host")
+
+
+def _is_novas() -> sa.ColumnElement[bool]:
+    # Our own actions are no sign of somebody else's work, and what they tell is past when they are read.
+    return schema.instance_actions.c.action != ACTION

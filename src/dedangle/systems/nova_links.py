@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Mappings that witness whether Cinder has what Nova names, and attachments that Nova has ever named."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from typing import Any
+
+import sqlalchemy as sa
+
+from dedangle.core.records import Attachment, Link
+from dedangle.systems import nova_schema as schema
+
+_READ = 200
+# Neighbours to each side of a mapping, and how far away, in primary keys, they are looked for.
+_NEIGHBOURS, _NUMBERS = 4, 20000
+# Ids in one statement: each is looked up in an index.
+_CHUNK = 1000
+
+
+def youngest(connection: sa.Connection, cell: str, besides: str) -> list[Link]:
+    """Return the youngest mappings of active servers other than `besides`, the youngest first."""
+    servers = schema.instances
+    statement = _links(besides).where(servers.c.vm_state == "active", servers.c.task_state.is_(None))
+    statement = statement.order_by(schema.block_device_mapping.c.id.desc()).limit(_READ)
+    return [_link(row, cell) for row in connection.execute(statement)]
+
+
+def neighbours(connection: sa.Connection, cell: str, besides: str, numbers: Iterable[int]) -> list[Link]:
+    """Return the mappings of live servers, other than `besides`, right before and right after each of the numbers.
+
+    Four to each side, those with the nearest primary keys, whatever the server does; none of one that is being built or
+    deleted, whose mapping and attachment come and go one after the other.
+    """
+    key, servers = schema.block_device_mapping.c.id, schema.instances
+    settled = _links(besides).where(
+        servers.c.vm_state.not_in(("building", "deleted")),
+        sa.or_(servers.c.task_state.is_(None), servers.c.task_state != "deleting"),
+    )
+    found: dict[int, Link] = {}
+    for number in numbers:
+        after = settled.where(key > number, key <= number + _NUMBERS).order_by(key)
+        before = settled.where(key < number, key >= number - _NUMBERS).order_by(key.desc())
+        for statement in (after, before):
+            for row in connection.execute(statement.limit(_NEIGHBOURS)):
+                found[row.id] = _link(row, cell)
+    return list(found.values())
+
+
+def named(connection: sa.Connection, table: sa.Table, attachments: Collection[Attachment]) -> list[str]:
+    """Return the ids of those attachments that a mapping of their volume names in the table, live or archived rows."""
+    # volume_id has an index in the table of live rows, attachment_id has none.
+    volumes, ids = sorted({each.volume_id for each in attachments}), {each.id for each in attachments}
+    found: set[str] = set()
+    for start in range(0, len(volumes), _CHUNK):
+        of_volumes = sa.select(table.c.attachment_id).where(table.c.volume_id.in_(volumes[start : start + _CHUNK]))
+        found.update(connection.execute(of_volumes.where(table.c.attachment_id.is_not(None))).scalars())
+    return sorted(found & ids)
+
+
+def _links(besides: str) -> sa.Select[Any]:
+    table, servers = schema.block_device_mapping, schema.instances
+    joined = sa.join(table, servers, sa.and_(servers.c.uuid == table.c.instance_uuid, servers.c.deleted == 0))
+    return (
+        sa.select(table.c.id, table.c.instance_uuid, table.c.volume_id, table.c.attachment_id, servers.c.project_id)
+        .select_from(joined)
+        .where(table.c.destination_type == "volume", table.c.volume_id.is_not(None), table.c.attachment_id.is_not(None))
+        .where(table.c.deleted == 0, table.c.instance_uuid != besides)
+    )
+
+
+def _link(row: sa.Row[Any], cell: str) -> Link:
+    return Link(
+        server_id=row.instance_uuid,
+        volume_id=row.volume_id,
+        attachment_id=row.attachment_id,
+        cell=cell,
+        number=row.id,
+        project_id=row.project_id,
+    )

@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Rows of a cell's database as the records of the core."""
+
+from __future__ import annotations
+
+from datetime import datetime, timezone
+from typing import Any
+
+import sqlalchemy as sa
+
+from dedangle.core.records import Mapping, Server
+from dedangle.systems import nova_mappings
+from dedangle.systems import nova_schema as schema
+
+
+def utc(moment: datetime | None) -> datetime | None:
+    """Return the time of a column, which Nova writes in UTC and without a zone."""
+    return moment.replace(tzinfo=timezone.utc) if moment else None
+
+
+def mappings() -> sa.Select[Any]:
+    """Select every block device mapping of a volume, live or soft-deleted, without its connection_info."""
+    table = schema.block_device_mapping
+    names = ("id", "uuid", "instance_uuid", "volume_id", "attachment_id", "source_type", "boot_index", "device_name")
+    return sa.select(
+        *(table.c[name] for name in (*names, "created_at", "updated_at", "deleted_at", "deleted")),
+        table.c.connection_info.is_not(None).label("has_connection_info"),
+        nova_mappings.version().label("version"),
+    ).where(table.c.destination_type == "volume", table.c.volume_id.is_not(None))
+
+
+def server(row: sa.RowMapping, cell: str) -> Server:
+    """Return the server of a row of instances or shadow_instances."""
+    return Server(
+        id=row["uuid"],
+        cell=cell,
+        project_id=row["project_id"] or "",
+        host=row["host"],
+        vm_state=row["vm_state"],
+        task_state=row["task_state"],
+        power_state=row["power_state"],
+        # Never deleted_at: a server that waits for its reclaim (SOFT_DELETED) has it set and is alive.
+        deleted=row["deleted"] != 0,
+        hidden=bool(row["hidden"]),
+        image_ref=row["image_ref"] or None,
+        root_device_name=row["root_device_name"],
+        launched_at=utc(row["launched_at"]),
+        deleted_at=utc(row["deleted_at"]),
+    )
+
+
+def mapping(row: sa.RowMapping, cell: str) -> Mapping:
+    """Return the mapping of a row that mappings() selected."""
+    times = [row[name] for name in ("created_at", "updated_at", "deleted_at") if row[name]]
+    return Mapping(
+        id=row["id"],
+        uuid=row["uuid"],
+        cell=cell,
+        server_id=row["instance_uuid"],
+        volume_id=row["volume_id"],
+        attachment_id=row["attachment_id"],
+        has_connection_info=bool(row["has_connection_info"]),
+        source_type=row["source_type"],
+        boot_index=row["boot_index"],
+        device_name=row["device_name"],
+        created_at=utc(row["created_at"]),
+        version=row["version"],
+        changed_at=utc(max(times, default=None)),
+        deleted=row["deleted"] != 0,
+    )

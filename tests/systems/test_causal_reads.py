@@ -1,0 +1,201 @@
+# SPDX-License-Identifier: Apache-2.0
+"""On a Galera node that is behind, what another node has answered is waited for, and nothing in progress is missed."""
+
+from __future__ import annotations
+
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+
+import galera
+import pytest
+import sqlalchemy as sa
+from benchmarks.fleet.databases import MariaDb
+
+from dedangle.core import packing
+from dedangle.core.records import Result
+from dedangle.lab import packages
+from dedangle.lab.errors import LabError
+from dedangle.systems import causality
+from dedangle.systems import nova_schema as schema
+from dedangle.systems.database import Database, Source
+from dedangle.systems.database_role import Role, role
+from dedangle.systems.nova_actions import InstanceActions
+from dedangle.systems.nova_cells import Cell
+from dedangle.systems.nova_database import NovaDatabase
+
+NOW = datetime(2026, 11, 25, 12, 0, tzinfo=timezone.utc)
+BEHIND = 1.0
+
+
+def make_tables(engine: sa.Engine) -> None:
+    """The tables of a cell as far as dedangle reads them, with texts as long as MariaDB wants them told."""
+    metadata = sa.MetaData()
+    for table in schema.block_device_mapping.metadata.tables.values():
+        columns = [
+            sa.Column(
+                each.name,
+                sa.String(255) if type(each.type) is sa.String else each.type,
+                primary_key=each.primary_key,
+                autoincrement=True,
+            )
+            for each in table.columns
+        ]
+        sa.Table(table.name, metadata, *columns)
+    metadata.create_all(engine)
+
+
+@pytest.fixture(scope="module")
+def nodes() -> Iterator[tuple[galera.Node, galera.Node]]:
+    try:
+        packages.ensure_installed(galera.PACKAGES)
+    except LabError as missing:
+        pytest.skip(str(missing))
+    with tempfile.TemporaryDirectory() as path, galera.cluster(Path(path)) as (first, second):
+        engine = first.engine()
+        make_tables(engine)
+        with engine.begin() as connection:
+            connection.execute(sa.text("CREATE TABLE brake (id INT AUTO_INCREMENT PRIMARY KEY)"))
+            connection.execute(
+                schema.instances.insert().values(uuid="s", vm_state="active", power_state=1, host="h", deleted=0)
+            )
+            for number in (1, 2):
+                row = {"id": number, "uuid": f"b{number}", "volume_id": f"v{number}", "attachment_id": f"a{number}"}
+                place = {"instance_uuid": "s", "destination_type": "volume", "deleted": 0}
+                connection.execute(schema.block_device_mapping.insert().values(**row, **place))
+        yield first, second
+
+
+def test_an_attach_in_progress_is_seen_on_a_node_that_is_behind(nodes: tuple[galera.Node, galera.Node]) -> None:
+    first, second = nodes
+    one, plain = first.engine(), second.engine()
+    with galera.held_back(second, one) as brake:
+        _begin_attach(one)
+        # Without the wait the attach is missed: this is what the node knows.
+        with plain.begin() as connection:
+            assert connection.execute(sa.select(schema.instance_actions_events)).all() == []
+        release = _release_later(brake)
+        seen = _nova(second).observe("s")
+        release.join()
+    assert seen.complete
+    assert [each.kind for each in seen.markers] == ["event"]
+
+
+def test_a_removal_on_a_node_that_is_behind_fails(nodes: tuple[galera.Node, galera.Node]) -> None:
+    first, second = nodes
+    one, nova = first.engine(), _nova(second)
+    view = nova.observe("s")
+    (server,), mapping = view.servers, view.mappings[0]
+    with galera.held_back(second, one) as brake:
+        with one.begin() as connection:
+            connection.execute(schema.instances.update().values(task_state="powering-off"))
+        release = _release_later(brake)
+        outcome = nova.soft_delete_mapping(mapping, server)
+        release.join()
+    assert outcome.result is Result.CHANGED_MEANWHILE
+
+
+def test_a_node_is_told_from_a_single_server(nodes: tuple[galera.Node, galera.Node]) -> None:
+    engine = nodes[1].engine()
+    found = Database("Galera", lambda: engine, 60).ask(role)().rows
+    assert found == (Role("MariaDB", galera="Synced, 2 nodes", sync_wait=7),)
+
+
+def test_a_larger_wait_of_the_operator_is_kept(nodes: tuple[galera.Node, galera.Node]) -> None:
+    engine = nodes[0].engine()
+
+    # As oslo.db does for [database] mysql_wsrep_sync_wait (oslo_db/sqlalchemy/engines.py:_init_events).
+    @sa.event.listens_for(engine, "connect")
+    def _set(dbapi_connection: object, _: object) -> None:
+        dbapi_connection.cursor().execute("SET SESSION wsrep_sync_wait = 8")  # type: ignore[attr-defined]
+
+    asked = Database("Galera", lambda: engine, 60)
+    assert asked.ask(causality.setting)().rows == (15,)
+    with engine.connect() as connection:
+        causality.do_not_wait(connection)
+        assert causality.setting(connection) == 8
+
+
+@pytest.fixture(scope="module")
+def server(request: pytest.FixtureRequest) -> Iterator[MariaDb]:
+    request.getfixturevalue("mariadb")
+    with tempfile.TemporaryDirectory() as path:
+        found = MariaDb(Path(path), "32M", "pymysql")
+        with found.running():
+            yield found
+
+
+@pytest.fixture
+def counted(server: MariaDb) -> Iterator[tuple[Database, list[str]]]:
+    engine, statements = sa.create_engine(server.url("nova"), pool_size=1), list[str]()
+    sa.event.listen(engine, "before_cursor_execute", lambda *args: statements.append(str(args[2])))
+    yield Database("MariaDB", lambda: engine, 60), statements
+    engine.dispose()
+
+
+def _one(connection: sa.Connection) -> int:
+    return int(connection.execute(sa.text("SELECT 1")).scalar_one())
+
+
+def test_a_connection_is_told_once(counted: tuple[Database, list[str]]) -> None:
+    asked, statements = counted
+    for _ in range(3):
+        assert asked.ask(_one)().rows == (1,)
+    show, told, *rest = statements
+    assert (show[:4], told) == ("SHOW", "SET SESSION wsrep_sync_wait = 7")
+    assert rest == ["SELECT 1"] * 3
+    asked.engine().dispose()
+    assert asked.ask(_one)().rows == (1,)
+    assert statements[5:] == ["SET SESSION wsrep_sync_wait = 7", "SELECT 1"]
+
+
+def test_a_server_without_the_variable_is_asked_for_it_once(
+    counted: tuple[Database, list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(causality, "VARIABLE", "wsrep_no_such_thing")
+    asked, statements = counted
+    for _ in range(3):
+        assert asked.ask(_one)().rows == (1,)
+        asked.engine().dispose()
+    assert statements == ["SHOW SESSION VARIABLES LIKE 'wsrep_no_such_thing'", *["SELECT 1"] * 3]
+
+
+def test_pages_do_not_wait(counted: tuple[Database, list[str]]) -> None:
+    asked, statements = counted
+    table = sa.table("few", sa.column("id", sa.Integer))
+    engine = asked.engine()
+    with engine.begin() as connection:
+        connection.execute(sa.text("CREATE OR REPLACE TABLE few (id INT PRIMARY KEY)"))
+    asked.ask(_one)()
+    del statements[:]
+    source = Source(key=table.c.id, first=0, fields=(table.c.id,), conditions=())  # type: ignore[arg-type]
+    nothing = packing.Servers("cell1", packing.Rows(b""))
+    readings = list(asked.pages(source, lambda text, count: nothing))
+    assert all(each.complete for each in readings)
+    assert [each for each in statements if "wsrep" in each] == ["SET SESSION wsrep_sync_wait = 0"]
+    assert statements[0] == "SET SESSION wsrep_sync_wait = 0"
+
+
+def _begin_attach(engine: sa.Engine) -> None:
+    with engine.begin() as connection:
+        times = {"start_time": NOW.replace(tzinfo=None), "created_at": NOW.replace(tzinfo=None), "deleted": 0}
+        action = {"id": 1, "instance_uuid": "s", "action": "attach_volume", "request_id": "req-1"}
+        connection.execute(schema.instance_actions.insert().values(**action, **times))
+        event = {"id": 1, "event": "compute_attach_volume", "action_id": 1}
+        connection.execute(schema.instance_actions_events.insert().values(**event, **times))
+
+
+def _release_later(brake: sa.Connection) -> threading.Timer:
+    timer = threading.Timer(BEHIND, lambda: brake.execute(sa.text("UNLOCK TABLES")))
+    timer.start()
+    return timer
+
+
+def _nova(node: galera.Node) -> NovaDatabase:
+    engine = node.engine()
+    cell = Cell("Nova's cell1", lambda: engine, 60, "cell1")
+    clock: Callable[[], datetime] = lambda: NOW  # noqa: E731  # a name would hide the moment
+    actions = InstanceActions([cell], run_id="run", clock=clock)
+    return NovaDatabase(cell, [cell], actions=actions, service_down_time=timedelta(minutes=1), clock=clock)

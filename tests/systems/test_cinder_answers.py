@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Answers that a real Cinder cannot be made to give: they are unread."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from dedangle.systems.cinder_api import CinderApi
+
+TENANT = "os-vol-tenant-attr:tenant_id"
+
+
+class Answer:
+    def __init__(self, status_code: int, body: dict[str, Any]) -> None:
+        self.status_code, self._body = status_code, body
+
+    def json(self) -> dict[str, Any]:
+        return self._body
+
+
+class Api:
+    """Answers what it was given, one after the other."""
+
+    def __init__(self, *answers: Answer) -> None:
+        self._answers, self.asked = list(answers), list[dict[str, str]]()
+
+    def request(self, path: str, method: str, *, params: dict[str, str], **_: object) -> Answer:
+        self.asked.append(params)
+        return self._answers.pop(0)
+
+
+@pytest.mark.parametrize(
+    ("volumes", "rows", "complete"),
+    [
+        ([], (False,), True),
+        ([{TENANT: "own"}], (False,), True),
+        ([{TENANT: "own"}, {TENANT: "other"}], (True,), True),
+        ([{TENANT: "other"}, {"id": "v"}], (), False),
+    ],
+)
+def test_whether_the_token_sees_other_projects(volumes: list[dict[str, str]], rows: Any, complete: bool) -> None:
+    api = Api(Answer(200, {"volumes": volumes}))
+    reading = CinderApi(api, "own").sees_other_projects()
+    assert (reading.rows, reading.complete) == (rows, complete)
+    assert api.asked == [{"all_tenants": "1", "limit": "50", "sort": "created_at:desc"}]
+    assert complete or TENANT in reading.why
+
+
+def test_without_a_project_or_an_answer_nothing_is_told_of_others() -> None:
+    assert not CinderApi(Api(), None).sees_other_projects().complete
+    refused = CinderApi(Api(Answer(503, {})), "own").sees_other_projects()
+    assert "503" in refused.why
+
+
+@pytest.mark.parametrize("failing", [0, 1])
+def test_neighbours_of_one_side_are_none(failing: int) -> None:
+    row = {"id": "a", "instance": "s", "volume_id": "v", "status": "attached"}
+    answers = [Answer(200, {"attachments": [row]}), Answer(200, {"attachments": [row]})]
+    answers[failing] = Answer(500, {"computeFault": {"message": "no database"}})
+    reading = CinderApi(Api(*answers), None).neighbours("b")
+    assert reading.rows == ()
+    assert reading.why == "Cinder answered 500 to a list of attachments: no database"

@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What NovaDatabase reads of a server: times of its mappings, failed live migrations, whether its host is up."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import pytest
+from nova_cells_on_disk import NOW, Rows, cell, nova
+
+from dedangle.core.records import HostState
+from dedangle.systems import nova_schema as schema
+from dedangle.systems.nova_about import ComputeHost, compute_hosts
+
+EARLY, LATE = datetime(2026, 11, 25, 11, 0), datetime(2026, 11, 25, 11, 59, 30)
+
+
+@pytest.mark.parametrize("newest", ["created_at", "updated_at", "deleted_at"])
+def test_a_mapping_changed_when_it_was_last_created_updated_or_deleted(tmp_path: Path, newest: str) -> None:
+    one, rows = cell(tmp_path, "cell1")
+    times = dict.fromkeys(("created_at", "updated_at", "deleted_at"), EARLY)
+    rows.mapping(1, "s1", **{**times, newest: LATE})
+    rows.mapping(2, "s1", **{newest: EARLY})
+    rows.mapping(3, "s1")
+    found = {each.id: each.changed_at for each in nova(one).observe("s1").mappings}
+    assert found == {1: NOW - timedelta(seconds=30), 2: NOW - timedelta(hours=1), 3: None}
+
+
+def test_the_newest_live_migration_that_failed_is_told(tmp_path: Path) -> None:
+    one, rows = cell(tmp_path, "cell1")
+    for kind, status, created, updated, deleted in (
+        ("live-migration", "failed", EARLY, None, 0),
+        ("live-migration", "error", EARLY, EARLY + timedelta(minutes=5), 0),
+        ("live-migration", "error", EARLY, EARLY + timedelta(minutes=9), 7),
+        ("live-migration", "completed", EARLY, LATE, 0),
+        ("migration", "error", EARLY, LATE, 0),
+    ):
+        row = {"migration_type": kind, "status": status, "created_at": created, "updated_at": updated}
+        rows.add(schema.migrations, instance_uuid="s1", **{**row, "deleted": deleted})
+    rows.add(
+        schema.migrations, instance_uuid="s2", migration_type="live-migration", status="completed", created_at=LATE
+    )
+    database = nova(one)
+    # A server that was deleted took its migrations along: that one failed too.
+    assert database.observe("s1").live_migration_failed_at == NOW - timedelta(minutes=51)
+    assert database.observe("s2").live_migration_failed_at is None
+
+
+@pytest.mark.parametrize(
+    ("seen", "forced_down", "state"),
+    [
+        (timedelta(0), False, HostState.UP),
+        (timedelta(seconds=60), False, HostState.UP),
+        (timedelta(seconds=61), False, HostState.DOWN),
+        # Nova counts a heartbeat from the future like one of the past (nova/servicegroup/drivers/db.py:is_up).
+        (timedelta(seconds=-61), False, HostState.DOWN),
+        (timedelta(0), True, HostState.DOWN),
+    ],
+)
+def test_a_host_is_up_for_every_reader_or_for_none(
+    tmp_path: Path, seen: timedelta, forced_down: bool, state: HostState
+) -> None:
+    one, rows = cell(tmp_path, "cell1")
+    rows.server("s1")
+    _service(rows, seen, forced_down)
+    assert nova(one).observe("s1").host_state is state
+    hosts = one.ask(compute_hosts(NOW, timedelta(seconds=60)))()
+    assert hosts.rows == ([ComputeHost("compute-1", state is HostState.UP)],)
+
+
+def _service(rows: Rows, seen: timedelta, forced_down: bool) -> None:
+    times = {"created_at": EARLY, "last_seen_up": NOW.replace(tzinfo=None) - seen}
+    rows.add(schema.services, host="compute-1", binary="nova-compute", forced_down=forced_down, **times)
