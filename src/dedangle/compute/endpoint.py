@@ -3,11 +3,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 from importlib import metadata
 from typing import Any
 
 import oslo_messaging as messaging
-from nova import exception, objects, utils
+from nova import utils
 
 from dedangle.core.records import Door
 from dedangle.systems.libvirt import disks
@@ -26,14 +27,13 @@ class Endpoint:
         """Tell that the host runs dedangle, and which release of it."""
         return {"release": metadata.version("dedangle"), "host": self._manager.host}
 
-    def disks(self, context: Any, server_id: str) -> dict[str, Any]:
-        """The volume ids behind the disks of the server's guest, running and for its next start; why: not all told."""
-        try:
-            instance = objects.Instance.get_by_uuid(context.elevated(read_deleted="yes"), server_id, expected_attrs=[])
-        except exception.InstanceNotFound:
-            return {"disks": [], "why": f"Nova has no server {server_id} to look for"}
-        reading = disks(self._manager.driver, instance)
-        return {"disks": [each.volume_id for each in reading.rows], "why": reading.why}
+    def disks(self, context: Any, server_id: str) -> dict[str, Any]:  # noqa: ARG002
+        """Return the fields of each disk of the server's guest here; why: not all disks could be read.
+
+        The guest is looked for by its id alone: it may run on when Nova has deleted, archived or purged the server.
+        """
+        reading = disks(self._manager.driver, server_id)
+        return {"disks": [dataclasses.asdict(each) for each in reading.rows], "why": reading.why}
 
     def carry_out(
         self, context: Any, server_id: str, identity: list[str | None], door: str, allowed: dict[str, bool]

@@ -1,14 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The guest itself, seen through the libvirt driver of the nova-compute that we run in."""
+"""The guests of a host, read through the libvirt driver of the nova-compute that dedangle runs in."""
 
 from __future__ import annotations
 
-from typing import Any
+import os
+from collections.abc import Collection, Iterable, Iterator
+from typing import Any, NamedTuple
 from uuid import UUID
 from xml.etree import ElementTree
 
-from nova import exception
+from nova import context, exception, objects
+from oslo_serialization import jsonutils
 
+from dedangle.core import addresses
 from dedangle.core.doors import Policy
 from dedangle.core.records import Disk, Finding, Outcome, Reading, Result
 
@@ -25,48 +29,166 @@ class ThisHost:
     def disks(self, server_id: str, host: str) -> Reading[Disk]:
         if (server_id, host) != (self._instance.uuid, self._instance.host):
             return Reading.unread(f"host {host} cannot be asked from here")
-        return disks(self._driver, self._instance)
+        return disks(self._driver, server_id)
 
     def acts(self, host: str) -> bool:  # noqa: ARG002 - whoever asks is the one that acts
         return False
 
     def may_answer(self, host: str) -> bool:
-        return host == self._instance.host
+        return bool(host == self._instance.host)
 
     def carry_out(self, finding: Finding, host: str, policy: Policy) -> Outcome:  # noqa: ARG002
         return Outcome(result=Result.FAILED, detail=f"host {host} is the one that acts")
 
 
-def disks(driver: Any, instance: Any) -> Reading[Disk]:
-    """The volumes behind the disks of the server's domain, as it runs and as it will start next.
+class _Domain(NamedTuple):
+    is_active: bool
+    live: list[ElementTree.Element]
+    """The `<disk>` elements of the domain as it is."""
+    inactive: list[ElementTree.Element]
+    """Those of the domain as it will start next."""
 
-    A volume's disk has the volume id as its serial, and since Nova 27 in its alias too (nova virt/libvirt/driver.py:
-    _get_volume_config, vconfig.py:LibvirtConfigGuestDisk). No rows: libvirt has no such domain, so no guest runs here.
-    Unread where the driver is not libvirt's.
+
+class _Seen(NamedTuple):
+    volume_id: str
+    """The volume id that the disk is labelled with; empty if it has none."""
+    source: str
+    is_running: bool
+
+
+def disks(driver: Any, server_id: str) -> Reading[Disk]:
+    """Return the volumes behind the disks of the server's domain, as it runs and as it will start next.
+
+    The domain is found by its id alone, so the guest of a server that Nova has deleted, archived or purged is found
+    too. No rows: libvirt has no such domain. Unread if the driver is not libvirt's. A disk appears once for each
+    volume and source, and as running if the running domain has it.
     """
     host: Any = getattr(driver, "_host", None)
     if not hasattr(host, "get_guest"):
-        return Reading.unread("only nova-compute with libvirt tells what disks a guest has")
+        return Reading.unread("only nova-compute with libvirt reports the disks of a guest")
     try:
-        guest = host.get_guest(instance)
-        domains = [guest.get_xml_desc(), guest.get_xml_desc(dump_inactive=True)]
-        found = [each for domain in domains for each in ElementTree.fromstring(domain).iterfind("./devices/disk")]
+        # Nova looks a domain up by nothing but the uuid (nova virt/libvirt/host.py:_get_domain).
+        domain = _read(host.get_guest(objects.Instance(uuid=server_id)))
     except exception.InstanceNotFound:
         return Reading()
     except Exception as error:
-        return Reading.unread(f"libvirt did not tell what disks the guest has ({type(error).__name__})")
-    volumes = set()
+        return Reading.unread(f"libvirt did not report the disks of the guest ({type(error).__name__})")
+    elements = [*domain.live, *domain.inactive]
+    if any(each.get("device") == "lun" and not _volume_id(each) for each in elements):
+        # A SCSI device that is passed through has its own serial, and Nova gives it none.
+        return Reading.unread("the guest has a disk that does not name its volume")
+    seen = [*_seen(domain.live, is_running=domain.is_active), *_seen(domain.inactive, is_running=False)]
+    if not seen:
+        return Reading()
+    return Reading(tuple(_disks(seen, _bdms(server_id))))
+
+
+def sources_of_others(driver: Any, server_id: str) -> Reading[tuple[str, str]]:
+    """Return (server id, source) of each disk of every other domain on the host, as it runs and as it will start."""
+    host: Any = getattr(driver, "_host", None)
+    if not hasattr(host, "list_guests"):
+        return Reading.unread("only nova-compute with libvirt reports the disks of its guests")
+    found = set()
+    try:
+        for guest in host.list_guests(only_running=False):
+            if guest.uuid != server_id:
+                domain = _read(guest)
+                sources = _sources([*domain.live, *domain.inactive])
+                found |= {(str(guest.uuid), source) for source in sources}
+    except Exception as error:
+        return Reading.unread(f"libvirt did not report the disks of all guests ({type(error).__name__})")
+    return Reading(tuple(sorted(found)))
+
+
+def is_same_source(one: str, other: str) -> bool:
+    """Whether two sources of disks name the same device, file or RBD image on this host."""
+    if one == other:
+        return True
+    return one.startswith("/") and other.startswith("/") and os.path.realpath(one) == os.path.realpath(other)
+
+
+def _read(guest: Any) -> _Domain:
+    live, inactive = (
+        list(ElementTree.fromstring(description).iterfind("./devices/disk"))
+        for description in (guest.get_xml_desc(), guest.get_xml_desc(dump_inactive=True))
+    )
+    # Asked last: a guest that started meanwhile counts as running.
+    return _Domain(bool(guest.is_active()), live, inactive)
+
+
+def _seen(found: Iterable[ElementTree.Element], *, is_running: bool) -> Iterator[_Seen]:
     for disk in found:
-        volume_id = _volume_id(disk)
-        if volume_id:
-            volumes.add(volume_id)
-        elif disk.get("device") == "lun":
-            # A SCSI device that is passed through has its own serial, and Nova gives it none.
-            return Reading.unread("the guest has a disk that does not tell its volume")
-    return Reading(tuple(Disk(volume_id=each) for each in sorted(volumes)))
+        for source in _sources([disk]) or [""]:
+            yield _Seen(_volume_id(disk) or "", source, is_running)
+
+
+def _sources(found: Iterable[ElementTree.Element]) -> list[str]:
+    """Return what is behind the disks; the target of a copy that is in progress too, which the guest writes to."""
+    elements = [each for disk in found for path in ("source", "mirror/source") for each in disk.iterfind(path)]
+    named = (
+        next((each.get(name) for name in ("dev", "file", "name", "path") if each.get(name)), "") for each in elements
+    )
+    return [each for each in named if each]
+
+
+def _disks(seen: Iterable[_Seen], bdms: Collection[Any]) -> list[Disk]:
+    found: dict[tuple[str, str], Disk] = {}
+    live = {each.volume_id for each in bdms if not each.deleted}
+    described = {volume_id: _described(volume_id, bdms) for volume_id in {each.volume_id for each in bdms}}
+    for disk in seen:
+        behind = {each for each, sources in described.items() if any(is_same_source(disk.source, s) for s in sources)}
+        names = {disk.volume_id} if disk.volume_id else set()
+        if disk.volume_id not in behind:
+            # A swap leaves the label of the volume before: the disk is of the volume that is connected there now.
+            names |= behind & live
+        for volume_id in names:
+            row = Disk(
+                volume_id=volume_id,
+                source=disk.source,
+                is_running=disk.is_running,
+                is_recognised=volume_id in behind,
+            )
+            before = found.get((volume_id, disk.source))
+            if before is None or not before.is_running:
+                found[volume_id, disk.source] = row
+    return [found[key] for key in sorted(found)]
+
+
+def _described(volume_id: str, bdms: Collection[Any]) -> frozenset[str]:
+    """Return the sources that the volume's live mappings describe, or else its newest soft-deleted one."""
+    of_volume = [each for each in bdms if each.volume_id == volume_id]
+    chosen = [each for each in of_volume if not each.deleted]
+    if not chosen:
+        chosen = sorted(of_volume, key=lambda each: (str(each.deleted_at), each.id))[-1:]
+    infos = (_connection_info(each.connection_info) for each in chosen)
+    return frozenset(source for info in infos for source in addresses.sources(info))
+
+
+def _connection_info(text: str | None) -> dict[str, Any]:
+    try:
+        info = jsonutils.loads(text or "{}")
+    except ValueError:
+        return {}
+    return info if isinstance(info, dict) else {}
+
+
+def _bdms(server_id: str) -> list[Any]:
+    """Return the block device mappings of the server, live and soft-deleted; none if they cannot be read."""
+    reader = context.get_admin_context(read_deleted="yes")
+    try:
+        found = objects.BlockDeviceMappingList.get_by_instance_uuid(reader, server_id)
+    except Exception:
+        # The disks are still reported then, and none of them is recognised.
+        return []
+    return [each for each in found if each.is_volume and each.volume_id]
 
 
 def _volume_id(disk: ElementTree.Element) -> str | None:
+    """Return the volume id of the disk.
+
+    It is the serial of the disk, and since Nova 27 in its alias too (nova virt/libvirt/driver.py:_get_volume_config,
+    vconfig.py:LibvirtConfigGuestDisk).
+    """
     alias = disk.find("alias")
     names = [disk.findtext("serial"), alias.get("name") if alias is not None else None]
     return next((name for each in names if _is_uuid(name := (each or "").removeprefix(_ALIAS))), None)
