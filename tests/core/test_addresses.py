@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from dedangle.core.addresses import keys, recorded_wwn, sources, targets
+from dedangle.core.addresses import Connection, conflict, keys, recorded_wwn, sources, targets
 
 IQN = "iqn.2010-10.org.openstack:volume-1"
 WWN = "3600a098038302d492b2b4e2f58743241"
@@ -124,3 +124,26 @@ def test_targets_with_their_luns() -> None:
 )
 def test_the_wwn_that_was_recorded(data: dict[str, Any], wwn: str) -> None:
     assert recorded_wwn(connection("iscsi", **data)) == wwn
+
+
+def other(info: dict[str, Any], *, is_attaching: bool = False) -> Connection:
+    return Connection(server_id="server-2", volume_id="volume-2", is_attaching=is_attaching, connection_info=info)
+
+
+@pytest.mark.parametrize(
+    ("mine", "theirs", "why"),
+    [
+        (iscsi(1), other(iscsi(2)), ""),
+        # Never attached: nothing is connected.
+        (iscsi(1), other({}), ""),
+        (iscsi(1), other(iscsi(1)), "server server-2 on the host uses the same address for volume volume-2"),
+        (iscsi(1), other({}, is_attaching=True), "server server-2 is attaching volume volume-2"),
+        (iscsi(1), other(connection("iscsi")), "the address of volume volume-2 of server server-2 on the host is not"),
+        (connection("iscsi"), other(iscsi(1)), "its block device mapping names no address"),
+    ],
+)
+def test_who_else_may_use_the_address(mine: dict[str, Any], theirs: Connection, why: str) -> None:
+    found = conflict(mine, [other(iscsi(3)), theirs])
+    assert found.startswith(why)
+    assert bool(found) == bool(why)
+    assert "192.0.2.1" not in repr(theirs)

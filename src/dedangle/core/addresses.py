@@ -3,9 +3,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from collections.abc import Mapping as MappingType
 from typing import Any
 
@@ -23,6 +24,33 @@ _SECRET = re.compile("auth|password|secret|token|keyring|key$", re.IGNORECASE)
 _WWN = re.compile("[23](?:[0-9a-f]{16}|[0-9a-f]{24}|[0-9a-f]{32})")
 _PATH_OF_WWN = re.compile("/dev/(?:disk/by-id/(?:dm-uuid-mpath-|scsi-)|mapper/)([0-9a-f]+)")
 _PATH_OF_NAA = re.compile("/dev/disk/by-id/wwn-0x([0-9a-f]+)")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Connection:
+    """What a live block device mapping of a server on the host says of its connection."""
+
+    server_id: str
+    volume_id: str
+    is_attaching: bool
+    """Whether it names an attachment and has no connection_info yet."""
+    connection_info: MappingType[str, Any] = dataclasses.field(default_factory=dict, repr=False)
+
+
+def conflict(connection_info: MappingType[str, Any], others: Iterable[Connection]) -> str:
+    """Return why the others do not leave the address to this connection alone; empty if they do."""
+    mine = keys(connection_info)
+    if not mine:
+        return "its block device mapping names no address that could be compared"
+    for other in others:
+        if other.is_attaching:
+            return f"server {other.server_id} is attaching volume {other.volume_id}, whose address is not known yet"
+        theirs = keys(other.connection_info)
+        if other.connection_info and not theirs:
+            return f"the address of volume {other.volume_id} of server {other.server_id} on the host is not known"
+        if mine & theirs:
+            return f"server {other.server_id} on the host uses the same address for volume {other.volume_id}"
+    return ""
 
 
 def keys(connection_info: MappingType[str, Any]) -> frozenset[Key]:
@@ -69,7 +97,12 @@ def recorded_wwn(connection_info: MappingType[str, Any]) -> str:
         data.get("wwn"),
     )
     words = (str(each).lower() for each in candidates if each)
-    return next((each for each in words if _WWN.fullmatch(each)), "")
+    return next((each for each in words if is_wwn(each)), "")
+
+
+def is_wwn(word: str) -> bool:
+    """Whether the word is an NAA or EUI identifier as udev writes it."""
+    return _WWN.fullmatch(word) is not None
 
 
 def _data(connection_info: MappingType[str, Any]) -> MappingType[str, Any]:
@@ -127,10 +160,10 @@ def _dicts(value: Any) -> list[Any]:
 
 
 def _target(name: Any) -> str:
-    return str(name).lower().removeprefix("0x").replace(":", "") if _is_wwn(str(name)) else str(name).lower()
+    return str(name).lower().removeprefix("0x").replace(":", "") if _is_port_name(str(name)) else str(name).lower()
 
 
-def _is_wwn(name: str) -> bool:
+def _is_port_name(name: str) -> bool:
     return re.fullmatch("(?:0x)?(?:[0-9a-f]{2}:?){8}", name.lower()) is not None
 
 
