@@ -17,6 +17,7 @@ from oslo_log import log as logging
 from oslo_serialization import jsonutils
 
 from dedangle import config
+from dedangle.compute import lease
 from dedangle.compute.endpoint import Endpoint
 from dedangle.core import planning
 from dedangle.core.doors import Policy
@@ -191,7 +192,7 @@ class ComputeManager(manager.ComputeManager):
             return
         try:
             connection_info = jsonutils.loads(system.connection_info(attachment_id) or "{}")
-            if connection_info:
+            if connection_info and lease.permits(context, self.driver, self.host, finding, connection_info):
                 encryption = _encryption(cinder, finding.volume_id, connection_info.get("data", {}))
                 # Without a device name: where libvirt does not find the disk by its alias it takes whatever disk is at
                 # that name, and by now that may be a healthy one (nova virt/libvirt/driver.py:_get_guest_disk_device).
