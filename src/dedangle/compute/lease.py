@@ -38,13 +38,14 @@ def permits(context: Any, driver: Any, host: str, finding: Finding, connection_i
     """Return whether to disconnect the volume before what the finding names is removed.
 
     A mapping whose address is not shown to be its own is removed without a disconnect. Raises UnpreparedError for an
-    attachment: Cinder would take the volume away from the device that may be in use here.
+    attachment, because Cinder would then end the export of what may be in use here, and with any driver but libvirt's:
+    its guest would keep the disk, where libvirt's gets a new domain at each start.
     """
     mapping_id = finding.mapping.id if finding.mapping else None
     lease = check(context, driver, host, finding.server_id, mapping_id, connection_info)
     if lease.may_disconnect:
         return True
-    if finding.remedy is not Remedy.REMOVE_MAPPING:
+    if finding.remedy is not Remedy.REMOVE_MAPPING or not libvirt.lists_guests(driver):
         raise UnpreparedError(f"its connection was not torn down: {lease.why}")
     LOG.warning(
         "Not disconnecting volume %s: %s",

@@ -83,14 +83,18 @@ def disks(driver: Any, server_id: str) -> Reading[Disk]:
     return Reading(tuple(_disks(seen, _bdms(server_id))))
 
 
+def lists_guests(driver: Any) -> bool:
+    """Whether it is libvirt's driver, which reports the domains of the host."""
+    return hasattr(getattr(driver, "_host", None), "list_guests")
+
+
 def sources_of_others(driver: Any, server_id: str) -> Reading[tuple[str, str]]:
     """Return (server id, source) of each disk of every other domain on the host, as it runs and as it will start."""
-    host: Any = getattr(driver, "_host", None)
-    if not hasattr(host, "list_guests"):
+    if not lists_guests(driver):
         return Reading.unread("only nova-compute with libvirt reports the disks of its guests")
     found = set()
     try:
-        for guest in host.list_guests(only_running=False):
+        for guest in driver._host.list_guests(only_running=False):
             if guest.uuid != server_id:
                 domain = _read(guest)
                 sources = _sources([*domain.live, *domain.inactive])

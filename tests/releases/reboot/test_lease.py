@@ -8,9 +8,12 @@ from typing import Any
 import pytest
 from nova import context as nova_context
 from nova import objects
+from nova.virt.fake import FakeDriver
 
 from cloud import HOST, Cloud, Server, device_of
-from dedangle.compute.lease import Lease, check
+from dedangle.compute.lease import Lease, check, permits
+from dedangle.core.records import Disposition, Finding, Remedy, Verdict
+from dedangle.reconcile.server import UnpreparedError
 
 SHARED = {"target_iqn": "iqn.2010-10.org.openstack:target", "target_lun": 1, "auth_password": "s3cret"}
 OTHER_LUN = {**SHARED, "target_lun": 2}
@@ -159,3 +162,23 @@ def test_servers_are_read_in_chunks(cloud: Cloud, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr("dedangle.compute.lease._CHUNK", 1)
     broken, _, healthy = server(cloud, SHARED), server(cloud, OTHER_LUN), server(cloud, SHARED)
     assert healthy.id in lease(cloud, broken).why
+
+
+class AnotherDriver:
+    """A driver whose guests keep a disk until it is detached."""
+
+
+def finding(remedy: Remedy) -> Finding:
+    words = dict.fromkeys(("code", "server_id", "volume_id", "reason"), "")
+    return Finding(verdict=Verdict.DANGLING, remedy=remedy, disposition=Disposition.REMOVE, **words)
+
+
+@pytest.mark.parametrize("remedy", [Remedy.REMOVE_MAPPING, Remedy.REMOVE_ATTACHMENT])
+def test_another_hypervisor_keeps_what_it_cannot_show(cloud: Cloud, remedy: Remedy) -> None:
+    context = nova_context.get_admin_context()
+    with pytest.raises(UnpreparedError, match="only nova-compute with libvirt"):
+        permits(context, AnotherDriver(), HOST, finding(remedy), {"data": SHARED})
+
+
+def test_the_driver_that_connects_nothing_may_disconnect(cloud: Cloud) -> None:
+    assert permits(nova_context.get_admin_context(), FakeDriver(None), HOST, finding(Remedy.REMOVE_MAPPING), {})
