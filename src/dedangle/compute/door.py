@@ -8,12 +8,13 @@ from typing import Any
 
 from oslo_log import log as logging
 
-from dedangle.compute import teardown
+from dedangle.compute import lease, teardown
 from dedangle.compute.budget import Budget, OutOfTimeError
 from dedangle.compute.this_host import ThisHost
 from dedangle.core.doors import Policy
 from dedangle.core.records import Door, Finding, Remedy, Result
 from dedangle.reconcile.server import Reconciler, UnpreparedError
+from dedangle.systems import libvirt
 from dedangle.systems.cinder_api import CinderApi
 from dedangle.systems.nova_compute import NovaCompute
 
@@ -46,7 +47,7 @@ class HostDoor:
         self.reconciler = Reconciler(
             nova=system,
             cinder=cinder,
-            hosts=ThisHost(context, manager.driver, instance),
+            hosts=ThisHost(manager.driver, instance),
             policy=policy,
             clock=clock,
             first_seen=lambda _: None,
@@ -74,9 +75,15 @@ class HostDoor:
         connection_info = self._system.connection_info(attachment_id)
         if not connection_info:
             return ""
-        lease = teardown.lease(self._context, self._manager.driver, self.instance, connection_info, attachment_id)
-        if not lease.may_disconnect:
-            return self._left(finding, f"it was not disconnected: {lease.why}")
+        mapping_id = finding.mapping.id if finding.mapping else None
+        held = lease.check(
+            self._context, self._manager.driver, self._manager.host, self.instance.uuid, mapping_id, connection_info
+        )
+        if not held.may_disconnect:
+            if not libvirt.lists_guests(self._manager.driver):
+                # Its guest would keep the disk, where libvirt's gets a new domain at each start.
+                raise UnpreparedError(f"it was not disconnected: {held.why}")
+            return self._left(finding, f"it was not disconnected: {held.why}")
         encryption = self._encryption(finding.volume_id, connection_info.get("data", {}))
         why = self._disconnect(connection_info, encryption)
         # A reboot whose mapping stays would have to connect what is dead, and end in ERROR.

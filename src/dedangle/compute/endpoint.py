@@ -10,8 +10,8 @@ from typing import Any
 import oslo_messaging as messaging
 from nova import utils
 
-from dedangle.compute.this_host import guest_disks
 from dedangle.core.records import Door
+from dedangle.systems import libvirt
 from dedangle.systems.nova_rpc import NAMESPACE, VERSION
 
 
@@ -27,10 +27,13 @@ class Endpoint:
         """Tell that the host runs dedangle, and which release of it."""
         return {"release": metadata.version("dedangle"), "host": self._manager.host}
 
-    def disks(self, context: Any, server_id: str) -> dict[str, Any]:
-        """The disks of the server's guest, running and for its next start; why: not all are told."""
-        reading = guest_disks(context, self._manager.driver, server_id)
-        return {"disks": [dataclasses.asdict(disk) for disk in reading.rows], "why": reading.why}
+    def disks(self, context: Any, server_id: str) -> dict[str, Any]:  # noqa: ARG002
+        """Return the fields of each disk of the server's guest here; why: not all disks could be read.
+
+        The guest is looked for by its id alone: it may run on when Nova has deleted, archived or purged the server.
+        """
+        reading = libvirt.disks(self._manager.driver, server_id)
+        return {"disks": [dataclasses.asdict(each) for each in reading.rows], "why": reading.why}
 
     def carry_out(
         self,

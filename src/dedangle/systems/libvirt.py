@@ -1,85 +1,175 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The guests of a host, seen through the libvirt driver of the nova-compute that we run in."""
+"""The guests of a host, read through the libvirt driver of the nova-compute that dedangle runs in."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
-from typing import Any
+import os
+from collections.abc import Collection, Iterable, Iterator
+from typing import Any, NamedTuple
 from uuid import UUID
 from xml.etree import ElementTree
 
-from nova import exception
+from nova import context, exception, objects
+from oslo_serialization import jsonutils
 
+from dedangle.core import addresses
 from dedangle.core.records import Disk, Reading
 
 _ALIAS = "ua-"
-# Where a <source> names what is behind a disk: a block device, a file, a vhost-user socket, an RBD or iSCSI name.
-_SOURCE_ATTRIBUTES = ("dev", "file", "path", "name")
 
 
-def disks(driver: Any, instance: Any, sources: Mapping[str, Collection[str]]) -> Reading[Disk]:
+class _Domain(NamedTuple):
+    is_active: bool
+    live: list[ElementTree.Element]
+    """The `<disk>` elements of the domain as it is."""
+    inactive: list[ElementTree.Element]
+    """Those of the domain as it will start next."""
+
+
+class _Seen(NamedTuple):
+    volume_id: str
+    """The volume id that the disk is labelled with; empty if it has none."""
+    source: str
+    is_running: bool
+
+
+def disks(driver: Any, server_id: str) -> Reading[Disk]:
     """Return the volumes behind the disks of the server's domain, as it runs and as it will start next.
 
-    A volume's disk has the volume id as its serial, and since Nova 27 in its alias too (nova virt/libvirt/driver.py:
-    _get_volume_config, vconfig.py:LibvirtConfigGuestDisk). A disk is recognised if its source is one of those that
-    Nova's mappings of that volume connect to, by volume id in `sources`. No rows: libvirt has no such domain, so no
-    guest runs here. Unread if the driver is not libvirt's.
+    The domain is found by its id alone, so the guest of a server that Nova has deleted, archived or purged is found
+    too. No rows: libvirt has no such domain. Unread if the driver is not libvirt's. A disk appears once for each
+    volume and source, and as running if the running domain has it.
     """
     host: Any = getattr(driver, "_host", None)
     if not hasattr(host, "get_guest"):
-        return Reading.unread("only nova-compute with libvirt tells what disks a guest has")
+        return Reading.unread("only nova-compute with libvirt reports the disks of a guest")
     try:
-        guest = host.get_guest(instance)
-        runs = bool(guest.is_active())
-        domains = [(guest.get_xml_desc(), runs), (guest.get_xml_desc(dump_inactive=True), False)]
-        found = [(disk, running) for domain, running in domains for disk in _disks_of(domain)]
+        # Nova looks a domain up by nothing but the uuid (nova virt/libvirt/host.py:_get_domain).
+        domain = _read(host.get_guest(objects.Instance(uuid=server_id)))
     except exception.InstanceNotFound:
         return Reading()
-    except Exception as error:  # noqa: BLE001  # libvirt raises many kinds, and none of them is an answer
-        return Reading.unread(f"libvirt did not tell what disks the guest has ({type(error).__name__})")
-    told: dict[tuple[str, str], Disk] = {}
-    for disk, is_running in found:
-        volume_id, source = _volume_id(disk), _source(disk)
-        if volume_id:
-            # The running domain comes first: what it has, it has, whatever the next start brings.
-            is_recognised = bool(source) and source in sources.get(volume_id, ())
-            made = Disk(volume_id=volume_id, source=source, is_running=is_running, is_recognised=is_recognised)
-            told.setdefault((volume_id, source), made)
-        elif disk.get("device") == "lun":
-            # A SCSI device that is passed through has its own serial, and Nova gives it none.
-            return Reading.unread("the guest has a disk that does not tell its volume")
-    return Reading(tuple(told[each] for each in sorted(told)))
+    except Exception as error:  # noqa: BLE001 -- libvirt raises many kinds, and none of them is an answer
+        return Reading.unread(f"libvirt did not report the disks of the guest ({type(error).__name__})")
+    elements = [*domain.live, *domain.inactive]
+    if any(each.get("device") == "lun" and not _volume_id(each) for each in elements):
+        # A SCSI device that is passed through has its own serial, and Nova gives it none.
+        return Reading.unread("the guest has a disk that does not name its volume")
+    seen = [*_seen(domain.live, is_running=domain.is_active), *_seen(domain.inactive, is_running=False)]
+    if not seen:
+        return Reading()
+    return Reading(tuple(_disks(seen, _bdms(server_id))))
 
 
-def sources_of_others(driver: Any, besides: str) -> Reading[str]:
-    """Return what is behind the disks of all other domains on the host, running or not; besides is a server's id."""
-    host: Any = getattr(driver, "_host", None)
-    if not hasattr(host, "list_guests"):
-        return Reading.unread("only nova-compute with libvirt tells what disks its guests have")
+def lists_guests(driver: Any) -> bool:
+    """Whether it is libvirt's driver, which reports the domains of the host."""
+    return hasattr(getattr(driver, "_host", None), "list_guests")
+
+
+def sources_of_others(driver: Any, server_id: str) -> Reading[tuple[str, str]]:
+    """Return (server id, source) of each disk of every other domain on the host, as it runs and as it will start."""
+    if not lists_guests(driver):
+        return Reading.unread("only nova-compute with libvirt reports the disks of its guests")
+    found = set()
     try:
-        found = {
-            _source(disk)
-            for guest in host.list_guests(only_running=False)
-            if guest.uuid != besides
-            for domain in (guest.get_xml_desc(), guest.get_xml_desc(dump_inactive=True))
-            for disk in _disks_of(domain)
-        }
-    except Exception as error:  # noqa: BLE001  # libvirt raises many kinds, and none of them is an answer
-        return Reading.unread(f"libvirt did not tell what disks other guests have ({type(error).__name__})")
-    return Reading(tuple(sorted(found - {""})))
+        for guest in driver._host.list_guests(only_running=False):
+            if guest.uuid != server_id:
+                domain = _read(guest)
+                sources = _sources([*domain.live, *domain.inactive])
+                found |= {(str(guest.uuid), source) for source in sources}
+    except Exception as error:  # noqa: BLE001 -- libvirt raises many kinds, and none of them is an answer
+        return Reading.unread(f"libvirt did not report the disks of all guests ({type(error).__name__})")
+    return Reading(tuple(sorted(found)))
 
 
-def _disks_of(domain: str) -> Iterator[ElementTree.Element]:
-    return ElementTree.fromstring(domain).iterfind("./devices/disk")
+def is_same_source(one: str, other: str) -> bool:
+    """Whether two sources of disks name the same device, file or RBD image on this host."""
+    if one == other:
+        return True
+    return one.startswith("/") and other.startswith("/") and os.path.realpath(one) == os.path.realpath(other)
 
 
-def _source(disk: ElementTree.Element) -> str:
-    element = disk.find("source")
-    names = (element.get(name) for name in _SOURCE_ATTRIBUTES) if element is not None else ()
-    return next(filter(None, names), "")
+def _read(guest: Any) -> _Domain:
+    live, inactive = (
+        list(ElementTree.fromstring(description).iterfind("./devices/disk"))
+        for description in (guest.get_xml_desc(), guest.get_xml_desc(dump_inactive=True))
+    )
+    # Asked last: a guest that started meanwhile counts as running.
+    return _Domain(bool(guest.is_active()), live, inactive)
+
+
+def _seen(found: Iterable[ElementTree.Element], *, is_running: bool) -> Iterator[_Seen]:
+    for disk in found:
+        for source in _sources([disk]) or [""]:
+            yield _Seen(_volume_id(disk) or "", source, is_running)
+
+
+def _sources(found: Iterable[ElementTree.Element]) -> list[str]:
+    """Return what is behind the disks; the target of a copy that is in progress too, which the guest writes to."""
+    elements = [each for disk in found for path in ("source", "mirror/source") for each in disk.iterfind(path)]
+    named = (
+        next((each.get(name) for name in ("dev", "file", "name", "path") if each.get(name)), "") for each in elements
+    )
+    return [each for each in named if each]
+
+
+def _disks(seen: Iterable[_Seen], bdms: Collection[Any]) -> list[Disk]:
+    found: dict[tuple[str, str], Disk] = {}
+    live = {each.volume_id for each in bdms if not each.deleted}
+    described = {volume_id: _described(volume_id, bdms) for volume_id in {each.volume_id for each in bdms}}
+    for disk in seen:
+        behind = {each for each, sources in described.items() if any(is_same_source(disk.source, s) for s in sources)}
+        names = {disk.volume_id} if disk.volume_id else set()
+        if disk.volume_id not in behind:
+            # A swap leaves the label of the volume before: the disk is of the volume that is connected there now.
+            names |= behind & live
+        for volume_id in names:
+            row = Disk(
+                volume_id=volume_id,
+                source=disk.source,
+                is_running=disk.is_running,
+                is_recognised=volume_id in behind,
+            )
+            before = found.get((volume_id, disk.source))
+            if before is None or not before.is_running:
+                found[volume_id, disk.source] = row
+    return [found[key] for key in sorted(found)]
+
+
+def _described(volume_id: str, bdms: Collection[Any]) -> frozenset[str]:
+    """Return the sources that the volume's live mappings describe, or else its newest soft-deleted one."""
+    of_volume = [each for each in bdms if each.volume_id == volume_id]
+    chosen = [each for each in of_volume if not each.deleted]
+    if not chosen:
+        chosen = sorted(of_volume, key=lambda each: (str(each.deleted_at), each.id))[-1:]
+    infos = (_connection_info(each.connection_info) for each in chosen)
+    return frozenset(source for info in infos for source in addresses.sources(info))
+
+
+def _connection_info(text: str | None) -> dict[str, Any]:
+    try:
+        info = jsonutils.loads(text or "{}")
+    except ValueError:
+        return {}
+    return info if isinstance(info, dict) else {}
+
+
+def _bdms(server_id: str) -> list[Any]:
+    """Return the block device mappings of the server, live and soft-deleted; none if they cannot be read."""
+    reader = context.get_admin_context(read_deleted="yes")
+    try:
+        found = objects.BlockDeviceMappingList.get_by_instance_uuid(reader, server_id)
+    except Exception:  # noqa: BLE001 -- whatever the conductor raises
+        # The disks are still reported then, and none of them is recognised.
+        return []
+    return [each for each in found if each.is_volume and each.volume_id]
 
 
 def _volume_id(disk: ElementTree.Element) -> str | None:
+    """Return the volume id of the disk.
+
+    It is the serial of the disk, and since Nova 27 in its alias too (nova virt/libvirt/driver.py:_get_volume_config,
+    vconfig.py:LibvirtConfigGuestDisk).
+    """
     alias = disk.find("alias")
     names = [disk.findtext("serial"), alias.get("name") if alias is not None else None]
     return next((name for each in names if _is_uuid(name := (each or "").removeprefix(_ALIAS))), None)

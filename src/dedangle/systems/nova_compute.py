@@ -11,7 +11,6 @@ from nova import exception, objects
 from oslo_serialization import jsonutils
 
 from dedangle.core import links
-from dedangle.core.leases import Neighbour, source_of
 from dedangle.core.pairing import MIGRATION_FAILED, MIGRATION_OVER, REFRESH_LOCK, newest
 from dedangle.core.records import (
     Attachment,
@@ -124,7 +123,8 @@ class NovaCompute:
         """
         for bdm in self._bdms(self._context.elevated(read_deleted="yes")):
             if bdm.attachment_id == attachment_id and bdm.connection_info:
-                return _connection(bdm) or {}
+                found: dict[str, Any] = jsonutils.loads(bdm.connection_info) or {}
+                return found
         return {}
 
     def _bdms(self, context: Any) -> Any:
@@ -173,41 +173,6 @@ class NovaCompute:
         if instance.system_metadata.get("locked_reason", "").startswith(REFRESH_LOCK):
             markers.append(Marker(kind="lock", detail="of nova-manage volume_attachment refresh"))
         return markers
-
-
-def sources(context: Any, server_id: str) -> Reading[tuple[str, tuple[str, ...]]]:
-    """Return by volume what its mapping connects to: the live one, else the one that was deleted last."""
-    try:
-        bdms = objects.BlockDeviceMappingList.get_by_instance_uuid(context.elevated(read_deleted="yes"), server_id)
-    except Exception as error:  # noqa: BLE001  # whatever the conductor raises, Nova was not read
-        return _unread(error)
-    found: dict[str, str] = {}
-    for bdm in sorted(bdms, key=lambda bdm: (not bdm.deleted, bdm.id)):
-        if bdm.is_volume and bdm.volume_id and bdm.connection_info:
-            found[bdm.volume_id] = source_of(_connection(bdm) or {})
-    return Reading(tuple((volume_id, (source,)) for volume_id, source in found.items() if source))
-
-
-def mappings_of_host(context: Any, host: str, besides: str) -> Reading[Neighbour]:
-    """Return the live mappings that name an attachment, of all servers on the host but the one that names `besides`."""
-    try:
-        ids = [each.uuid for each in objects.InstanceList.get_by_host(context, host, expected_attrs=[])]
-        found = [
-            Neighbour(bdm.instance_uuid, bdm.volume_id, _connection(bdm))
-            for start in range(0, len(ids), _SERVERS_AT_ONCE)
-            for bdm in objects.BlockDeviceMappingList.get_by_instance_uuids(
-                context, ids[start : start + _SERVERS_AT_ONCE]
-            )
-            if bdm.is_volume and bdm.attachment_id and bdm.attachment_id != besides
-        ]
-    except Exception as error:  # noqa: BLE001  # whatever the conductor raises, Nova was not read
-        return _unread(error)
-    return Reading(tuple(found))
-
-
-def _connection(bdm: Any) -> dict[str, Any] | None:
-    info: dict[str, Any] | None = jsonutils.loads(bdm.connection_info or "null")
-    return info
 
 
 def _mapping(bdm: Any) -> Mapping:

@@ -28,9 +28,11 @@ class NovaRpc:
             return Reading.unread(about.why)
         try:
             answer = self._call(host, "disks", server_id=server_id)
-        except Exception as error:  # noqa: BLE001  # whatever the bus raises, the host did not answer
+            found = tuple(Disk(**each) for each in answer["disks"])
+        except Exception as error:  # noqa: BLE001 -- whatever the bus raises, the host did not answer
+            # A host with another release of dedangle may answer with other fields.
             return Reading.unread(f"host {host} did not answer ({type(error).__name__})")
-        return Reading(tuple(Disk(**each) for each in answer["disks"]), not answer["why"], answer["why"])
+        return Reading(found, not answer["why"], answer["why"])
 
     def acts(self, host: str) -> bool:
         return self.about(host).complete

@@ -36,6 +36,7 @@ class CinderRest:
         self._project_of_volumes = project_of_volumes
         self.calls: list[str] = []
         self.missing: set[str] = set()
+        self.multiattach: set[str] = set()
         self.encryption: dict[str, dict[str, str]] = {}
         self.sees_all_projects = True
         self.page = 1000
@@ -135,7 +136,7 @@ class CinderRest:
         volume = {
             "id": ident,
             "status": "in-use" if attached else "reserved" if rows else "available",
-            "multiattach": False,
+            "multiattach": ident in self.multiattach,
             "metadata": {},
             "os-vol-tenant-attr:tenant_id": self._project_of_volumes,
             "os-vol-mig-status-attr:migstat": None,

@@ -27,6 +27,7 @@ from dedangle.compute.main import MANAGER
 
 HOST = "compute1"
 _DEVICES = "/dev/volumes/"
+_ALIAS = "ua-"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,23 +112,28 @@ class Cloud(base.ServersTestBase):  # type: ignore[misc]
             self.attach(server)
         return server
 
-    def attach(self, server: Server) -> str:
-        """Attach another volume to the server."""
-        volume = self.volume()
+    def attach(self, server: Server, volume: str = "") -> str:
+        """Attach another volume to the server, a new one or this."""
+        volume = volume or self.volume()
         self.api.post_server_volume(server.id, {"volumeAttachment": {"volumeId": volume}})
         self._wait_for_volume_attach(server.id, volume)
         server.volumes.append(volume)
         return volume
 
-    def volume(self) -> str:
+    def volume(self, **address: Any) -> str:
+        """Make a volume; what else its connection_info is to say of its address is in `address`."""
         volume = str(uuid.uuid4())
-        connection = {"driver_volume_type": "local", "data": {"device_path": _DEVICES + volume}}
-        self.cinder.VOLUME_CONNECTION_INFO = {**self.cinder.VOLUME_CONNECTION_INFO, volume: connection}
+        self._connect_by(volume, address)
         return volume
+
+    def _connect_by(self, volume: str, address: dict[str, Any]) -> None:
+        connection = {"driver_volume_type": "local", "data": {"device_path": device_of(volume), **address}}
+        self.cinder.VOLUME_CONNECTION_INFO = {**self.cinder.VOLUME_CONNECTION_INFO, volume: connection}
 
     def server_from_volume(self) -> Server:
         """An active server whose root disk is a volume."""
         root = self.cinder.IMAGE_BACKED_VOL
+        self._connect_by(root, {})
         disk = {"boot_index": 0, "uuid": root, "source_type": "volume", "destination_type": "volume"}
         request = self._build_server(networks="none", image_uuid="")
         request["block_device_mapping_v2"] = [disk]
@@ -146,6 +152,22 @@ class Cloud(base.ServersTestBase):  # type: ignore[misc]
         row = {"id": ident, "instance_uuid": server.id, "connector": connector}
         self.cinder.volume_to_attachment[volume][ident] = row
         return ident
+
+    def put_behind(self, server: Server, volume: str, source: str) -> None:
+        """Put another source behind the volume's disk in the guest, as a swap does, which leaves the serial."""
+        (disk,) = [each for each in self.domain(server.id)._def["devices"]["disks"] if each["alias"] == _ALIAS + volume]
+        disk["source"] = source
+
+    def forget(self, server: Server, how: str) -> None:
+        """Let Nova lose the server while its guest runs on: deleted, archived or purged."""
+        context = nova_context.get_admin_context()
+        db_api.instance_destroy(context, server.id)
+        for bdm in self._bdms(server.id):
+            bdm.destroy()
+        if how != "deleted":
+            db_api.archive_deleted_rows(context, max_rows=1000)
+        if how == "purged":
+            db_api.purge_shadow_tables(context, None)
 
     def map_without_attachment(self, server: Server) -> str:
         """Leave what an attach leaves that ended, an hour ago, before Cinder was asked."""
@@ -234,15 +256,23 @@ class Cloud(base.ServersTestBase):  # type: ignore[misc]
             yield mocked
 
 
+def device_of(volume: str) -> str:
+    """Return the device that the volume is connected as."""
+    return _DEVICES + volume
+
+
 def _with_serials(real: Any) -> Any:
-    """Domain.XMLDesc with what libvirt keeps of a disk and fakelibvirt does not: its serial, which is the volume id."""
+    """Domain.XMLDesc with what libvirt keeps of a disk and fakelibvirt does not: its serial, which is the volume id.
+
+    As in libvirt the serial stays as it is when something else comes behind the disk.
+    """
 
     def describe(domain: fakelibvirt.Domain, flags: int) -> str:
         tree = etree.fromstring(real(domain, flags))
         for disk in tree.iterfind("./devices/disk"):
-            device = disk.find("source").get("dev") or ""
-            if device.startswith(_DEVICES):
-                etree.SubElement(disk, "serial").text = device.removeprefix(_DEVICES)
+            alias = disk.find("alias").get("name")
+            if alias.startswith(_ALIAS):
+                etree.SubElement(disk, "serial").text = alias.removeprefix(_ALIAS)
         return str(etree.tostring(tree, encoding="unicode"))
 
     return describe

@@ -1,14 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the host answers to the command and the sweep, and what it removes for them under the instance lock."""
 
+import dataclasses
 from typing import Any
 
 import pytest
 from nova import context as nova_context
 from nova import objects
 
-from cloud import HOST, Cloud, Server
+from cloud import HOST, Cloud, Server, device_of
 from dedangle.compute.endpoint import Endpoint
+from dedangle.core.records import Disk
 
 REMOVES = ("mapping-without-attachment", "remove-mapping")
 
@@ -33,6 +35,17 @@ def take_from_guest(cloud: Cloud, server: Server, volume: str) -> None:
     cloud.forget_calls()
 
 
+def disks(cloud: Cloud, server: Server) -> list[Disk]:
+    answer = endpoint(cloud).disks(nova_context.get_admin_context(), server.id)
+    assert answer["why"] == ""
+    return [Disk(**each) for each in answer["disks"]]
+
+
+def running(volume: str, source: str = "", *, is_recognised: bool = True) -> Disk:
+    source = source or device_of(volume)
+    return Disk(volume_id=volume, source=source, is_running=True, is_recognised=is_recognised)
+
+
 @pytest.fixture
 def lost(cloud: Cloud) -> tuple[Server, str, str]:
     """A running server that has lost the attachment of its last volume."""
@@ -45,11 +58,10 @@ def lost(cloud: Cloud) -> tuple[Server, str, str]:
 
 def test_a_disk_that_the_guest_has_is_not_taken_from_under_it(cloud: Cloud, lost: Any) -> None:
     server, volume, attachment = lost
-    context = nova_context.get_admin_context()
-    assert endpoint(cloud).disks(context, server.id) == {"disks": sorted(server.volumes), "why": ""}
+    assert disks(cloud, server) == [running(each) for each in sorted(server.volumes)]
     outcome = remove(cloud, server, volume, attachment)
     assert outcome["result"] == "changed-meanwhile"
-    assert "The server is ACTIVE" in outcome["detail"]
+    assert "which Cinder does not have although the volume is in use" in outcome["detail"]
     assert cloud.mapped(server) == cloud.in_guest(server) == set(server.volumes)
     assert cloud.disconnected == {}
 
@@ -81,3 +93,62 @@ def test_a_server_of_another_host_is_left_to_that(cloud: Cloud, lost: Any) -> No
     outcome = remove(cloud, server, volume, attachment)
     assert outcome == {"result": "changed-meanwhile", "detail": "the server is on host elsewhere"}
     assert cloud.mapped(server) == set(server.volumes)
+
+
+def test_a_guest_that_is_off_has_its_disks_for_the_next_start(cloud: Cloud) -> None:
+    server = cloud.server(1)
+    cloud.domain(server.id).destroy()
+    assert disks(cloud, server) == [dataclasses.replace(running(server.volumes[0]), is_running=False)]
+
+
+def test_a_soft_deleted_mapping_recognises_its_disk(cloud: Cloud) -> None:
+    server = cloud.server(1)
+    cloud.bdm(server, server.volumes[0]).destroy()
+    assert disks(cloud, server) == [running(server.volumes[0])]
+
+
+@pytest.mark.parametrize("how", ["deleted", "archived", "purged"])
+def test_a_guest_that_outlives_its_server_is_found(cloud: Cloud, how: str) -> None:
+    server = cloud.server(1)
+    cloud.forget(server, how)
+    # Without mappings nothing tells what is behind a disk.
+    assert disks(cloud, server) == [running(server.volumes[0], is_recognised=how == "deleted")]
+
+
+def test_no_guest_has_no_disks(cloud: Cloud) -> None:
+    server = cloud.server(1)
+    cloud.domain(server.id).undefine()
+    assert disks(cloud, server) == []
+
+
+def test_what_is_behind_a_disk_counts_and_not_its_serial_alone(cloud: Cloud) -> None:
+    server = cloud.server(2)
+    swapped, other = server.volumes
+    cloud.put_behind(server, swapped, "/dev/of-no-mapping")
+    assert set(disks(cloud, server)) == {
+        running(swapped, "/dev/of-no-mapping", is_recognised=False),
+        running(other),
+    }
+
+
+def test_a_disk_is_of_the_volume_that_is_connected_there_too(cloud: Cloud) -> None:
+    server = cloud.server(1)
+    new, old = server.volumes[0], cloud.volume()
+    (disk,) = [each for each in cloud.domain(server.id)._def["devices"]["disks"] if each["alias"] == f"ua-{new}"]
+    disk["alias"] = f"ua-{old}"
+    assert set(disks(cloud, server)) == {running(old, device_of(new), is_recognised=False), running(new)}
+
+
+def test_a_mapping_without_a_path_recognises_nothing(cloud: Cloud) -> None:
+    server = cloud.server(1)
+    bdm = cloud.bdm(server, server.volumes[0])
+    bdm.connection_info = None
+    bdm.save()
+    assert disks(cloud, server) == [running(server.volumes[0], is_recognised=False)]
+
+
+def test_the_answer_holds_no_secret(cloud: Cloud) -> None:
+    server = cloud.server(0)
+    cloud.attach(server, cloud.volume(auth_password="s3cret"))
+    assert "s3cret" in cloud.bdm(server, server.volumes[0]).connection_info
+    assert "s3cret" not in str(endpoint(cloud).disks(nova_context.get_admin_context(), server.id))

@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whether this host may still disconnect a volume by an address that Cinder may have given to another volume."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from collections.abc import Mapping as MappingType
+from typing import Any
+
+from nova import objects, utils
+from oslo_serialization import jsonutils
+
+from dedangle.core import addresses
+from dedangle.core.addresses import Connection
+from dedangle.systems import libvirt, scsi
+
+# Servers whose mappings are read with one query.
+_CHUNK = 50
+# A resize that waits for its confirmation: the source has disconnected the volumes, the destination has the server.
+_NOT_MOVING = ("finished",)
+
+
+@dataclasses.dataclass(frozen=True)
+class Lease:
+    """Whether the address is shown to be the volume's own; why: one sentence without secrets if it is not."""
+
+    may_disconnect: bool
+    why: str = ""
+
+
+def check(
+    context: Any,
+    driver: Any,
+    host: str,
+    server_id: str,
+    mapping_id: int | None,
+    connection_info: MappingType[str, Any],
+) -> Lease:
+    """Return whether nothing else on the host uses the address, and the device at it is still this volume.
+
+    mapping_id is the live block device mapping whose own address it is; None if that is soft-deleted. What cannot be
+    read makes the answer no. The mappings are read last: an attach that begins meanwhile has its mapping by then.
+    """
+    if any(each.__module__ == "nova.virt.fake" for each in type(driver).__mro__):
+        return Lease(may_disconnect=True)
+    try:
+        why = (
+            _other_guest(driver, server_id, connection_info)
+            or _other_volume(connection_info)
+            or _migration(context, driver, host)
+            or addresses.conflict(connection_info, list(_connections(context, host, mapping_id)))
+        )
+    except Exception as error:  # noqa: BLE001 -- what cannot be read makes the answer no
+        why = f"it cannot be shown that nothing else on the host uses its address ({type(error).__name__})"
+    return Lease(may_disconnect=not why, why=why)
+
+
+def _other_guest(driver: Any, server_id: str, connection_info: MappingType[str, Any]) -> str:
+    found = libvirt.sources_of_others(driver, server_id)
+    if not found.complete:
+        return found.why
+    mine = addresses.sources(connection_info)
+    users = (other for other, source in found.rows if any(libvirt.is_same_source(source, each) for each in mine))
+    other = next(users, "")
+    return f"the guest of server {other} on the host has the same device" if other else ""
+
+
+def _other_volume(connection_info: MappingType[str, Any]) -> str:
+    wwn = scsi.other_wwn(connection_info, utils.get_root_helper())
+    return f"the device at its address is another volume by now, with WWN {wwn}" if wwn else ""
+
+
+def _migration(context: Any, driver: Any, host: str) -> str:
+    """Why the mappings do not show all addresses: while a server moves they are those of one of its two hosts."""
+    for node in driver.get_available_nodes():
+        for each in objects.MigrationList.get_in_progress_by_host_and_node(context, host, node):
+            if each.status not in _NOT_MOVING:
+                return f"server {each.instance_uuid} is migrating to or from the host, and its addresses are not known"
+    return ""
+
+
+def _connections(context: Any, host: str, mapping_id: int | None) -> Iterator[Connection]:
+    """Read the live mappings of all servers on the host, without the one whose address is in question."""
+    reader = context.elevated(read_deleted="no")
+    servers = [each.uuid for each in objects.InstanceList.get_by_host(reader, host, expected_attrs=[])]
+    for start in range(0, len(servers), _CHUNK):
+        chunk = servers[start : start + _CHUNK]
+        for bdm in objects.BlockDeviceMappingList.get_by_instance_uuids(reader, chunk):
+            if bdm.is_volume and bdm.id != mapping_id:
+                info = jsonutils.loads(bdm.connection_info or "{}") or {}
+                yield Connection(
+                    server_id=bdm.instance_uuid,
+                    volume_id=bdm.volume_id,
+                    is_attaching=bool(bdm.attachment_id) and not info,
+                    connection_info=info,
+                )

@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The SCSI devices of this host, read with os-brick's own code."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from collections.abc import Mapping as MappingType
+from pathlib import Path
+from typing import Any
+
+from os_brick.initiator import linuxscsi
+from oslo_concurrency import processutils
+
+from dedangle.core import addresses
+
+_ROOT = Path("/")
+_MULTIPATH = "mpath-"
+
+
+def other_wwn(connection_info: MappingType[str, Any], root_helper: str) -> str:
+    """Return the WWN that a device at the volume's address has in place of the recorded one.
+
+    Empty if no WWN was recorded, if there is no such device, or if it is still the volume. os-brick removes devices by
+    target and LUN: an array gives a LUN that became free to the next volume.
+    """
+    recorded = addresses.recorded_wwn(connection_info)
+    if not recorded:
+        return ""
+    scsi = linuxscsi.LinuxSCSI(root_helper)
+    for name in sorted(_names(connection_info)):
+        for wwn in _wwns(scsi, name):
+            if addresses.is_wwn(wwn) and wwn != recorded:
+                return wwn
+    return ""
+
+
+def _names(connection_info: MappingType[str, Any]) -> set[str]:
+    """Return the block devices behind the device path and behind each target and LUN, as /sys/block names them."""
+    device = str((connection_info.get("data") or {}).get("device_path") or "")
+    paths = list(_paths_of_targets(connection_info))
+    if device.startswith("/dev/"):
+        paths.append(_ROOT / device.lstrip("/"))
+    found = {path.resolve().name for path in paths if path.exists()}
+    for name in list(found):
+        # Every path of a multipath device counts, also one that was given to another volume.
+        with contextlib.suppress(OSError):
+            found.update(each.name for each in (_ROOT / "sys/block" / name / "slaves").iterdir())
+    return found
+
+
+def _paths_of_targets(connection_info: MappingType[str, Any]) -> Iterator[Path]:
+    # LUNs above 255 are written as the kernel writes them (linuxscsi.py:_format_lun_id).
+    scsi = linuxscsi.LinuxSCSI("")
+    wanted = [
+        f"{target}-lun-{scsi.process_lun_id(lun) if lun.isdecimal() else lun}"
+        for target, lun in addresses.targets(connection_info)
+    ]
+    for path in (_ROOT / "dev/disk/by-path").glob("*-lun-*"):
+        name = path.name.lower()
+        if any(name.endswith((f"-iscsi-{each}", f"-0x{each}")) for each in wanted):
+            yield path
+
+
+def _wwns(scsi: Any, name: str) -> Iterator[str]:
+    if name.startswith("dm-"):
+        if _uuid_of_dm(name).startswith(_MULTIPATH):
+            yield _normal(scsi.get_sysfs_wwn([], mpath=name))
+        return
+    yield _normal(scsi.get_sysfs_wwn([name]))
+    try:
+        # The device itself is asked: sysfs keeps what it said when it was found.
+        yield _normal(scsi.get_scsi_wwn(f"/dev/{name}"))
+    except (OSError, processutils.ProcessExecutionError):
+        # A LUN that the array has taken away answers nothing, and is no other volume.
+        return
+
+
+def _normal(wwn: str | None) -> str:
+    return (wwn or "").strip().lower()
+
+
+def _uuid_of_dm(name: str) -> str:
+    try:
+        return (_ROOT / "sys/block" / name / "dm/uuid").read_text()
+    except OSError:
+        return ""
