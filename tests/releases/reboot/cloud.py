@@ -18,6 +18,7 @@ from lxml import etree
 from nova import context as nova_context
 from nova import objects
 from nova.db.main import api as db_api
+from nova.db.main import models
 from nova.tests.fixtures import libvirt as fakelibvirt
 from nova.tests.functional.libvirt import base
 from nova.virt.libvirt import LibvirtDriver
@@ -170,7 +171,7 @@ class Cloud(base.ServersTestBase):  # type: ignore[misc]
             db_api.purge_shadow_tables(context, None)
 
     def map_without_attachment(self, server: Server) -> str:
-        """Leave what an attach leaves that ended, an hour ago, before Cinder was asked."""
+        """Leave what an attach leaves that ended before Cinder was asked."""
         volume = self.volume()
         context = nova_context.get_admin_context()
         bdm = objects.BlockDeviceMapping(
@@ -182,8 +183,6 @@ class Cloud(base.ServersTestBase):  # type: ignore[misc]
             device_name="/dev/vdz",
         )
         bdm.create()
-        hour_ago = (datetime.now(timezone.utc) - timedelta(hours=1)).replace(tzinfo=None)
-        db_api.block_device_mapping_update(context, bdm.id, {"created_at": hour_ago}, legacy=False)
         return volume
 
     def bdm(self, server: Server, volume: str) -> Any:
@@ -192,6 +191,7 @@ class Cloud(base.ServersTestBase):  # type: ignore[misc]
 
     def reboot(self, server: Server, kind: str) -> dict[str, str]:
         """Reboot through the API, and return the result of each event of the action."""
+        self.settle()
         self.forget_calls()
         self.notifier.reset()
         self._reboot_server({"id": server.id}, hard=kind == "HARD")
@@ -199,6 +199,11 @@ class Cloud(base.ServersTestBase):  # type: ignore[misc]
         assert last["action"] == "reboot"
         detail = self.admin_api.get_instance_action_details(server.id, last["request_id"])
         return {each["event"]: each["result"] for each in detail["events"]}
+
+    def settle(self) -> None:
+        """Set the times of all mappings back by an hour: dedangle leaves alone what has just changed."""
+        hour_ago = (datetime.now(timezone.utc) - timedelta(hours=1)).replace(tzinfo=None)
+        _set_back(nova_context.get_admin_context(), hour_ago)
 
     def forget_calls(self) -> None:
         self.rest.calls.clear()
@@ -213,6 +218,7 @@ class Cloud(base.ServersTestBase):  # type: ignore[misc]
             instance.save()
             if guests_off:
                 self.domain(server.id).destroy()
+        self.settle()
         self.forget_calls()
         self.restart_compute_service(HOST)
         for server in servers:
@@ -254,6 +260,13 @@ class Cloud(base.ServersTestBase):  # type: ignore[misc]
     def driver_raises(self, method: str) -> Iterator[mock.Mock]:
         with mock.patch.object(self.driver, method, side_effect=RuntimeError("as it was told to")) as mocked:
             yield mocked
+
+
+@db_api.pick_context_manager_writer
+def _set_back(context: Any, moment: datetime) -> None:
+    rows = context.session.query(models.BlockDeviceMapping)
+    rows.update({"created_at": moment, "updated_at": moment})
+    rows.filter(models.BlockDeviceMapping.deleted != 0).update({"updated_at": moment, "deleted_at": moment})
 
 
 def device_of(volume: str) -> str:

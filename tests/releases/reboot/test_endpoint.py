@@ -2,6 +2,7 @@
 """What the host answers to the command and the sweep, and what it removes for them under the instance lock."""
 
 import dataclasses
+import time
 from typing import Any
 
 import pytest
@@ -23,7 +24,9 @@ def endpoint(cloud: Cloud) -> Endpoint:
 def remove(cloud: Cloud, server: Server, volume: str, attachment: str) -> dict[str, str]:
     identity = [*REMOVES, server.id, volume, attachment, cloud.bdm(server, volume).uuid]
     allowed = {"no_host": False, "allow_root": False, "available_means_gone": False}
-    return endpoint(cloud).carry_out(nova_context.get_admin_context(), server.id, identity, "command", allowed)
+    cloud.settle()
+    soon = time.time() + 60
+    return endpoint(cloud).carry_out(nova_context.get_admin_context(), server.id, identity, "command", allowed, soon)
 
 
 def take_from_guest(cloud: Cloud, server: Server, volume: str) -> None:

@@ -1,6 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Whatever fails, the reboot does not, and no mapping goes while its disk stays in the guest."""
 
+import threading
+from collections.abc import Iterator
+from typing import Any
+from unittest import mock
+
 import pytest
 import requests
 
@@ -15,6 +20,14 @@ def server(cloud: Cloud) -> Server:
     server = cloud.server(2)
     cloud.lose_attachment(server.volumes[0])
     return server
+
+
+@pytest.fixture
+def released() -> Iterator[threading.Event]:
+    """What a thread waits for that is given up, and gets when the test is over."""
+    event = threading.Event()
+    yield event
+    event.set()
 
 
 FAULTS: list[tuple[str, int | Exception]] = [
@@ -84,10 +97,33 @@ def test_cinder_goes_down_between_any_two_calls(cloud: Cloud, kind: str) -> None
         answered += 1
 
 
-@pytest.mark.parametrize("method", ["detach_volume", "power_off"])
 @pytest.mark.parametrize("kind", ["HARD", "SOFT"])
-def test_driver_that_raises(cloud: Cloud, server: Server, kind: str, method: str) -> None:
-    with cloud.driver_raises(method) as mocked:
+@pytest.mark.parametrize("takes", [0, 30], ids=["fails", "takes too long"])
+def test_number_8_a_dead_device_costs_no_more_than_the_budget(
+    cloud: Cloud, server: Server, kind: str, takes: int, released: threading.Event
+) -> None:
+    """With the row the hard reboot would have to connect the dead device, and end in ERROR."""
+    lost, kept = server.volumes
+    cloud.flags(group="dedangle", reboot_budget=3)
+    real = cloud.driver._disconnect_volume
+
+    def disconnect(context: Any, connection_info: Any, instance: Any, *, force: bool = False, **rest: Any) -> Any:
+        if connection_info["data"]["volume_id"] != lost:
+            return real(context, connection_info, instance, force=force, **rest)
+        assert force
+        released.wait(takes)
+        raise RuntimeError("as it was told to")
+
+    with mock.patch.object(cloud.driver, "_disconnect_volume", disconnect):
+        assert cloud.reboot(server, kind) == {**REBOOTED, "compute_remove_dangling": "Success"}
+    assert cloud.in_guest(server) == cloud.mapped(server) == {kept}
+    (told,) = [each for each in cloud.journal() if each.get("outcome") == "removed"]
+    assert "the host may keep the connection" in told["detail"]
+
+
+@pytest.mark.parametrize("kind", ["HARD", "SOFT"])
+def test_guest_that_cannot_be_shut_down(cloud: Cloud, server: Server, kind: str) -> None:
+    with cloud.driver_raises("power_off") as mocked:
         assert cloud.reboot(server, kind)["compute_reboot_instance"] == "Success"
     assert mocked.called
     assert cloud.in_guest(server) == cloud.mapped(server) == set(server.volumes)
