@@ -202,7 +202,7 @@ def test_metrics_go_on_from_run_to_run(
     cloud: Cloud, dedangle: Dedangle, stage: Stage, configure: Configure, tmp_path: Path
 ) -> None:
     options = configure(textfile_dir=tmp_path)
-    removed = 'dedangle_removed_total{shard="1/1",code="attachment-never-used"}'
+    removed = 'dedangle_removed_total{code="attachment-never-used",shard="1/1"}'
     # What other tests have left goes first.
     totals = []
     for count in (1, 2):
