@@ -4,7 +4,6 @@
 Run as a program it serves; as a module it asks. The console script itself is what tests of signals and crashes start.
 """
 
-import array
 import atexit
 import importlib
 import json
@@ -15,72 +14,68 @@ import socket
 import subprocess
 import sys
 import tempfile
-import time
+import threading
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
 _PROGRAM = str(Path(sys.executable).with_name("dedangle"))
-_process: "subprocess.Popen[bytes] | None" = None
-_directory: "tempfile.TemporaryDirectory[str] | None" = None
+_starting = threading.Lock()
+_requests: socket.socket | None = None
 
 
 def run(arguments: Sequence[str], environment: dict[str, str], seconds: float = 300) -> tuple[int, str, str]:
     """Return exit code, stdout and stderr of `dedangle` with the arguments."""
     request = json.dumps({"arguments": [*arguments], "environment": environment}).encode()
     with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
-        with socket.socket(socket.AF_UNIX) as connection:
-            connection.settimeout(seconds)
-            connection.connect(_address())
-            descriptors = array.array("i", [out.fileno(), err.fileno()])
-            connection.sendmsg([request], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, descriptors)])
-            connection.shutdown(socket.SHUT_WR)
-            status = int(connection.recv(16))
+        answer, answering = socket.socketpair()
+        with answer:
+            with answering:
+                descriptors = [out.fileno(), err.fileno(), answering.fileno()]
+                socket.send_fds(_warm(), [request], descriptors)
+            answer.settimeout(seconds)
+            status = answer.recv(16)
+        assert status, "the warm process ended before its answer"
         out.seek(0)
         err.seek(0)
-        return os.waitstatus_to_exitcode(status), out.read(), err.read()
+        return os.waitstatus_to_exitcode(int(status)), out.read(), err.read()
 
 
-def _address() -> str:
-    """Start the process when it is first needed; it ends with this one."""
-    global _process, _directory
-    if _directory is None or _process is None:
-        _directory = tempfile.TemporaryDirectory(prefix="warm-")
-        path = f"{_directory.name}/socket"
-        _process = subprocess.Popen([sys.executable, __file__, path], stderr=subprocess.DEVNULL)
-        atexit.register(_stop)
-        while not Path(path).exists():
-            assert _process.poll() is None, "the warm process did not start"
-            time.sleep(0.02)
-    return f"{_directory.name}/socket"
+def _warm() -> socket.socket:
+    """Return the socket to the process, which starts when it is first needed and ends when the socket is closed."""
+    global _requests
+    # Tests call the command line from several threads.
+    with _starting:
+        if _requests is None:
+            # One message is one request, whoever else sends at the same time.
+            _requests, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            with theirs:
+                number = theirs.fileno()
+                command = [sys.executable, __file__, str(number)]
+                process = subprocess.Popen(command, pass_fds=[number], stderr=subprocess.DEVNULL)
+            # Last in, first out: the process ends when the socket is closed.
+            atexit.register(process.wait)
+            atexit.register(_requests.close)
+        return _requests
 
 
-def _stop() -> None:
-    if _process is not None:
-        _process.kill()
-        _process.wait()
-    if _directory is not None:
-        _directory.cleanup()
-
-
-def _serve(path: str) -> NoReturn:
+def _serve(requests: socket.socket) -> NoReturn:
     warnings.simplefilter("ignore")
     # cliff takes the program's name from it when it is imported.
     sys.argv = [_PROGRAM]
     _import_everything()
     # Whoever is forked for a request ends by itself and is nobody's to wait for.
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
-    with socket.socket(socket.AF_UNIX) as listener:
-        listener.bind(f"{path}.new")
-        listener.listen(16)
-        Path(f"{path}.new").rename(path)
-        while True:
-            connection, _ = listener.accept()
-            if os.fork() == 0:
-                listener.close()
-                _answer(connection)
-            connection.close()
+    while True:
+        request, descriptors, _, _ = socket.recv_fds(requests, 1 << 20, 3)
+        if not request:
+            os._exit(0)
+        if os.fork() == 0:
+            requests.close()
+            _answer(json.loads(request), descriptors)
+        for descriptor in descriptors:
+            os.close(descriptor)
 
 
 def _import_everything() -> None:
@@ -95,27 +90,26 @@ def _import_everything() -> None:
                 importlib.import_module(module.name)
 
 
-def _answer(connection: socket.socket) -> NoReturn:
+def _answer(request: dict[str, object], descriptors: Sequence[int]) -> NoReturn:
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    request, ancillary, _, _ = connection.recvmsg(1 << 20, socket.CMSG_SPACE(8))
-    descriptors = array.array("i", ancillary[0][2])
+    out, err, answering = descriptors
     worker = os.fork()
     if worker == 0:
-        connection.close()
-        _run(json.loads(request), descriptors)
+        os.close(answering)
+        _run(request, out, err)
     _, status = os.waitpid(worker, 0)
-    connection.sendall(str(status).encode())
+    os.write(answering, str(status).encode())
     os._exit(0)
 
 
-def _run(request: dict[str, object], descriptors: Sequence[int]) -> NoReturn:
+def _run(request: dict[str, object], out: int, err: int) -> NoReturn:
     from dedangle.cli.main import main
 
     os.environ.clear()
     os.environ.update(request["environment"])
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-    os.dup2(descriptors[0], 1)
-    os.dup2(descriptors[1], 2)
+    os.dup2(out, 1)
+    os.dup2(err, 2)
     sys.argv = [_PROGRAM, *request["arguments"]]
     code = 1
     try:
@@ -129,4 +123,4 @@ def _run(request: dict[str, object], descriptors: Sequence[int]) -> NoReturn:
 
 
 if __name__ == "__main__":
-    _serve(sys.argv[1])
+    _serve(socket.socket(fileno=int(sys.argv[1])))

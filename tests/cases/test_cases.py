@@ -6,8 +6,10 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
@@ -15,6 +17,7 @@ from keystoneauth1 import adapter, identity
 from keystoneauth1.session import Session
 
 from cases.stage import DOORS, Case, Planted, Stage, cases
+from cases.standing import Standing
 from dedangle.lab import rows
 from dedangle.lab.cloud import Cloud
 from dedangle.lab.home import CELLS
@@ -43,26 +46,35 @@ class Played:
     """What the bulk read told before the door was opened, of Cinder's API and of its database."""
 
 
-def _play(door: str, standing: dict[str, Planted], cloud: Cloud, dedangle: Dedangle) -> Played:
-    """Build what does not stand yet, and open the door; what the door leaves alone stands for the next one."""
-    chosen = [case for case in CASES if door in case.doors]
-    missing = [case for case in chosen if case.name not in standing]
-    with ThreadPoolExecutor(BUILDERS) as pool:
-        standing.update(
-            zip((case.name for case in missing), pool.map(lambda case: case.build(Stage(cloud)), missing), strict=True)
-        )
-    planted = {case.name: standing[case.name] for case in chosen}
-    rows.settle(cloud.home)
-    audit = dedangle("audit", "--all", "-f", "json")
-    by_api, by_database = (_screen(cloud, bulk) for bulk in _bulks(cloud))
-    snapshots, runs = [rows.snapshot(cloud.home)], []
-    for _ in range(2):
-        runs.append(_open(door, planted, cloud, dedangle))
-        snapshots.append(rows.snapshot(cloud.home))
-    for case in chosen:
-        if door in case.removed_by:
-            del standing[case.name]
-    return Played(planted, audit, (snapshots[0], snapshots[1], snapshots[2]), tuple(runs), (by_api, by_database))
+class Play:
+    """The cases of this run, built once; each door finds them as they were built, whatever ran before it."""
+
+    def __init__(self, chosen: list[Case], cloud: Cloud, dedangle: Dedangle, directory: Path) -> None:
+        self._chosen = chosen
+        self._cloud = cloud
+        self._dedangle = dedangle
+        with ThreadPoolExecutor(BUILDERS) as pool:
+            self._planted = list(pool.map(lambda case: case.build(Stage(cloud)), chosen))
+        rows.settle(cloud.home)
+        self._standing = Standing(cloud, directory)
+        self._played: dict[str, Played] = {}
+
+    def __getitem__(self, door: str) -> Played:
+        if door not in self._played:
+            self._standing.restore()
+            self._played[door] = self._play(door)
+        return self._played[door]
+
+    def _play(self, door: str) -> Played:
+        built = zip(self._chosen, self._planted, strict=True)
+        planted = {case.name: planted for case, planted in built if door in case.doors}
+        audit = self._dedangle("audit", "--all", "-f", "json")
+        by_api, by_database = (_screen(self._cloud, bulk) for bulk in _bulks(self._cloud))
+        snapshots, runs = [rows.snapshot(self._cloud.home)], []
+        for _ in range(2):
+            runs.append(_open(door, planted, self._cloud, self._dedangle))
+            snapshots.append(rows.snapshot(self._cloud.home))
+        return Played(planted, audit, (snapshots[0], snapshots[1], snapshots[2]), tuple(runs), (by_api, by_database))
 
 
 def _bulks(cloud: Cloud) -> tuple[ports.Bulk, ports.Bulk]:
@@ -99,29 +111,36 @@ def _open(door: str, planted: dict[str, Planted], cloud: Cloud, dedangle: Dedang
 
 
 @pytest.fixture(scope="module")
-def standing() -> dict[str, Planted]:
-    return {}
+def play(
+    request: pytest.FixtureRequest, cloud: Cloud, dedangle: Dedangle, tmp_path_factory: pytest.TempPathFactory
+) -> Play:
+    return Play(_chosen(request.session.items), cloud, dedangle, tmp_path_factory.mktemp("standing"))
 
 
-@pytest.fixture(scope="module", params=DOORS)
-def played(
-    request: pytest.FixtureRequest, standing: dict[str, Planted], cloud: Cloud, dedangle: Dedangle
-) -> tuple[str, Played]:
-    return request.param, _play(request.param, standing, cloud, dedangle)
+def _chosen(items: Iterable[pytest.Item]) -> list[Case]:
+    """Which cases this run asks for, all where it asks only for what concerns a whole door."""
+    parameters = [item.callspec.params for item in items if isinstance(item, pytest.Function) and _has_case(item)]
+    asked = {each["case"].name for each in parameters}
+    return [case for case in CASES if case.name in asked or not asked]
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_case(case: Case, played: tuple[str, Played]) -> None:
-    door, play = played
-    if door not in case.doors:
-        assert case.name not in play.planted
-        return
-    planted = play.planted[case.name]
-    found = [each for each in play.audit.findings if each["server_id"] in planted.servers]
+def _has_case(item: pytest.Function) -> bool:
+    return item.module.__name__ == __name__ and "case" in item.callspec.params
+
+
+@pytest.mark.parametrize(
+    ("door", "case"),
+    [(door, case) for door in DOORS for case in CASES if door in case.doors],
+    ids=lambda each: getattr(each, "name", each),
+)
+def test_case(door: str, case: Case, play: Play) -> None:
+    played = play[door]
+    planted = played.planted[case.name]
+    found = [each for each in played.audit.findings if each["server_id"] in planted.servers]
     assert planted.finds == {(each["code"], each["volume_id"]) for each in found}
     assert case.dispositions == {each["disposition"] for each in found}
 
-    before, once, twice = play.snapshots
+    before, once, twice = played.snapshots
     acts = door in case.removed_by
     assert (planted.mappings if acts else set()) == _gone(before.mappings, once.mappings, planted)
     assert (planted.attachments if acts else set()) == _gone(before.attachments, once.attachments, planted)
@@ -129,19 +148,19 @@ def test_case(case: Case, played: tuple[str, Played]) -> None:
     assert [each for each in rows.diff(once, twice) if _concerns(each, planted)] == []
 
 
-def test_cinders_database_tells_what_its_api_tells(played: tuple[str, Played]) -> None:
-    _, play = played
-    by_api, by_database = play.screens
+@pytest.mark.parametrize("door", DOORS)
+def test_cinders_database_tells_what_its_api_tells(door: str, play: Play) -> None:
+    by_api, by_database = play[door].screens
     assert by_api == by_database
-    found = {each["server_id"] for each in play.audit.findings if each["server_id"]}
+    found = {each["server_id"] for each in play[door].audit.findings if each["server_id"]}
     assert found
     assert found <= set(by_database.suspects)
 
 
-def test_every_run_came_to_its_end(played: tuple[str, Played]) -> None:
-    _, play = played
-    assert [run.err for run in play.runs if run is not None and run.code != 0] == []
-    assert play.audit.code == 0
+@pytest.mark.parametrize("door", DOORS)
+def test_every_run_came_to_its_end(door: str, play: Play) -> None:
+    assert [run.err for run in play[door].runs if run is not None and run.code != 0] == []
+    assert play[door].audit.code == 0
 
 
 def _gone(before: object, after: object, planted: Planted) -> set[str]:

@@ -27,8 +27,10 @@ def test_sdist_is_the_repository(built: Built) -> None:
     assert any(each.startswith("releasenotes/notes/") for each in there)
 
 
-def test_wheel_is_the_package_and_its_licence(built: Built) -> None:
-    source = {str(each.relative_to(ROOT / "src")) for each in (ROOT / "src").rglob("*") if each.is_file()}
+def test_wheel_is_the_package_without_its_lab_and_the_licence(built: Built) -> None:
+    files = {str(each.relative_to(ROOT / "src")) for each in (ROOT / "src").rglob("*") if each.is_file()}
+    source = {each for each in files if not each.startswith("dedangle/lab/")}
+    assert "dedangle/lab/config.py" in files - source
     info = f"dedangle-{built.version}.dist-info"
     metadata = {f"{info}/{name}" for name in ("METADATA", "WHEEL", "RECORD", "entry_points.txt", "licenses/LICENSE")}
     assert built.files_of_wheel() == {each for each in source if "__pycache__" not in each} | metadata

@@ -55,12 +55,12 @@ def samples(path: Path) -> dict[str, float]:
 
 
 def test_every_sample(tmp_path: Path) -> None:
-    code = 'shard="1/1",code="attachment-never-used"'
+    code = 'code="attachment-never-used"'
     assert written(tmp_path / "d.prom", run()) == {
-        f'findings{{{code},cell="cell1",disposition="remove"}}': 1,
-        f'findings{{{code},cell="a \\"b\\"\\\\c\\nd",disposition="wait"}}': 1,
-        f"removed_total{{{code}}}": 1,
-        'kept_total{shard="1/1",reason="refused"}': 1,
+        f'findings{{cell="cell1",{code},disposition="remove",shard="1/1"}}': 1,
+        f'findings{{cell="a \\"b\\"\\\\c\\nd",{code},disposition="wait",shard="1/1"}}': 1,
+        f'removed_total{{{code},shard="1/1"}}': 1,
+        'kept_total{reason="refused",shard="1/1"}': 1,
         'run_complete{shard="1/1"}': 0,
         'last_success_timestamp_seconds{shard="1/1"}': 0,
         'run_duration_seconds{shard="1/1"}': 1.5,
@@ -75,8 +75,8 @@ def test_counters_and_the_last_success_outlive_a_run(tmp_path: Path) -> None:
     assert written(path, Run(run_id="r"), succeeded=True)['run_complete{shard="1/1"}'] == 1
     written(path, run())
     again = written(path, run())
-    assert again['removed_total{shard="1/1",code="attachment-never-used"}'] == 2
-    assert again['kept_total{shard="1/1",reason="refused"}'] == 2
+    assert again['removed_total{code="attachment-never-used",shard="1/1"}'] == 2
+    assert again['kept_total{reason="refused",shard="1/1"}'] == 2
     assert again['last_success_timestamp_seconds{shard="1/1"}'] == NOW.timestamp()
     clean = written(path, Run(run_id="r"))
     assert [each for each in clean if each.startswith("findings")] == []

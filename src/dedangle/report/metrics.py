@@ -11,12 +11,16 @@ from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 
+from prometheus_client import CollectorRegistry, Metric, generate_latest
+from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.registry import Collector
+
 from dedangle.core.records import Finding, Result
 from dedangle.core.run import Run
 from dedangle.core.sharding import Shard
 
-_Sample = tuple[str, float]
-"""The name with its labels, and the value."""
+_Key = tuple[str, tuple[tuple[str, str], ...]]
+"""The name of a sample without its prefix, and its labels in the order of their names."""
 
 _PREFIX = "dedangle_"
 # (type, help) of each metric, in the order in which they are written.
@@ -60,30 +64,30 @@ def write(
         last_success = "last_success_timestamp_seconds"
         fixed: dict[str, float] = {
             "run_complete": run.complete,
-            last_success: now.timestamp() if succeeded else before.get(_name(last_success, shard=str(shard)), 0),
+            last_success: now.timestamp() if succeeded else before.get(_key(last_success, shard=str(shard)), 0),
             "run_duration_seconds": round(seconds, 3),
             "oldest_finding_age_seconds": max((now - min(seen)).total_seconds(), 0) if seen else 0,
             "lock_age_seconds": round(lock_age, 3),
             "max_removals": max_removals,
         }
-        samples = {_name(name, shard=str(shard)): value for name, value in fixed.items()}
+        samples = {_key(name, shard=str(shard)): value for name, value in fixed.items()}
         samples.update(Counter(_of_finding(each, shard) for each in left))
-        counters = Counter(_name("removed_total", shard=str(shard), code=each.code) for each in run.removed())
+        counters = Counter(_key("removed_total", shard=str(shard), code=each.code) for each in run.removed())
         counters.update(
-            _name("kept_total", shard=str(shard), reason=outcome.result.value)
+            _key("kept_total", shard=str(shard), reason=outcome.result.value)
             for outcome in run.outcomes.values()
             if outcome.result not in (Result.REMOVED, Result.RELINKED)
         )
-        samples.update((name, value) for name, value in before.items() if name.partition("{")[0].endswith("_total"))
-        for name, count in counters.items():
-            samples[name] = samples.get(name, 0) + count
+        samples.update((key, value) for key, value in before.items() if key[0].endswith("_total"))
+        for key, count in counters.items():
+            samples[key] = samples.get(key, 0) + count
         _replace(path, samples)
 
 
 def write_lock_age(path: Path, lock_age: float, shard: Shard) -> None:
     """Say in the file for how many seconds another run has held the lock, and leave all else as is; raises OSError."""
     with _locked(path):
-        age = {_name("lock_age_seconds", shard=str(shard)): max(lock_age, 0)}
+        age = {_key("lock_age_seconds", shard=str(shard)): max(lock_age, 0)}
         _replace(path, _samples(path) | age)
 
 
@@ -96,47 +100,52 @@ def _locked(path: Path) -> Iterator[None]:
         yield
 
 
-def _replace(path: Path, samples: dict[str, float]) -> None:
-    # The collector takes every *.prom for metrics.
+def _replace(path: Path, samples: dict[_Key, float]) -> None:
+    registry = CollectorRegistry()
+    registry.register(_Samples(samples))
+    # The collector takes every *.prom for metrics, and reads it as another user: write_to_textfile sets no mode.
     draft = path.with_name(f".{path.name}.{os.getpid()}")
-    draft.write_text("".join(_lines(samples)))
+    draft.write_bytes(generate_latest(registry))
     draft.chmod(0o644)
     draft.replace(path)
 
 
-def _lines(samples: dict[str, float]) -> Iterator[str]:
-    for metric, (kind, text) in _METRICS.items():
-        own = sorted(each for each in samples if each.partition("{")[0] == _PREFIX + metric)
-        if own:
-            yield f"# HELP {_PREFIX}{metric} {text}\n# TYPE {_PREFIX}{metric} {kind}\n"
-            yield from (f"{name} {float(samples[name])!r}\n" for name in own)
+class _Samples(Collector):
+    """The metrics of a file, which are those of this run and of the runs before."""
+
+    def __init__(self, samples: dict[_Key, float]) -> None:
+        self._samples = samples
+
+    def collect(self) -> Iterator[Metric]:
+        for name, (kind, text) in _METRICS.items():
+            own = sorted(key for key in self._samples if key[0] == name)
+            if own:
+                metric = Metric(_PREFIX + name.removesuffix("_total"), text, kind)
+                for key in own:
+                    metric.add_sample(_PREFIX + name, dict(key[1]), self._samples[key])
+                yield metric
 
 
-def _of_finding(finding: Finding, shard: Shard) -> str:
+def _of_finding(finding: Finding, shard: Shard) -> _Key:
     disposition = finding.disposition.value
-    return _name("findings", shard=str(shard), code=finding.code, cell=finding.cell or "none", disposition=disposition)
+    return _key("findings", shard=str(shard), code=finding.code, cell=finding.cell or "none", disposition=disposition)
 
 
-def _name(metric: str, **labels: str) -> str:
-    pairs = ",".join(f'{name}="{_escaped(value)}"' for name, value in labels.items())
-    return f"{_PREFIX}{metric}{{{pairs}}}"
+def _key(metric: str, **labels: str) -> _Key:
+    return metric, tuple(sorted(labels.items()))
 
 
-def _escaped(value: str) -> str:
-    # A cell's name is what an administrator typed.
-    return value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
-
-
-def _samples(path: Path) -> dict[str, float]:
-    """What the run before wrote; what is not there, or makes no sense, begins its counters anew, as they may."""
-    samples: dict[str, float] = {}
+def _samples(path: Path) -> dict[_Key, float]:
+    """Return what the run before wrote; a line that is missing or invalid starts its counter anew, as it may."""
+    samples: dict[_Key, float] = {}
     try:
-        lines = path.read_text(errors="replace").splitlines()
+        lines = path.read_text(errors="replace").split("\n")
     except FileNotFoundError:
         return samples
     for line in lines:
-        name, _, value = line.rpartition(" ")
-        if name.startswith(_PREFIX):
-            with contextlib.suppress(ValueError):
-                samples[name] = float(value)
+        # The parser ends at the first invalid line, so it gets one at a time.
+        with contextlib.suppress(ValueError):
+            for metric in text_string_to_metric_families(line):
+                for sample in metric.samples:
+                    samples[_key(sample.name.removeprefix(_PREFIX), **sample.labels)] = sample.value
     return samples

@@ -19,6 +19,7 @@ from nova.compute import rpcapi as compute_rpc
 from nova.conductor import rpcapi as conductor_rpc
 from nova.db import migration
 from nova.scheduler import rpcapi as scheduler_rpc
+from nova.scheduler.client import report
 from oslo_privsep import priv_context
 from placement import wsgi as placement
 
@@ -82,6 +83,9 @@ def main() -> None:
         priv_context.init(root_helper=shlex.split(utils.get_root_helper()))
         os_brick.setup(nova.conf.CONF)
         os_vif.initialize()
+        # At each claim, under one lock, Nova asks Placement for the allocations of each server of the host. It uses the
+        # answers only where PCI devices or a reshape move allocations.
+        report.SchedulerReportClient.get_allocations_for_provider_tree = lambda *_: {}
         service.SERVICE_MANAGERS["nova-compute"] = program.manager
         # nova-compute asks Placement, and that Keystone, before it is up.
         program.wait_for("keystone")
