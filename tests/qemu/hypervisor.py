@@ -52,6 +52,12 @@ class Hypervisor:
         assert running == next_start
         return running
 
+    def define_secret(self, secret: Path, value: str) -> None:
+        """Define a secret that domains may name."""
+        self.virsh("secret-define", str(secret))
+        identity = str(ElementTree.parse(secret).findtext("uuid"))
+        self.virsh("secret-set-value", "--secret", identity, "--base64", value)
+
     def endings(self, server: str) -> list[str]:
         """How the guests of a server have ended until now: `shutdown` by themselves, or `destroyed`."""
         log = self._logs / f"{self.virsh('domname', server)}.log"
