@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The compute host of a lab, seen from below Nova, and disks that a guest gets."""
+"""The compute host of a lab, seen from below Nova, and disks that a guest gets or keeps."""
 
 import re
 from pathlib import Path
@@ -56,4 +56,13 @@ def attached(stage: Stage, server: Server, kind: str) -> str:
     """Attach a new volume of a type to the server."""
     volume = stage.user.volume(kind=kind)
     stage.user.attach(server.id, volume)
+    return volume
+
+
+def ghost(stage: Stage, server: Server, kind: str) -> str:
+    """Give the guest a disk that neither database has a live row of, and return its volume."""
+    volume = attached(stage, server, kind)
+    stage.breaks.lose_attachment(server.id, volume)
+    (key,) = stage.mapping_keys(server.id, [volume])
+    stage.edit_mapping(server, volume, deleted=int(key.split("/")[1]))
     return volume

@@ -8,7 +8,7 @@ from typing import Literal
 
 import pytest
 from ceph import Cluster
-from host import Host, attached
+from host import Host, attached, ghost
 
 from cases.stage import Stage
 from dedangle.lab import rows
@@ -104,6 +104,22 @@ def test_an_image_of_ceph_is_closed_for_one_server_and_stays_open_for_its_neighb
     assert host.disks_seen_by_guest(server.id) == 2
     assert host.hypervisor.volumes(other.id) == [*other.volumes, used]
     assert host.hypervisor.endings(other.id) == []
+
+
+def test_hard_reboot_ends_a_ghost(stage: Stage, host: Host, ceph: Cluster) -> None:
+    server = stage.server(0)
+    volume = ghost(stage, server, "rbd")
+    assert host.hypervisor.volumes(server.id) == [*server.volumes, volume]
+    assert ceph.watchers(f"volume-{volume}") == 1
+    before = rows.snapshot(stage.cloud.home)
+    assert before.volumes[volume]["status"] == "available"
+
+    stage.user.reboot(server.id)
+
+    assert rows.diff(before, rows.snapshot(stage.cloud.home)) == []
+    assert host.hypervisor.volumes(server.id) == list(server.volumes)
+    assert host.disks_seen_by_guest(server.id) == 1
+    host.wait_watched({})
 
 
 def test_a_share_stays_mounted_for_another_server_and_no_longer(stage: Stage, host: Host) -> None:
