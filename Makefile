@@ -23,7 +23,7 @@ lab-down: .venv/made-from
 test: lint docs ## everything that CI runs
 	.venv/bin/pytest --numprocesses 2 --dist loadfile --ignore tests/interleavings --ignore tests/releases
 
-test-libvirt: .venv/made-from ## the part of test that runs libvirt and QEMU; as root, with packages from Debian
+test-libvirt: .venv/made-from ## the part of test that runs libvirt, QEMU and Ceph; as root, with packages from Debian
 	.venv/bin/pytest tests/qemu
 
 test-thorough: .venv/made-from ## 300 operations while the sweep removes; everything killed at every step; many minutes

@@ -52,6 +52,42 @@ class Hypervisor:
         assert running == next_start
         return running
 
+    def sources(self, server: str) -> dict[str, str]:
+        """What is behind each disk of the running guest, by the serial that Nova gave the disk when it attached it."""
+        disks = ElementTree.fromstring(self.virsh("dumpxml", server)).iterfind("./devices/disk")
+        return {str(disk.findtext("serial")): _source(disk) for disk in disks}
+
+    def pivot(self, server: str, volume: str, name: str, directory: Path) -> None:
+        """Copy what is behind a volume's disk to another place of the same kind, and let the guest go on with that.
+
+        Nova's swap of volumes does so; the disk keeps its serial (nova virt/libvirt/driver.py:_swap_volume).
+        """
+        domain = ElementTree.fromstring(self.virsh("dumpxml", "--inactive", server))
+        (disk,) = (each for each in domain.iterfind("./devices/disk") if each.findtext("serial") == volume)
+        source, target = disk.find("source"), disk.find("target")
+        assert source is not None
+        assert target is not None
+        source.set("name", name)
+        copy = directory / f"{server}.xml"
+        copy.write_text(ElementTree.tostring(disk, encoding="unicode"))
+        job = ["--xml", str(copy), "--reuse-external", "--transient-job", "--wait", "--pivot"]
+        self.virsh("blockcopy", server, str(target.get("dev")), *job)
+
+    def guests(self) -> set[str]:
+        """Return the ids of the servers that have a domain."""
+        return set(self.virsh("list", "--all", "--uuid").split())
+
+    def end(self, server: str) -> None:
+        """Destroy a server's guest, and forget its domain, behind Nova's back."""
+        self.virsh("destroy", server)
+        self.virsh("undefine", server)
+
+    def define_secret(self, secret: Path, value: str) -> None:
+        """Define a secret that domains may name."""
+        self.virsh("secret-define", str(secret))
+        identity = str(ElementTree.parse(secret).findtext("uuid"))
+        self.virsh("secret-set-value", "--secret", identity, "--base64", value)
+
     def endings(self, server: str) -> list[str]:
         """How the guests of a server have ended until now: `shutdown` by themselves, or `destroyed`."""
         log = self._logs / f"{self.virsh('domname', server)}.log"
@@ -99,3 +135,9 @@ def libvirtd(directory: Path) -> Iterator[Hypervisor]:
 
 def _serials(domain: str) -> list[str]:
     return [str(disk.findtext("serial")) for disk in ElementTree.fromstring(domain).iterfind("./devices/disk")]
+
+
+def _source(disk: ElementTree.Element) -> str:
+    source = disk.find("source")
+    assert source is not None
+    return next(value for name in ("file", "dev", "name") if (value := source.get(name)))

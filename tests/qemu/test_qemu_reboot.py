@@ -1,72 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The reboot door before a real libvirt and QEMU: disks, mounts and loop devices, and the guest's own count."""
+"""The reboot door before a real libvirt and QEMU: disks, mounts, loop devices and images in Ceph, and the guest's
+own count."""
 
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Literal
 
 import pytest
-from hypervisor import Hypervisor
-from storage import loops, mounts
+from ceph import Cluster
+from host import Host, attached, ghost
 
 from cases.stage import Stage
 from dedangle.lab import rows
-from dedangle.lab.builders import Server
-from dedangle.lab.client import wait_for
 from dedangle.lab.cloud import Cloud
 
 Kind = Literal["HARD", "SOFT"]
 # A guest that is not shut down by itself within shutdown_timeout (60 s) is destroyed.
 ENDS = {"HARD": "destroyed", "SOFT": "shutdown"}
-
-
-class Host:
-    """What the compute host holds: for Nova and libvirt, for the kernel, and in the guests' own eyes."""
-
-    def __init__(self, home: Path, hypervisor: Hypervisor, stage: Stage) -> None:
-        self._home = home
-        self._stage = stage
-        self.hypervisor = hypervisor
-
-    def disks_seen_by_guest(self, server: str) -> int:
-        """How many disks the guest has counted while it started."""
-
-        def counted() -> re.Match[str] | None:
-            answer = self._stage.user.user.nova("POST", f"/servers/{server}/action", {"os-getConsoleOutput": {}})
-            return re.search(r"BOOTED disks=(\d)", answer.body["output"]) if answer.status == 200 else None
-
-        return int(wait_for(f"the guest of server {server} has booted", counted)[1])
-
-    def exports(self) -> set[str]:
-        """The volumes of the loop back end that have a loop device, however it came to be still there."""
-        return {name.removeprefix("volume-") for name in loops(self._home / "loops")}
-
-    def shares(self) -> list[Path]:
-        """The shares that nova-compute has mounted."""
-        return mounts(self._home / "mounts")
-
-
-@pytest.fixture
-def stage(cloud: Cloud) -> Stage:
-    return Stage(cloud)
-
-
-@pytest.fixture
-def host(home: Path, hypervisor: Hypervisor, stage: Stage) -> Iterator[Host]:
-    host = Host(home, hypervisor, stage)
-    yield host
-    for server in stage.user.user.nova("GET", "/servers", expect=200).body["servers"]:
-        stage.user.delete(server["id"])
-    assert (host.exports(), host.shares()) == (set(), [])
-
-
-def attached(stage: Stage, server: Server, kind: str) -> str:
-    """Attach a new volume of a type to the server."""
-    volume = stage.user.volume(kind=kind)
-    stage.user.attach(server.id, volume)
-    return volume
 
 
 def removed_mappings(before: rows.Snapshot, after: rows.Snapshot) -> set[object]:
@@ -77,16 +27,35 @@ def removed_mappings(before: rows.Snapshot, after: rows.Snapshot) -> set[object]
     return {change.after["volume_id"] for change in changes if change.after and change.after["deleted"]}
 
 
+@pytest.fixture(params=[("loop", "nfs"), ("rbd",)], ids="-".join)
+def volume_types(request: pytest.FixtureRequest) -> tuple[str, ...]:
+    if "rbd" in request.param:
+        request.getfixturevalue("ceph")
+    types: tuple[str, ...] = request.param
+    return types
+
+
+@pytest.fixture(params=["nfs", "rbd"])
+def volume_type(request: pytest.FixtureRequest) -> str:
+    if request.param == "rbd":
+        request.getfixturevalue("ceph")
+    return str(request.param)
+
+
 @pytest.mark.parametrize("kind", ["HARD", "SOFT"])
-def test_reboot_takes_the_dangling_disks_from_the_guest_and_no_other(stage: Stage, host: Host, kind: Kind) -> None:
+def test_reboot_takes_the_dangling_disks_from_the_guest_and_no_other(
+    stage: Stage, host: Host, kind: Kind, volume_types: tuple[str, ...]
+) -> None:
     server = stage.server()
-    dangling = [attached(stage, server, "loop"), attached(stage, server, "nfs")]
+    dangling = [attached(stage, server, each) for each in volume_types]
     assert host.hypervisor.volumes(server.id) == [*server.volumes, *dangling]
     for volume in dangling:
         stage.breaks.lose_attachment(server.id, volume)
     # Cinder has let go of it, but QEMU has not.
-    assert host.exports() == {*server.volumes, dangling[0]}
-    assert len(host.shares()) == 1
+    of_type = {each: {volume} for each, volume in zip(volume_types, dangling, strict=True)}
+    assert host.exports() == {*server.volumes, *of_type.get("loop", ())}
+    assert len(host.shares()) == len(of_type.get("nfs", ()))
+    assert host.watched() == dict.fromkeys(of_type.get("rbd", ()), 1)
     before = rows.snapshot(stage.cloud.home)
 
     stage.user.reboot(server.id, kind)
@@ -96,17 +65,18 @@ def test_reboot_takes_the_dangling_disks_from_the_guest_and_no_other(stage: Stag
     assert host.disks_seen_by_guest(server.id) == len(server.volumes)
     assert host.exports() == set(server.volumes)
     assert host.shares() == []
+    host.wait_watched({})
     assert host.hypervisor.endings(server.id) == [ENDS[kind]]
     # The names of the devices are free again, for Nova and for the guest.
-    stage.user.attach(server.id, dangling[1])
-    assert host.hypervisor.volumes(server.id) == [*server.volumes, dangling[1]]
+    stage.user.attach(server.id, dangling[-1])
+    assert host.hypervisor.volumes(server.id) == [*server.volumes, dangling[-1]]
 
 
 @pytest.mark.parametrize("kind", ["HARD", "SOFT"])
-def test_reboot_of_a_healthy_server_changes_nothing(stage: Stage, host: Host, kind: Kind) -> None:
+def test_reboot_of_a_healthy_server_changes_nothing(stage: Stage, host: Host, kind: Kind, volume_type: str) -> None:
     server = stage.server()
-    volumes = [*server.volumes, attached(stage, server, "nfs")]
-    before, shares = rows.snapshot(stage.cloud.home), host.shares()
+    volumes = [*server.volumes, attached(stage, server, volume_type)]
+    before, shares, watched = rows.snapshot(stage.cloud.home), host.shares(), host.watched()
 
     stage.user.reboot(server.id, kind)
 
@@ -115,7 +85,41 @@ def test_reboot_of_a_healthy_server_changes_nothing(stage: Stage, host: Host, ki
     assert host.disks_seen_by_guest(server.id) == len(volumes)
     assert host.exports() == set(server.volumes)
     assert host.shares() == shares
+    host.wait_watched(watched)
     assert host.hypervisor.endings(server.id) == [ENDS[kind]]
+
+
+def test_an_image_of_ceph_is_closed_for_one_server_and_stays_open_for_its_neighbour(
+    stage: Stage, host: Host, ceph: Cluster
+) -> None:
+    server, other = stage.server(0), stage.server(0)
+    dangling, kept, used = (attached(stage, each, "rbd") for each in (server, server, other))
+    assert host.watched() == {dangling: 1, kept: 1, used: 1}
+    stage.breaks.lose_attachment(server.id, dangling)
+
+    stage.user.reboot(server.id)
+
+    host.wait_watched({kept: 1, used: 1})
+    assert host.hypervisor.volumes(server.id) == [*server.volumes, kept]
+    assert host.disks_seen_by_guest(server.id) == 2
+    assert host.hypervisor.volumes(other.id) == [*other.volumes, used]
+    assert host.hypervisor.endings(other.id) == []
+
+
+def test_hard_reboot_ends_a_ghost(stage: Stage, host: Host, ceph: Cluster) -> None:
+    server = stage.server(0)
+    volume = ghost(stage, server, "rbd")
+    assert host.hypervisor.volumes(server.id) == [*server.volumes, volume]
+    assert ceph.watchers(f"volume-{volume}") == 1
+    before = rows.snapshot(stage.cloud.home)
+    assert before.volumes[volume]["status"] == "available"
+
+    stage.user.reboot(server.id)
+
+    assert rows.diff(before, rows.snapshot(stage.cloud.home)) == []
+    assert host.hypervisor.volumes(server.id) == list(server.volumes)
+    assert host.disks_seen_by_guest(server.id) == 1
+    host.wait_watched({})
 
 
 def test_a_share_stays_mounted_for_another_server_and_no_longer(stage: Stage, host: Host) -> None:
@@ -135,10 +139,10 @@ def test_a_share_stays_mounted_for_another_server_and_no_longer(stage: Stage, ho
 
 
 def test_attachment_that_nova_released_goes_once_the_guest_proves_to_be_without_the_disk(
-    stage: Stage, host: Host
+    stage: Stage, host: Host, volume_type: str
 ) -> None:
     server = stage.server(0)
-    volume = attached(stage, server, "nfs")
+    volume = attached(stage, server, volume_type)
     (key,) = stage.mapping_keys(server.id, [volume])
     stage.edit_mapping(server, volume, deleted=int(key.split("/")[1]))
     before = rows.snapshot(stage.cloud.home)
@@ -150,7 +154,9 @@ def test_attachment_that_nova_released_goes_once_the_guest_proves_to_be_without_
     assert host.hypervisor.volumes(server.id) == list(server.volumes)
     assert rows.diff(before, rows.snapshot(stage.cloud.home)) == []
 
-    assert len(host.shares()) == 1
+    # Nova has left the mount behind; of an image in Ceph the host has nothing but the guest.
+    assert len(host.shares()) == (volume_type == "nfs")
+    host.wait_watched({})
 
     stage.user.reboot(server.id, "SOFT")
     # The deleted mapping still says how the host is connected.
@@ -175,9 +181,11 @@ def configured(cloud: Cloud, option: str) -> Iterator[None]:
         cloud.restart("nova")
 
 
-def test_a_deferring_soft_reboot_leaves_mapping_and_disk_to_a_hard_one(stage: Stage, host: Host) -> None:
+def test_a_deferring_soft_reboot_leaves_mapping_and_disk_to_a_hard_one(
+    stage: Stage, host: Host, volume_type: str
+) -> None:
     server = stage.server(0)
-    dangling = attached(stage, server, "nfs")
+    dangling = attached(stage, server, volume_type)
     stage.breaks.lose_attachment(server.id, dangling)
     before = rows.snapshot(stage.cloud.home)
 
@@ -187,10 +195,12 @@ def test_a_deferring_soft_reboot_leaves_mapping_and_disk_to_a_hard_one(stage: St
         assert rows.diff(before, rows.snapshot(stage.cloud.home)) == []
         assert host.hypervisor.volumes(server.id) == [*server.volumes, dangling]
         assert host.disks_seen_by_guest(server.id) == 2
-        assert len(host.shares()) == 1
+        assert len(host.shares()) == (volume_type == "nfs")
+        assert host.watched() == ({dangling: 1} if volume_type == "rbd" else {})
 
         stage.user.reboot(server.id, "HARD")
 
     assert removed_mappings(before, rows.snapshot(stage.cloud.home)) == {dangling}
     assert host.hypervisor.volumes(server.id) == list(server.volumes)
     assert host.shares() == []
+    host.wait_watched({})

@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command and the sweep keep what a running guest uses, whatever the databases and the disks' serials are.
+
+The lab runs on RabbitMQ: with its in-process transport nobody else can ask the host.
+"""
+
+import json
+from collections.abc import Iterator
+from datetime import datetime, timedelta, timezone
+
+import pytest
+from bed import Bed
+from ceph import POOL, Cluster
+from host import Host, attached
+
+from cases.stage import Stage
+from dedangle.lab import rows
+from dedangle.lab.builders import Server
+from dedangle.lab.client import wait_for
+from dedangle.lab.cloud import Cloud
+from dedangle.lab.config import COMPUTE_HOST
+from shell import Dedangle, Done
+
+# Longer than dedangle leaves Nova to end the guest of a deleted server: from then on only the host knows.
+HOURS = timedelta(hours=2)
+DOORS = {
+    "sweep": ("sweep", "--execute", "--yes"),
+    "command": ("cleanup", "--execute", "--yes", "-f", "json"),
+    "command-no-host": ("cleanup", "--execute", "--yes", "-f", "json", "--no-host"),
+}
+
+
+@pytest.fixture(scope="module")
+def cloud(bed: Bed, mariadb: None) -> Iterator[Cloud]:
+    nova = {
+        "DEFAULT": {"running_deleted_instance_action": "log", "running_deleted_instance_poll_interval": 2},
+        # A removal at the host must not fail because the machine is busy.
+        "dedangle": {"reboot_budget": 60},
+    }
+    with bed.lab("lab-rabbitmq", database="mariadb", nova=nova) as cloud:
+        yield cloud
+
+
+@pytest.fixture
+def host(host: Host, stage: Stage) -> Iterator[Host]:
+    """The compute host, which is given back without the guests and attachments that outlive their servers."""
+    yield host
+    servers = {each["id"] for each in stage.user.user.nova("GET", "/servers", expect=200).body["servers"]}
+    for guest in host.hypervisor.guests() - servers:
+        host.hypervisor.end(guest)
+    found = rows.snapshot(stage.cloud.home)
+    named = {each["attachment_id"] for each in found.mappings.values() if not each["deleted"]}
+    for attachment, row in found.attachments.items():
+        if not row["deleted"] and attachment not in named:
+            stage.cloud.nova_user.cinder("DELETE", f"/attachments/{attachment}", expect=200)
+
+
+def opened(door: str, stage: Stage, server: Server) -> Done:
+    """Open a door with --execute; the command gets the server."""
+    verb, *options = DOORS[door]
+    return Dedangle(stage.cloud)(verb, *([server.id] if verb == "cleanup" else []), *options)
+
+
+def delete_while_host_is_down(stage: Stage, server: Server) -> None:
+    """Delete a server in the databases only, while Cinder fails; its guest runs on, and its host comes back."""
+    cloud = stage.cloud
+    services = cloud.admin.nova("GET", "/os-services?binary=nova-compute", expect=200).body["services"]
+    service = f"/os-services/{services[0]['id']}"
+    cloud.stop("nova-compute")
+    cloud.admin.nova("PUT", service, {"forced_down": True}, expect=200)
+    stage.breaks.delete_server_while_cinder_fails(server.id)
+    cloud.start("nova-compute")
+    cloud.admin.nova("PUT", service, {"forced_down": False}, expect=200)
+
+
+def let_hours_pass(stage: Stage, server: Server) -> None:
+    """Move the times of the server's rows in Nova, and of what an audit finds, into the past."""
+    then = datetime.now(timezone.utc).replace(tzinfo=None) - HOURS
+    times = {"deleted_at": then, "terminated_at": then, "updated_at": then}
+    stage.edit("nova_cell1", "instances", {"uuid": server.id}, **times)
+    where = {"instance_uuid": server.id}
+    stage.edit("nova_cell1", "instance_actions", where, start_time=then, finish_time=then, updated_at=then)
+    assert Dedangle(stage.cloud)("audit").code == 0
+    path = stage.cloud.home.state / "dedangle" / "sightings.json"
+    seen = json.loads(path.read_text())
+    seen["first_seen"] = {
+        key: (datetime.fromisoformat(moment) - HOURS).isoformat() for key, moment in seen["first_seen"].items()
+    }
+    path.write_text(json.dumps(seen))
+
+
+@pytest.mark.parametrize("door", ["sweep", "command-no-host"])
+def test_deleted_server_whose_guest_runs_on_keeps_its_disks_until_the_guest_ends(
+    stage: Stage, host: Host, ceph: Cluster, door: str
+) -> None:
+    # Its attachments also prove that the credentials see all projects.
+    stage.server(0)
+    server = stage.server(0)
+    volumes = [*server.volumes, attached(stage, server, "rbd")]
+    delete_while_host_is_down(stage, server)
+    still_there = f"[instance: {server.id}] Detected instance with name label"
+    wait_for("nova-compute sees the guest", lambda: still_there in (stage.cloud.logs / "nova.log").read_text())
+    let_hours_pass(stage, server)
+    before = rows.snapshot(stage.cloud.home)
+    assert {each["volume_id"] for each in before.attachments_of(server.id)} == set(volumes)
+    assert before.mappings_of(server.id) == []
+
+    done = opened(door, stage, server)
+
+    assert done.code == 0, done.err
+    assert rows.diff(before, rows.snapshot(stage.cloud.home)) == [], done.out
+    assert host.hypervisor.volumes(server.id) == volumes
+    assert host.watched() == {volumes[1]: 1}
+
+    host.hypervisor.end(server.id)
+    done = opened(door, stage, server)
+
+    after = rows.snapshot(stage.cloud.home)
+    assert after.attachments_of(server.id) == [], done.out
+    assert [after.volumes[each]["status"] for each in volumes] == ["available", "available"]
+
+
+@pytest.mark.parametrize("door", ["sweep", "command"])
+def test_attachment_of_a_volume_that_the_guest_lacks_is_removed(
+    stage: Stage, host: Host, ceph: Cluster, door: str
+) -> None:
+    server = stage.server(0)
+    used, unused = attached(stage, server, "rbd"), stage.user.volume(kind="rbd")
+    stage.breaks.attach_unknown(server.id, unused, COMPUTE_HOST)
+
+    done = opened(door, stage, server)
+
+    after = rows.snapshot(stage.cloud.home)
+    assert {each["volume_id"] for each in after.attachments_of(server.id)} == {*server.volumes, used}, done.out
+    assert after.volumes[unused]["status"] == "available"
+    assert host.watched() == {used: 1}
+
+
+@pytest.mark.parametrize("door", ["sweep", "command"])
+def test_volume_that_the_guest_uses_under_the_serial_of_another_one_is_kept(
+    stage: Stage, host: Host, ceph: Cluster, door: str
+) -> None:
+    # A nova-compute that dies between the swap of the volume and the write of the mapping leaves this: only Cinder
+    # has a row that connects the server with the new volume.
+    server = stage.server(0)
+    old, new = attached(stage, server, "rbd"), stage.user.volume(kind="rbd")
+    stage.breaks.attach_unknown(server.id, new, COMPUTE_HOST)
+    host.hypervisor.pivot(server.id, old, f"{POOL}/volume-{new}", stage.cloud.home.path)
+    assert host.hypervisor.volumes(server.id) == [*server.volumes, old]
+    assert host.hypervisor.sources(server.id)[old] == f"{POOL}/volume-{new}"
+    host.wait_watched({new: 1})
+    before = rows.snapshot(stage.cloud.home)
+    assert {each["volume_id"] for each in before.mappings_of(server.id)} == {*server.volumes, old}
+
+    done = opened(door, stage, server)
+
+    assert done.code == 0, done.err
+    assert rows.diff(before, rows.snapshot(stage.cloud.home)) == [], done.out
+    assert host.hypervisor.sources(server.id)[old] == f"{POOL}/volume-{new}"
+    assert host.watched() == {new: 1}
