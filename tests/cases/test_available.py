@@ -25,6 +25,7 @@ def test_a_hard_reboot_removes_the_mapping_of_an_available_volume_and_no_other(l
     reset = {"os-reset_status": {"status": "available"}}
     for volume in server.volumes[:2]:
         literal.admin.cinder("POST", f"/volumes/{volume}/action", reset, expect=202)
+    rows.settle(literal.home)
     before = rows.snapshot(literal.home)
     stage.user.reboot(server.id, "HARD")
     once = rows.snapshot(literal.home)
@@ -40,6 +41,7 @@ def test_what_the_letter_removed_by_mistake_comes_back_with_its_own_attachment(l
     server = stage.server(1)
     volume = server.volumes[1]
     literal.admin.cinder("POST", f"/volumes/{volume}/action", {"os-reset_status": {"status": "available"}}, expect=202)
+    rows.settle(literal.home)
     before = rows.snapshot(literal.home)
     stage.user.reboot(server.id, "HARD")
     (entry,) = json.loads(dedangle("journal", "list", "--volume", volume, "-f", "json").out)

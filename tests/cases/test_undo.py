@@ -157,17 +157,14 @@ def test_nova_gets_the_connection_as_it_writes_it_itself(
 ) -> None:
     assert undo(dedangle, removed.entry, "--connector", connector).code == 0
 
-    def infos() -> list[dict[str, Any]]:
-        table = sa.table("block_device_mapping", *map(sa.column, ("id", "instance_uuid", "deleted", "connection_info")))
-        ours = (
-            sa.select(table.c.connection_info)
-            .where(table.c.instance_uuid == removed.server.id, table.c.deleted == 0)
-            .order_by(table.c.id)
-        )
-        with stage.cloud.home.connect("nova_cell1") as nova:
-            return [json.loads(each) for each in nova.execute(ours).scalars()]
-
-    root, restored = infos()
+    names = ("instance_uuid", "deleted", "volume_id", "connection_info")
+    table = sa.table("block_device_mapping", *map(sa.column, names))
+    ours = sa.select(table.c.volume_id, table.c.connection_info).where(
+        table.c.instance_uuid == removed.server.id, table.c.deleted == 0
+    )
+    with stage.cloud.home.connect("nova_cell1") as nova:
+        infos = {row.volume_id: json.loads(row.connection_info) for row in nova.execute(ours)}
+    root, restored = (infos[each] for each in removed.server.volumes)
     assert set(restored) == set(root)
     assert restored["serial"] == removed.volume
     assert set(restored["data"]) == set(root["data"])

@@ -9,6 +9,8 @@ from collections.abc import Iterable
 from dedangle.core.records import Link
 
 _KEPT, _PER_PROJECT = 8, 2
+# How far away, in primary keys, the neighbours of a mapping are looked for.
+NEAR = 20_000
 
 
 def of_many_projects(links: Iterable[Link]) -> tuple[Link, ...]:

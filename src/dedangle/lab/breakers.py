@@ -26,6 +26,7 @@ class Breaker:
         attachment = self._attachment(server, volume)
         self._cloud.nova_user.cinder("DELETE", f"/attachments/{attachment}", expect=200)
         rows.settle(self._home, instance_uuid=server)
+        rows.set_apart(self._home, instance_uuid=server, volume_id=volume)
         return attachment
 
     def reset_status(self, volume: str) -> None:
@@ -33,6 +34,7 @@ class Breaker:
         reset = {"os-reset_status": {"status": "available", "attach_status": "detached"}}
         self._cloud.admin.cinder("POST", f"/volumes/{volume}/action", reset, expect=202)
         rows.settle(self._home, volume_id=volume)
+        rows.set_apart(self._home, volume_id=volume)
 
     def delete_volume_behind(self, volume: str) -> None:
         """Reset a volume to available, and delete it."""

@@ -25,6 +25,12 @@ _COLUMNS = {
 _NOVA_TABLES = ("instances", "block_device_mapping")
 _CINDER_TABLES = ("volumes", "volume_attachment")
 
+_MAPPING = sa.table(
+    "block_device_mapping", *map(sa.column, ("id", "instance_uuid", "volume_id", "attachment_id", "deleted"))
+)
+# Farther than dedangle looks for the neighbours of a mapping.
+_FAR = 100_000
+
 
 @dataclass(frozen=True)
 class Snapshot:
@@ -107,6 +113,29 @@ def settle(home: Home, **where: str) -> None:
                 for column, value in where.items():
                     recent = recent.where(table.c[column] == value)
                 connection.execute(recent)
+
+
+def set_apart(home: Home, **where: str) -> None:
+    """Number the live mappings whose columns are as given as if thousands of others had been made around each of them.
+
+    Attachments that are lost one after the other, by the numbers of their mappings, look like a Cinder whose database
+    came back from a backup. The youngest mapping is one that has its attachment, if the server has another.
+    """
+    for database in CELLS.values():
+        with home.connect(database) as connection:
+            for number, server in connection.execute(_select_live(where)).all():
+                siblings = _select_live({"instance_uuid": server}).where(_MAPPING.c.id != number).limit(1)
+                sibling = connection.execute(siblings).scalar()
+                for each in (number, sibling):
+                    # In one statement: others may be broken at the same time.
+                    numbers = sa.select(_MAPPING.c.id).subquery()
+                    far = sa.select(sa.func.max(numbers.c.id) + _FAR).scalar_subquery()
+                    connection.execute(sa.update(_MAPPING).where(_MAPPING.c.id == each).values(id=far))
+
+
+def _select_live(where: dict[str, str]) -> sa.Select[tuple[int, str]]:
+    live = sa.select(_MAPPING.c.id, _MAPPING.c.instance_uuid).where(_MAPPING.c.deleted == 0)
+    return live.where(*(_MAPPING.c[column] == value for column, value in where.items()))
 
 
 def _read(home: Home, database: str, tables: tuple[str, ...]) -> dict[str, list[Row]]:

@@ -223,8 +223,9 @@ def _link(bdm: Any, project_id: str) -> Link:
 
 
 def _nearest(youngest_first: list[Link], number: int) -> list[Link]:
-    older = [link for link in youngest_first if link.number < number]
-    younger = [link for link in youngest_first if link.number > number]
+    near = [link for link in youngest_first if abs(link.number - number) <= links.NEAR]
+    older = [link for link in near if link.number < number]
+    younger = [link for link in near if link.number > number]
     return [*older[:_AROUND], *younger[-_AROUND:]]
 
 

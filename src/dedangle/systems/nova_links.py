@@ -8,12 +8,13 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from dedangle.core.links import NEAR
 from dedangle.core.records import Attachment, Link
 from dedangle.systems import nova_schema as schema
 
 _READ = 200
-# Neighbours to each side of a mapping, and how far away, in primary keys, they are looked for.
-_NEIGHBOURS, _NUMBERS = 4, 20000
+# Neighbours to each side of a mapping.
+_NEIGHBOURS = 4
 # Ids in one statement: each is looked up in an index.
 _CHUNK = 1000
 
@@ -39,8 +40,8 @@ def neighbours(connection: sa.Connection, cell: str, besides: str, numbers: Iter
     )
     found: dict[int, Link] = {}
     for number in numbers:
-        after = settled.where(key > number, key <= number + _NUMBERS).order_by(key)
-        before = settled.where(key < number, key >= number - _NUMBERS).order_by(key.desc())
+        after = settled.where(key > number, key <= number + NEAR).order_by(key)
+        before = settled.where(key < number, key >= number - NEAR).order_by(key.desc())
         for statement in (after, before):
             for row in connection.execute(statement.limit(_NEIGHBOURS)):
                 found[row.id] = _link(row, cell)

@@ -4,7 +4,7 @@
 from cases.stage import Planted, Stage
 
 DISPOSITIONS = ("remove",)
-REMOVED_BY = ("sweep", "command")
+REMOVED_BY = ("sweep", "command", "reboot")
 
 
 def build(stage: Stage) -> Planted:

@@ -4,10 +4,16 @@
 from cases.stage import Planted, Stage
 
 DISPOSITIONS = ("report",)
+REMOVED_BY = ("reboot",)
 
 
 def build(stage: Stage) -> Planted:
     server = stage.server()
+    left = stage.attachment(server, server.volumes[1])
     (key,) = stage.mapping_keys(server.id, server.volumes[1:])
     stage.edit_mapping(server, server.volumes[1], deleted=int(key.split("/")[1]))
-    return Planted((server.id,), frozenset({("attachment-released-by-nova", server.volumes[1])}))
+    return Planted(
+        (server.id,),
+        frozenset({("attachment-released-by-nova", server.volumes[1])}),
+        attachments=frozenset({left}),
+    )

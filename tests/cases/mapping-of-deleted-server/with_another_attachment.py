@@ -11,9 +11,9 @@ DOORS = ("sweep", "command")
 def build(stage: Stage) -> Planted:
     server = stage.server(2)
     left = stage.attachment(server, server.volumes[2])
-    live = stage.mapping_keys(server.id, server.volumes[1:2])
     stage.breaks.lose_attachment(server.id, server.volumes[0])
     stage.breaks.lose_attachment(server.id, server.volumes[1])
+    live = stage.mapping_keys(server.id, server.volumes[1:2])
     stage.breaks.delete_server_while_cinder_fails(server.id)
     for key in live:
         stage.edit("nova_cell1", "block_device_mapping", {"id": int(key.split("/")[1])}, deleted=0, deleted_at=None)
