@@ -3,16 +3,18 @@
 
 import contextlib
 import json
+import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from dedangle.lab import rows
 from dedangle.lab.breakers import Breaker
 from dedangle.lab.builders import Builder, Server
+from dedangle.lab.client import wait_for
 from dedangle.lab.cloud import MANAGER, Cloud
-from shell import Dedangle, journal
+from dedangle.lab.faults import Injected
+from shell import Dedangle, finish, journal
 
 NOVA_MANAGER = "nova.compute.manager.ComputeManager"
 
@@ -88,34 +90,109 @@ def test_a_running_server_is_stopped_cleaned_by_its_host_and_started(bus: Cloud)
     assert f"of volume {server.volumes[1]} from instance {server.id}" in log
 
 
-def test_a_host_without_dedangle_takes_the_connection_down_as_any_nova_compute_does(bus: Cloud) -> None:
-    server = broken(bus, "stock")
-    Builder(bus).stop(server.id)
-    before = rows.snapshot(bus.home)
+def test_a_host_without_dedangle_is_left_its_connection_unless_an_operator_says_otherwise(bus: Cloud) -> None:
+    """Nothing shows there that the address is still the volume's own, and nothing keeps the server from starting."""
     with nova_compute(bus, NOVA_MANAGER):
-        done = Dedangle(bus)("cleanup", server.id, "--execute", "--yes", "-f", "json")
+        server = broken(bus, "stock")
+        Builder(bus).stop(server.id)
+        before = rows.snapshot(bus.home)
+        dedangle = Dedangle(bus)
+        kept = dedangle("cleanup", server.id, "--execute", "--yes", "-f", "json")
+        (finding,) = kept.findings
+        assert (finding["code"], finding["outcome"]) == ("mapping-without-attachment", None)
+        assert "--no-host" in finding["reason"]
+        assert rows.diff(before, rows.snapshot(bus.home)) == []
+        done = dedangle("cleanup", server.id, "--no-host", "--execute", "--yes", "-f", "json")
     assert [(each["code"], each["outcome"]) for each in done.findings] == [("mapping-without-attachment", "removed")]
     [change] = rows.diff(before, rows.snapshot(bus.home))
     assert (change.table, change.columns["has_deleted_at"]) == ("mappings", (0, 1))
-    log = (bus.logs / "nova.log").read_text(errors="replace")
-    assert f"Attempting to driver detach volume {server.volumes[1]}" in log
 
 
-def test_a_server_that_is_started_meanwhile_keeps_its_disk_on_a_host_without_dedangle(
-    bus: Cloud, tmp_path: Path
-) -> None:
-    with nova_compute(bus, NOVA_MANAGER):
-        # Made here: the fake driver forgets its guests with its process, and starts none that it does not know.
-        server = broken(bus, "started")
-        Builder(bus).stop(server.id)
-        before = rows.snapshot(bus.home)
-        done = Dedangle(bus).cleanup_while(tmp_path / "held", server.id, Builder(bus).start, "--execute", "--yes")
-    assert done.code == 5
-    assert "not stopped any more" in done.out
-    changed = [each for each in rows.diff(before, rows.snapshot(bus.home)) if each.table != "servers"]
-    assert changed == []
-    log = (bus.logs / "nova.log").read_text(errors="replace")
-    assert f"Attempting to driver detach volume {server.volumes[1]}" not in log
+@pytest.mark.parametrize("action", ["os-start", "rescue", "resize"])
+def test_number_3_a_server_cannot_be_changed_while_its_host_cleans_it(bus: Cloud, action: str) -> None:
+    """They take no instance lock: before the claim one of them could connect what is being torn down."""
+    server = broken(bus, f"claimed-{action}")
+    builder, dedangle = Builder(bus), Dedangle(bus)
+    builder.stop(server.id)
+    body = {"os-start": None, "rescue": {}, "resize": {"flavorRef": "2"}}
+    with slow(bus, server):
+        cleaning = dedangle.start("cleanup", server.id, "--execute", "--yes", "-f", "json")
+        wait_for("the claim", lambda: claim(bus, server) is not None or cleaning.poll() is not None, seconds=120)
+        assert claim(bus, server) == "image_snapshot_pending"
+        answer = builder.user.nova("POST", f"/servers/{server.id}/action", {action: body[action]})
+        done = finish(cleaning)
+    assert answer.status == 409
+    assert [each["outcome"] for each in done.findings] == ["removed"], done.err
+    assert claim(bus, server) is None
+    builder.start(server.id)
+    assert dedangle("audit", "--server", server.id, "-f", "json").findings == []
+
+
+def test_number_3_a_server_that_is_being_started_is_not_cleaned(bus: Cloud) -> None:
+    server = broken(bus, "started")
+    builder = Builder(bus)
+    builder.stop(server.id)
+    before = rows.snapshot(bus.home)
+    with slow(bus, server):
+        cleaning = Dedangle(bus).start("cleanup", server.id, "--execute", "--yes", "-f", "json")
+        # nova-compute starts it a second after dedangle began to look, and long before it looks anew on the host.
+        time.sleep(1)
+        builder.start(server.id)
+        done = finish(cleaning)
+    assert "removed" not in [each["outcome"] for each in done.findings]
+    assert [each for each in rows.diff(before, rows.snapshot(bus.home)) if each.table != "servers"] == []
+
+
+def test_number_3_a_claim_does_not_outlive_its_host(bus: Cloud) -> None:
+    server = broken(bus, "killed")
+    Builder(bus).stop(server.id)
+    with slow(bus, server):
+        cleaning = Dedangle(bus).start("cleanup", server.id, "--execute", "--yes", "-f", "json")
+        wait_for("the claim", lambda: claim(bus, server) is not None or cleaning.poll() is not None, seconds=120)
+        bus.kill("nova-compute")
+        bus.start("nova-compute")
+    wait_for("the claim given back", lambda: claim(bus, server) is None)
+    assert "removed" not in [each["outcome"] for each in finish(cleaning).findings]
+    assert [
+        each["outcome"] for each in Dedangle(bus)("cleanup", server.id, "--execute", "--yes", "-f", "json").findings
+    ] == ["removed"]
+
+
+def slow(cloud: Cloud, server: Server) -> Injected:
+    """Let Cinder take two seconds to tell of the volume whose attachment is lost, to the command and to the host."""
+    return cloud.faults.inject("cinder", method="GET", path=rf"/v3/.*volumes/{server.volumes[1]}", delay=2)
+
+
+def claim(cloud: Cloud, server: Server) -> object:
+    """The server's task_state, which nobody but dedangle sets in these tests."""
+    return rows.snapshot(cloud.home).servers[f"cell1/{server.id}"]["task_state"]
+
+
+def lost_by_cinder(cloud: Cloud, names: tuple[str, ...]) -> list[Server]:
+    """Servers whose youngest attachments Cinder lost, one made right after the other."""
+    builder = Builder(cloud)
+    servers = [builder.server(name, 0) for name in names]
+    volumes = [builder.volume() for _ in servers]
+    for server, volume in zip(servers, volumes, strict=True):
+        builder.attach(server.id, volume)
+    for volume in volumes:
+        reset = {"os-reset_status": {"status": "available", "attach_status": "detached"}}
+        cloud.admin.cinder("POST", f"/volumes/{volume}/action", reset, expect=202)
+    rows.settle(cloud.home)
+    return servers
+
+
+def test_number_5_three_servers_that_lost_what_was_made_last_keep_their_mappings(bus: Cloud) -> None:
+    """Cinder's database came back from a backup: the disks are in use."""
+    servers = lost_by_cinder(bus, ("restored-1", "restored-2", "restored-3"))
+    before = rows.snapshot(bus.home)
+    for server in servers:
+        Builder(bus).reboot(server.id, "HARD")
+        done = Dedangle(bus)("cleanup", server.id, "--restart", "--execute", "--yes", "-f", "json")
+        (finding,) = done.findings
+        assert (finding["code"], finding["outcome"]) == ("attachment-lost-in-use", None)
+        assert any("may have come back from a backup" in each for each in finding["evidence"])
+    assert [each for each in rows.diff(before, rows.snapshot(bus.home)) if each.table != "servers"] == []
 
 
 def test_a_host_that_does_not_answer_is_not_presumed_to_agree(bus: Cloud) -> None:

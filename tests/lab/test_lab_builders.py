@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Every builder and breaker changes exactly the rows that it promises."""
 
+import operator
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
@@ -33,6 +34,18 @@ def doomed(builder: Builder) -> Server:
 
 def changed(changes: list[rows.Change]) -> Summary:
     return [(change.table, change.columns) for change in changes]
+
+
+def besides_numbers(changes: list[rows.Change]) -> list[rows.Change]:
+    """Leave out the mappings that were set apart, after asserting that nothing but their numbers differs."""
+    mappings = [change for change in changes if change.table == "mappings"]
+    before = [dict(each.before) for each in mappings if each.before]
+    after = [dict(each.after) for each in mappings if each.after]
+    assert before
+    assert {each.pop("id") for each in before}.isdisjoint({each.pop("id") for each in after})
+    by_volume = operator.itemgetter("volume_id")
+    assert sorted(before, key=by_volume) == sorted(after, key=by_volume)
+    return [change for change in changes if change.table != "mappings"]
 
 
 def added(changes: list[rows.Change]) -> list[tuple[str, rows.Row]]:
@@ -111,7 +124,7 @@ def test_detach(builder: Builder, changes: Changes, doomed: Server) -> None:
 def test_lose_attachment(breaker: Breaker, changes: Changes, doomed: Server) -> None:
     changes()
     lost = breaker.lose_attachment(doomed.id, doomed.volumes[1])
-    changes_now = changes()
+    changes_now = besides_numbers(changes())
     assert changed(changes_now) == [FREED_VOLUME, GONE_ATTACHMENT]
     assert [doomed.volumes[1], lost] == [change.key for change in changes_now]
 
@@ -119,14 +132,14 @@ def test_lose_attachment(breaker: Breaker, changes: Changes, doomed: Server) -> 
 def test_reset_status(breaker: Breaker, changes: Changes, doomed: Server) -> None:
     changes()
     breaker.reset_status(doomed.volumes[1])
-    assert changed(changes()) == [FREED_VOLUME, GONE_ATTACHMENT]
+    assert changed(besides_numbers(changes())) == [FREED_VOLUME, GONE_ATTACHMENT]
 
 
 def test_delete_volume_behind(breaker: Breaker, changes: Changes, doomed: Server) -> None:
     changes()
     breaker.delete_volume_behind(doomed.volumes[1])
     volume = {"status": ("in-use", "deleted"), "attach_status": ("attached", "detached"), "deleted": (0, 1)}
-    assert changed(changes()) == [("volumes", volume), GONE_ATTACHMENT]
+    assert changed(besides_numbers(changes())) == [("volumes", volume), GONE_ATTACHMENT]
 
 
 def test_reserve_attachment(builder: Builder, breaker: Breaker, changes: Changes, server: Server) -> None:

@@ -109,8 +109,8 @@ def test_nothing_heavy_is_imported_for_a_word(installed: Path, argument: str) ->
 
 def test_page_of_a_report_is_in_the_wheel(installed: Path) -> None:
     program = (
-        "from dedangle.report import account, html; from datetime import datetime, timezone; "
-        "print(html.page(account.Account(run_id='r'), everything=False, command='c', "
+        "from dedangle.core.run import Run; from dedangle.report import html; from datetime import datetime, timezone; "
+        "print(html.page(Run(run_id='r'), everything=False, command='c', "
         "at=datetime.now(timezone.utc))); print(html.__file__)"
     )
     done = _python(installed, program)

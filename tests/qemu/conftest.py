@@ -22,9 +22,6 @@ from dedangle.lab.cloud import Cloud
 from dedangle.lab.errors import LabError
 from lab.labs import processes_of
 
-# Four of its tests fail until dedangle keeps what a running guest uses. To run them, name the file.
-collect_ignore = ["test_qemu_presence.py"]
-
 LIBVIRT = packages.Packages(
     names=(
         "binutils",

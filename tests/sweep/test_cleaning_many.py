@@ -98,7 +98,7 @@ def test_signal_ends_each_at_its_next_boundary(
         process.send_signal(signum)
         done = finish(process)
     assert done.code == code, done.err
-    assert "Stopping when what is begun is done ..." in done.err
+    assert "Finishing the change in progress, then stopping ..." in done.err
     assert "Stopped by a signal at a safe boundary" in done.err
     assert "Traceback" not in done.err
     # What was begun was ended, and nothing was begun after it.

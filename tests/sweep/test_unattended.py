@@ -67,7 +67,7 @@ def test_what_a_budget_leaves_the_next_runs_begin_with(
                 break
             assert done.code == 5, done.err
             (missed,) = json.loads(report.read_text())["not_checked"]
-            assert "suspect servers, for the time budget was over" in missed
+            assert "suspect servers (time budget used up)" in missed
     assert len(seen) > 1
     # Each run went on where the one before had ended.
     assert all(before < after for before, after in itertools.pairwise(seen)), seen

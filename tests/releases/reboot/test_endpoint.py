@@ -21,12 +21,14 @@ def endpoint(cloud: Cloud) -> Endpoint:
     return ours
 
 
-def remove(cloud: Cloud, server: Server, volume: str, attachment: str) -> dict[str, str]:
+def remove(cloud: Cloud, server: Server, volume: str, attachment: str, *, wait: float = 60) -> dict[str, str]:
     identity = [*REMOVES, server.id, volume, attachment, cloud.bdm(server, volume).uuid]
     allowed = {"no_host": False, "allow_root": False, "available_means_gone": False}
     cloud.settle()
-    soon = time.time() + 60
-    return endpoint(cloud).carry_out(nova_context.get_admin_context(), server.id, identity, "command", allowed, soon)
+    deadline = time.time() + wait
+    return endpoint(cloud).carry_out(
+        nova_context.get_admin_context(), server.id, identity, "command", allowed, deadline
+    )
 
 
 def take_from_guest(cloud: Cloud, server: Server, volume: str) -> None:
@@ -86,6 +88,16 @@ def test_a_mapping_goes_under_a_guest_without_its_disk_and_another_disk_of_its_n
     assert cloud.soft_deleted(server) == {volume}
     assert [each.mapped for each in cloud.disconnected[volume]] == [True]
     assert [each["phase"] for each in cloud.journal()] == ["intent", "outcome"]
+
+
+def test_number_3_a_message_whose_sender_has_given_up_changes_nothing(cloud: Cloud, lost: Any) -> None:
+    server, volume, attachment = lost
+    take_from_guest(cloud, server, volume)
+    late = remove(cloud, server, volume, attachment, wait=-1)
+    assert late["result"] == "changed-meanwhile"
+    assert "has given up by now" in late["detail"]
+    assert cloud.mapped(server) == set(server.volumes)
+    assert remove(cloud, server, volume, attachment)["result"] == "removed"
 
 
 def test_a_server_of_another_host_is_left_to_that(cloud: Cloud, lost: Any) -> None:
