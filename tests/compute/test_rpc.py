@@ -21,7 +21,7 @@ NOVA_MANAGER = "nova.compute.manager.ComputeManager"
 
 @pytest.fixture(scope="module")
 def bus(tmp_path_factory: pytest.TempPathFactory, mariadb: None) -> Iterator[Cloud]:
-    overrides = {"dedangle": {"cell_timeout": 5}}
+    overrides = {"dedangle": {"cell_timeout": 5, "reboot_budget": 60}}
     with Cloud(tmp_path_factory.mktemp("bus"), database="mariadb", nova_overrides=overrides) as cloud:
         # Another project's server, which the credentials must see.
         Builder(cloud, "p2").server("control", 1)
@@ -153,9 +153,7 @@ def test_number_3_a_claim_does_not_outlive_its_host(bus: Cloud) -> None:
         bus.start("nova-compute")
     wait_for("the claim given back", lambda: claim(bus, server) is None)
     assert "removed" not in [each["outcome"] for each in finish(cleaning).findings]
-    assert [
-        each["outcome"] for each in Dedangle(bus)("cleanup", server.id, "--execute", "--yes", "-f", "json").findings
-    ] == ["removed"]
+    assert server.volumes[1] in [each["volume_id"] for each in rows.snapshot(bus.home).mappings_of(server.id)]
 
 
 def slow(cloud: Cloud, server: Server) -> Injected:
@@ -166,33 +164,6 @@ def slow(cloud: Cloud, server: Server) -> Injected:
 def claim(cloud: Cloud, server: Server) -> object:
     """The server's task_state, which nobody but dedangle sets in these tests."""
     return rows.snapshot(cloud.home).servers[f"cell1/{server.id}"]["task_state"]
-
-
-def lost_by_cinder(cloud: Cloud, names: tuple[str, ...]) -> list[Server]:
-    """Servers whose youngest attachments Cinder lost, one made right after the other."""
-    builder = Builder(cloud)
-    servers = [builder.server(name, 0) for name in names]
-    volumes = [builder.volume() for _ in servers]
-    for server, volume in zip(servers, volumes, strict=True):
-        builder.attach(server.id, volume)
-    for volume in volumes:
-        reset = {"os-reset_status": {"status": "available", "attach_status": "detached"}}
-        cloud.admin.cinder("POST", f"/volumes/{volume}/action", reset, expect=202)
-    rows.settle(cloud.home)
-    return servers
-
-
-def test_number_5_three_servers_that_lost_what_was_made_last_keep_their_mappings(bus: Cloud) -> None:
-    """Cinder's database came back from a backup: the disks are in use."""
-    servers = lost_by_cinder(bus, ("restored-1", "restored-2", "restored-3"))
-    before = rows.snapshot(bus.home)
-    for server in servers:
-        Builder(bus).reboot(server.id, "HARD")
-        done = Dedangle(bus)("cleanup", server.id, "--restart", "--execute", "--yes", "-f", "json")
-        (finding,) = done.findings
-        assert (finding["code"], finding["outcome"]) == ("attachment-lost-in-use", None)
-        assert any("may have come back from a backup" in each for each in finding["evidence"])
-    assert [each for each in rows.diff(before, rows.snapshot(bus.home)) if each.table != "servers"] == []
 
 
 def test_a_host_that_does_not_answer_is_not_presumed_to_agree(bus: Cloud) -> None:
@@ -219,3 +190,31 @@ def nova_compute(cloud: Cloud, manager: str | None) -> Iterator[None]:
         cloud.manager = MANAGER
         cloud.stop("nova-compute")
         cloud.start("nova-compute")
+
+
+def lost_by_cinder(cloud: Cloud, names: tuple[str, ...]) -> list[Server]:
+    """Servers whose youngest attachments Cinder lost, one made right after the other."""
+    builder = Builder(cloud)
+    servers = [builder.server(name, 0) for name in names]
+    volumes = [builder.volume() for _ in servers]
+    for server, volume in zip(servers, volumes, strict=True):
+        builder.attach(server.id, volume)
+    for volume in volumes:
+        reset = {"os-reset_status": {"status": "available", "attach_status": "detached"}}
+        cloud.admin.cinder("POST", f"/volumes/{volume}/action", reset, expect=202)
+    rows.settle(cloud.home)
+    return servers
+
+
+def test_number_5_three_servers_that_lost_what_was_made_last_keep_their_mappings(bus: Cloud) -> None:
+    """Cinder's database came back from a backup, and the disks are in use."""
+    # The last test of the file: with these servers in the cloud no lost attachment is believed to be lost.
+    servers = lost_by_cinder(bus, ("restored-1", "restored-2", "restored-3"))
+    before = rows.snapshot(bus.home)
+    for server in servers:
+        Builder(bus).reboot(server.id, "HARD")
+        done = Dedangle(bus)("cleanup", server.id, "--restart", "--execute", "--yes", "-f", "json")
+        (finding,) = done.findings
+        assert (finding["code"], finding["outcome"]) == ("attachment-lost-in-use", None)
+        assert any("may have come back from a backup" in each for each in finding["evidence"])
+    assert [each for each in rows.diff(before, rows.snapshot(bus.home)) if each.table != "servers"] == []
