@@ -20,7 +20,7 @@ from keystoneauth1 import adapter, identity
 from keystoneauth1.session import Session
 
 from dedangle.lab.cloud import Cloud
-from dedangle.systems.cinder_api import MICROVERSION, CinderApi
+from dedangle.systems.cinder.api import MICROVERSION, CinderApi
 
 
 class Noted(adapter.Adapter):

@@ -13,16 +13,16 @@ import sqlalchemy as sa
 
 from dedangle.reconcile.screen import Gathered, Screen
 from dedangle.reconcile.sweep import gather
-from dedangle.systems import nova_fleet
-from dedangle.systems.cinder_database import CinderDatabase
-from dedangle.systems.nova_cells import Cell
+from dedangle.systems.cinder.database import CinderDatabase
+from dedangle.systems.nova import fleet
+from dedangle.systems.nova.cells import Cell
 
 
 def read(nova: sa.Engine, cinder_url: str) -> tuple[str, Screen]:
     """Why something was not read, empty where all was, and what the screen makes of it."""
     cell = Cell("Nova's cell1", lambda: nova, 600, "cell1")
     with Gathered() as gathered:
-        unread = gather([nova_fleet.pages(cell), *CinderDatabase(cinder_url, 600).bulk()], gathered)
+        unread = gather([fleet.pages(cell), *CinderDatabase(cinder_url, 600).bulk()], gathered)
         return unread, gathered.screen()
 
 

@@ -23,10 +23,12 @@ from dedangle.lab.cloud import Cloud
 from dedangle.lab.home import CELLS
 from dedangle.reconcile import sweep
 from dedangle.reconcile.screen import Gathered, Screen
-from dedangle.systems import cinder_api, nova_fleet, ports
-from dedangle.systems.cinder_api import CinderApi
-from dedangle.systems.cinder_database import CinderDatabase
-from dedangle.systems.nova_cells import Cell
+from dedangle.systems import ports
+from dedangle.systems.cinder import api
+from dedangle.systems.cinder.api import CinderApi
+from dedangle.systems.cinder.database import CinderDatabase
+from dedangle.systems.nova import fleet
+from dedangle.systems.nova.cells import Cell
 from shell import Dedangle, Done
 
 CASES = cases()
@@ -80,7 +82,7 @@ class Play:
 def _bulks(cloud: Cloud) -> tuple[ports.Bulk, ports.Bulk]:
     login = json.loads(cloud.clouds_yaml.read_text())["clouds"]["dedangle-admin"]
     session = Session(auth=identity.V3Password(**login["auth"]))
-    client = adapter.Adapter(session, service_type="block-storage", default_microversion=cinder_api.MICROVERSION)
+    client = adapter.Adapter(session, service_type="block-storage", default_microversion=api.MICROVERSION)
     return CinderApi(client, None), CinderDatabase(cloud.home.database_url("cinder"), 60)
 
 
@@ -92,7 +94,7 @@ def _screen(cloud: Cloud, cinder: ports.Bulk) -> Screen:
     }
     cells = [Cell(name, functools.partial(engines.get, name), 60, name) for name in engines]
     with Gathered() as gathered:
-        assert sweep.gather([*map(nova_fleet.pages, cells), *cinder.bulk()], gathered) == ""
+        assert sweep.gather([*map(fleet.pages, cells), *cinder.bulk()], gathered) == ""
         screen = gathered.screen()
     return dataclasses.replace(screen, ownerless=sorted(screen.ownerless, key=lambda each: each.key))
 

@@ -19,10 +19,10 @@ from typing import Any
 from dedangle.cli.main import main
 from dedangle.state.journal import Journal
 from dedangle.state.stopped import StoppedServers
-from dedangle.systems.cinder_api import CinderApi
-from dedangle.systems.nova_actions import InstanceActions
-from dedangle.systems.nova_api import NovaApi
-from dedangle.systems.nova_database import NovaDatabase
+from dedangle.systems.cinder.api import CinderApi
+from dedangle.systems.nova.actions import InstanceActions
+from dedangle.systems.nova.api import NovaApi
+from dedangle.systems.nova.database import NovaDatabase
 
 WRITES: dict[type, tuple[str, ...]] = {
     Journal: ("begin", "intend", "conclude"),

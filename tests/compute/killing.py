@@ -12,8 +12,8 @@ from nova import objects
 
 from dedangle.compute import manager
 from dedangle.state.journal import Journal
-from dedangle.systems.cinder_api import CinderApi
-from dedangle.systems.nova_compute import NovaCompute
+from dedangle.systems.cinder.api import CinderApi
+from dedangle.systems.nova.compute import NovaCompute
 
 PLAN = Path(os.environ["DEDANGLE_KILL_PLAN"])
 """Holds the number of the step to die at; what was passed until then is written beside it."""

@@ -21,7 +21,7 @@ NOVA_MANAGER = "nova.compute.manager.ComputeManager"
 
 @pytest.fixture(scope="module")
 def bus(tmp_path_factory: pytest.TempPathFactory, mariadb: None) -> Iterator[Cloud]:
-    overrides = {"dedangle": {"cell_timeout": 5, "reboot_budget": 60}}
+    overrides = {"dedangle": {"cell_timeout": 20, "reboot_budget": 60}}
     with Cloud(tmp_path_factory.mktemp("bus"), database="mariadb", nova_overrides=overrides) as cloud:
         # Another project's server, which the credentials must see.
         Builder(cloud, "p2").server("control", 1)

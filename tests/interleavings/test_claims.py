@@ -26,7 +26,7 @@ ACTIONS = {"start": {"os-start": None}, "rescue": {"rescue": {}}, "resize": {"re
 
 @pytest.fixture(scope="module")
 def bus(tmp_path_factory: pytest.TempPathFactory, mariadb: None) -> Iterator[Cloud]:
-    overrides = {"dedangle": {"cell_timeout": 5, "reboot_budget": 60, "grace_period": "0"}}
+    overrides = {"dedangle": {"cell_timeout": 20, "reboot_budget": 60, "grace_period": "0"}}
     with Cloud(tmp_path_factory.mktemp("claims"), database="mariadb", nova_overrides=overrides) as cloud:
         Builder(cloud, "p2").server("control", 1)
         yield cloud

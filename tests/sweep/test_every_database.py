@@ -18,10 +18,12 @@ from benchmarks.fleet.screen import read
 from dedangle.core.records import Attachment, Reading
 from dedangle.lab import packages
 from dedangle.lab.errors import LabError
-from dedangle.systems import database, nova_fleet, nova_links
-from dedangle.systems.nova_actions import InstanceActions
-from dedangle.systems.nova_cells import Cell
-from dedangle.systems.nova_database import NovaDatabase
+from dedangle.systems import database
+from dedangle.systems.nova import fleet as nova_fleet
+from dedangle.systems.nova import links
+from dedangle.systems.nova.actions import InstanceActions
+from dedangle.systems.nova.cells import Cell
+from dedangle.systems.nova.database import NovaDatabase
 
 PAIRS, DEAD = 60, 3
 _MINUTE = timedelta(minutes=1)
@@ -89,7 +91,7 @@ def test_mappings_of_a_project_are_counted(fleet: Fleet) -> None:
 def test_neighbours_of_a_mapping_are_found(fleet: Fleet) -> None:
     # Pair k is mapping 4k - 3, and every fourth row is alive; the ten spoilt pairs are not all witnesses.
     cell, number = Cell("Nova's cell1", lambda: fleet.nova, 60, "cell1"), 4 * 29 + 1
-    answer = cell.ask(lambda connection: nova_links.neighbours(connection, "cell1", server_of(30), [number]))()
+    answer = cell.ask(lambda connection: links.neighbours(connection, "cell1", server_of(30), [number]))()
     assert answer.complete, answer.why
     with fleet.nova.connect() as connection:
         live = connection.execute(

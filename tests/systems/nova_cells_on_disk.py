@@ -10,10 +10,10 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from dedangle.systems import nova_schema as schema
-from dedangle.systems.nova_actions import InstanceActions
-from dedangle.systems.nova_cells import Cell
-from dedangle.systems.nova_database import NovaDatabase
+from dedangle.systems.nova import schema
+from dedangle.systems.nova.actions import InstanceActions
+from dedangle.systems.nova.cells import Cell
+from dedangle.systems.nova.database import NovaDatabase
 
 NOW = datetime(2026, 11, 25, 12, 0, tzinfo=timezone.utc)
 

@@ -19,9 +19,11 @@ import sqlalchemy as sa
 
 from dedangle.core import packing
 from dedangle.reconcile.screen import Gathered, Screen
-from dedangle.systems import cinder_api, cinder_database, database, ports
-from dedangle.systems.cinder_api import CinderApi
-from dedangle.systems.cinder_database import CinderDatabase
+from dedangle.systems import database, ports
+from dedangle.systems.cinder import api as cinder_api
+from dedangle.systems.cinder import database as cinder_database
+from dedangle.systems.cinder.api import CinderApi
+from dedangle.systems.cinder.database import CinderDatabase
 
 STATUSES = ("attached", "reserved", "attaching", "detaching", "error_attaching", "error_detaching", "detached")
 VOLUMES = [("in-use", None), ("in-use", "none"), ("in-use", "migrating"), ("available", None), ("error", "error")]

@@ -19,12 +19,12 @@ from dedangle.core.records import Result
 from dedangle.lab import packages
 from dedangle.lab.errors import LabError
 from dedangle.systems import causality
-from dedangle.systems import nova_schema as schema
 from dedangle.systems.database import Database, Source
 from dedangle.systems.database_role import Role, role
-from dedangle.systems.nova_actions import InstanceActions
-from dedangle.systems.nova_cells import Cell
-from dedangle.systems.nova_database import NovaDatabase
+from dedangle.systems.nova import schema
+from dedangle.systems.nova.actions import InstanceActions
+from dedangle.systems.nova.cells import Cell
+from dedangle.systems.nova.database import NovaDatabase
 
 NOW = datetime(2026, 11, 25, 12, 0, tzinfo=timezone.utc)
 BEHIND = 1.0

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from dedangle.systems.cinder_api import CinderApi
+from dedangle.systems.cinder.api import CinderApi
 
 TENANT = "os-vol-tenant-attr:tenant_id"
 

@@ -15,8 +15,9 @@ from dedangle.core import packing
 from dedangle.core.records import Reading
 from dedangle.lab.builders import Builder
 from dedangle.lab.cloud import Cloud
-from dedangle.systems import cinder_api, cinder_rows
-from dedangle.systems.cinder_api import CinderApi
+from dedangle.systems.cinder import api as cinder_api
+from dedangle.systems.cinder import rows
+from dedangle.systems.cinder.api import CinderApi
 
 
 def cinder(cloud: Cloud, name: str) -> CinderApi:
@@ -57,13 +58,13 @@ def test_a_role_that_may_see_the_migration_status_alone_is_not_told_the_hosts(
 ) -> None:
     shown = cloud.user("p1").cinder("GET", f"/volumes/{used}").body["volume"]
     assert [each["host_name"] for each in shown["attachments"]] == [None]
-    why = cinder_rows.why_hidden({**shown, "os-vol-mig-status-attr:migstat": None})
+    why = rows.why_hidden({**shown, "os-vol-mig-status-attr:migstat": None})
     assert f"hides the hosts of the attachments of volume {used}" in why
     assert "context_is_admin" in why
     full = cloud.admin.cinder("GET", f"/volumes/{used}").body["volume"]
     # An administrator who was told that there is no host was told the truth.
     hostless = {**full, "attachments": [{**each, "host_name": None} for each in full["attachments"]]}
-    assert cinder_rows.why_hidden(full) == cinder_rows.why_hidden(hostless) == ""
+    assert rows.why_hidden(full) == rows.why_hidden(hostless) == ""
 
 
 def test_what_hides_its_migration_status_is_not_quiet_in_bulk(admin: CinderApi, user: CinderApi, used: str) -> None:

@@ -10,18 +10,17 @@ import pytest
 import sqlalchemy as sa
 
 from dedangle.core.records import Reading
-from dedangle.systems import nova_fleet
-from dedangle.systems import nova_schema as schema
-from dedangle.systems.nova_actions import InstanceActions
-from dedangle.systems.nova_cells import Cell
-from dedangle.systems.nova_database import NovaDatabase
+from dedangle.systems.nova import fleet, schema
+from dedangle.systems.nova.actions import InstanceActions
+from dedangle.systems.nova.cells import Cell
+from dedangle.systems.nova.database import NovaDatabase
 
 SERVERS = [str(uuid.uuid4()) for _ in range(7)]
 
 
 @pytest.fixture(autouse=True)
 def _few_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(nova_fleet, "_SERVERS_COUNTED", 2)
+    monkeypatch.setattr(fleet, "_SERVERS_COUNTED", 2)
 
 
 def cell(path: Path, name: str, servers: list[str], mappings: int) -> Cell:
@@ -66,7 +65,7 @@ def test_what_counts_is_counted_until_it_is_enough(
     tmp_path: Path, counts: Callable[[str], bool], most: float, expected: int
 ) -> None:
     one = cell(tmp_path, "cell1", SERVERS, 3)
-    assert nova_fleet.mappings_of_project(one, "p", counts, most) == Reading((expected,))
+    assert fleet.mappings_of_project(one, "p", counts, most) == Reading((expected,))
 
 
 def test_cells_are_counted_one_after_the_other(tmp_path: Path) -> None:

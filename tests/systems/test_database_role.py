@@ -17,7 +17,7 @@ from dedangle.reconcile import doctor
 from dedangle.reconcile.doctor import State
 from dedangle.systems.database import Database
 from dedangle.systems.database_role import Role, role
-from dedangle.systems.nova_cells import Cell
+from dedangle.systems.nova.cells import Cell
 
 POSTGRESQL = packages.Packages(("postgresql",), ("pg_createcluster", "psql"))
 

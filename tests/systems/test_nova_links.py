@@ -10,8 +10,8 @@ import sqlalchemy as sa
 from nova_cells_on_disk import Rows, cell, nova
 
 from dedangle.core.records import Attachment, Mapping
-from dedangle.systems import nova_links
-from dedangle.systems import nova_schema as schema
+from dedangle.systems.nova import links as nova_links
+from dedangle.systems.nova import schema
 
 
 def mapping(number: int, cell_name: str = "cell1") -> Mapping:

@@ -10,8 +10,8 @@ import pytest
 from nova_cells_on_disk import NOW, Rows, cell, nova
 
 from dedangle.core.records import HostState
-from dedangle.systems import nova_schema as schema
-from dedangle.systems.nova_about import ComputeHost, compute_hosts
+from dedangle.systems.nova import schema
+from dedangle.systems.nova.about import ComputeHost, compute_hosts
 
 EARLY, LATE = datetime(2026, 11, 25, 11, 0), datetime(2026, 11, 25, 11, 59, 30)
 

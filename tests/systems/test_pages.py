@@ -12,10 +12,11 @@ import sqlalchemy as sa
 from dedangle.cli import wiring
 from dedangle.cli.wiring import UsageError
 from dedangle.core import packing
-from dedangle.systems import cinder_database, database, nova_fleet
-from dedangle.systems import nova_schema as schema
-from dedangle.systems.cinder_database import CinderDatabase
-from dedangle.systems.nova_cells import Cell
+from dedangle.systems import database
+from dedangle.systems.cinder import database as cinder_database
+from dedangle.systems.cinder.database import CinderDatabase
+from dedangle.systems.nova import fleet, schema
+from dedangle.systems.nova.cells import Cell
 
 SERVER, VOLUME = str(uuid.UUID(int=1)), str(uuid.UUID(int=2))
 
@@ -45,7 +46,7 @@ def test_every_live_mapping_and_server_comes_once(tmp_path: Path, count: int) ->
             gone = {"id": 2 * number + 2, "deleted": 2 * number + 2}
             connection.execute(servers.insert().values(uuid=str(uuid.uuid4()), **gone))
     links, found = bytearray(), bytearray()
-    for answer in nova_fleet.pages(Cell("Nova's cell1", lambda: engine, 60, "cell1")):
+    for answer in fleet.pages(Cell("Nova's cell1", lambda: engine, 60, "cell1")):
         assert answer.complete, answer.why
         for page in answer.rows:
             if isinstance(page, packing.Links):
@@ -113,7 +114,7 @@ def test_numbers_that_nobody_has_are_passed_over_in_one_step(tmp_path: Path) -> 
             connection.execute(schema.block_device_mapping.insert().values(id=number, **row))
     asked: list[str] = []
     sa.event.listen(engine, "before_cursor_execute", lambda *event: asked.append(event[2]))
-    answers = list(nova_fleet.pages(Cell("Nova's cell1", lambda: engine, 60, "cell1")))
+    answers = list(fleet.pages(Cell("Nova's cell1", lambda: engine, 60, "cell1")))
     assert all(each.complete for each in answers)
     sizes = [len(page.rows.packed) // 49 for each in answers for page in each.rows if isinstance(page, packing.Links)]
     assert sizes == [1, 2]
@@ -140,7 +141,7 @@ def test_a_page_is_asked_for_once_more_over_a_connection_of_its_own(tmp_path: Pa
             raise sa.exc.OperationalError("", {}, Exception("server has gone away"))
 
     sa.event.listen(engine, "before_cursor_execute", lose)
-    answers = list(nova_fleet.pages(Cell("Nova's cell1", lambda: engine, 60, "cell1")))
+    answers = list(fleet.pages(Cell("Nova's cell1", lambda: engine, 60, "cell1")))
     assert all(each.complete for each in answers) == complete
     found = [
         packing.unpack(page.rows.packed[at : at + 16])
@@ -160,7 +161,7 @@ def test_the_thread_that_reads_ahead_ends_with_its_reader(tmp_path: Path) -> Non
         schema.instances.create(connection)
         rows = [{"id": number, "uuid": str(uuid.uuid4()), "deleted": 0} for number in range(1, 100)]
         connection.execute(schema.instances.insert(), rows)
-    pages = nova_fleet.pages(Cell("Nova's cell1", lambda: engine, 60, "left"))
+    pages = fleet.pages(Cell("Nova's cell1", lambda: engine, 60, "left"))
     assert next(pages).complete
     (reader,) = [each for each in threading.enumerate() if each.name == "dedangle Nova's cell1"]
     pages.close()

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from dedangle.config import Settings
     from dedangle.reconcile.doctor import Check
     from dedangle.systems.keystone import Access
-    from dedangle.systems.nova_cells import Cell
+    from dedangle.systems.nova.cells import Cell
 
 _COLUMNS = ("check", "state", "sentence", "next_step")
 
@@ -99,7 +99,7 @@ def _configuration() -> Check:
 def _cells(settings: Settings) -> tuple[tuple[Cell, ...], list[Check]]:
     """Every cell that the API database names, and how all databases are."""
     from dedangle.reconcile import doctor
-    from dedangle.systems import nova_cells
+    from dedangle.systems.nova import cells as nova_cells
 
     checks = list(doctor.databases([nova_cells.api_cell(settings.cell_timeout)]))
     cells = nova_cells.every_cell(settings.cell_timeout) if checks[0].state is not doctor.State.FAIL else None
@@ -149,7 +149,7 @@ def _cinder(
 
     from dedangle.reconcile import doctor
     from dedangle.systems import keystone
-    from dedangle.systems.nova_api import NovaApi
+    from dedangle.systems.nova.api import NovaApi
 
     if access is None:
         for name in (
@@ -177,7 +177,7 @@ def _cinder(
 
 def _hosts(settings: Settings, cells: tuple[Cell, ...]) -> Iterator[Check]:
     from dedangle.reconcile import doctor
-    from dedangle.systems.nova_rpc import NovaRpc
+    from dedangle.systems.nova.rpc import NovaRpc
 
     if not cells:
         yield doctor.unknown(doctor.HOSTS, "the API database, which names the cells, failed")

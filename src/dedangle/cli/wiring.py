@@ -22,12 +22,12 @@ if TYPE_CHECKING:
     from dedangle.reconcile.server import Reconciler
     from dedangle.state.journal import Journal
     from dedangle.state.sightings import Sightings
-    from dedangle.systems.cinder_api import CinderApi
-    from dedangle.systems.cinder_database import CinderDatabase
+    from dedangle.systems.cinder.api import CinderApi
+    from dedangle.systems.cinder.database import CinderDatabase
     from dedangle.systems.keystone import Access
-    from dedangle.systems.nova_actions import InstanceActions
-    from dedangle.systems.nova_cells import Cell
-    from dedangle.systems.nova_database import NovaDatabase
+    from dedangle.systems.nova.actions import InstanceActions
+    from dedangle.systems.nova.cells import Cell
+    from dedangle.systems.nova.database import NovaDatabase
     from dedangle.systems.ports import Bulk
 
 from dedangle.cli.signals import Signals
@@ -67,7 +67,7 @@ class Wiring:
     ) -> Reconciler:
         from dedangle.core.doors import Policy
         from dedangle.reconcile.server import Reconciler
-        from dedangle.systems.nova_rpc import NovaRpc
+        from dedangle.systems.nova.rpc import NovaRpc
 
         policy = Policy(
             door=door,
@@ -111,7 +111,7 @@ class Wiring:
         from dedangle.reconcile.restart import Restarter
         from dedangle.state.stopped import StoppedServers
         from dedangle.systems import keystone
-        from dedangle.systems.nova_api import NovaApi
+        from dedangle.systems.nova.api import NovaApi
 
         return Restarter(
             nova=self.nova,
@@ -142,7 +142,7 @@ def wire(config_args: Sequence[str], signals: Signals) -> Wiring:
     """
     settings = configure(config_args)
     require_api_database()
-    from dedangle.systems import nova_cells
+    from dedangle.systems.nova import cells as nova_cells
 
     cells = nova_cells.every_cell(settings.cell_timeout)
     if not cells.complete:
@@ -153,10 +153,10 @@ def wire(config_args: Sequence[str], signals: Signals) -> Wiring:
 def assemble(settings: Settings, cells: Sequence[Cell], access: Access, signals: Signals) -> Wiring:
     """Put together what was found and reached."""
     from dedangle.state.sightings import Sightings
-    from dedangle.systems import nova_cells
-    from dedangle.systems.cinder_api import CinderApi
-    from dedangle.systems.nova_actions import InstanceActions
-    from dedangle.systems.nova_database import NovaDatabase
+    from dedangle.systems.cinder.api import CinderApi
+    from dedangle.systems.nova import cells as nova_cells
+    from dedangle.systems.nova.actions import InstanceActions
+    from dedangle.systems.nova.database import NovaDatabase
 
     cinder = CinderApi(*access)
     run_id = uuid4().hex[:12]
@@ -226,7 +226,7 @@ def bulk_of_cinder(settings: Settings) -> CinderDatabase | None:
         return None
     from sqlalchemy.exc import SQLAlchemyError
 
-    from dedangle.systems.cinder_database import CinderDatabase
+    from dedangle.systems.cinder.database import CinderDatabase
 
     try:
         return CinderDatabase(settings.cinder_database, settings.cell_timeout)

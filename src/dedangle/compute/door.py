@@ -15,8 +15,8 @@ from dedangle.core.doors import Policy
 from dedangle.core.records import Door, Finding, Remedy, Result
 from dedangle.reconcile.server import Reconciler, UnpreparedError
 from dedangle.systems import libvirt
-from dedangle.systems.cinder_api import CinderApi
-from dedangle.systems.nova_compute import NovaCompute
+from dedangle.systems.cinder.api import CinderApi
+from dedangle.systems.nova.compute import NovaCompute
 
 LOG = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ from nova import utils
 
 from dedangle.core.records import Door
 from dedangle.systems import libvirt
-from dedangle.systems.nova_rpc import NAMESPACE, VERSION
+from dedangle.systems.nova.rpc import NAMESPACE, VERSION
 
 
 class Endpoint:

@@ -26,8 +26,8 @@ from dedangle.core.records import Door, Finding, Outcome, Remedy, Result
 from dedangle.reconcile.server import Judged, UnpreparedError
 from dedangle.state.journal import Journal, JournalUnwritableError
 from dedangle.systems import keystone
-from dedangle.systems.cinder_api import CinderApi
-from dedangle.systems.nova_compute import NovaCompute
+from dedangle.systems.cinder.api import CinderApi
+from dedangle.systems.nova.compute import NovaCompute
 
 CONF = nova.conf.CONF
 LOG = logging.getLogger(__name__)

@@ -14,13 +14,13 @@ from dedangle.reconcile.server import Reconciler
 from dedangle.state import coordination
 from dedangle.state.writable import why_unwritable
 from dedangle.systems.causality import VARIABLE
-from dedangle.systems.cinder_api import MICROVERSION, CinderApi
-from dedangle.systems.cinder_database import CinderDatabase
+from dedangle.systems.cinder.api import MICROVERSION, CinderApi
+from dedangle.systems.cinder.database import CinderDatabase
 from dedangle.systems.database_role import Role, role
-from dedangle.systems.nova_about import RELEASES, ComputeHost, compute_hosts, revision
-from dedangle.systems.nova_api import NovaApi
-from dedangle.systems.nova_cells import Cell
-from dedangle.systems.nova_rpc import NovaRpc
+from dedangle.systems.nova.about import RELEASES, ComputeHost, compute_hosts, revision
+from dedangle.systems.nova.api import NovaApi
+from dedangle.systems.nova.cells import Cell
+from dedangle.systems.nova.rpc import NovaRpc
 
 # Names of checks.
 CONFIGURATION, CREDENTIALS, SERVICE_TOKEN = "configuration", "credentials", "service token"

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 from keystoneauth1 import adapter, loading
 from keystoneauth1 import exceptions as ks_exceptions
 
-from dedangle.systems import nova_api
-from dedangle.systems.cinder_api import MICROVERSION
+from dedangle.systems.cinder.api import MICROVERSION
+from dedangle.systems.nova import api
 
 # nova.conf's own sections, in the order in which they are tried after [dedangle] and the environment.
 _SECTIONS = ("cinder", "service_user", "keystone_authtoken")
@@ -85,7 +85,7 @@ def nova_client(conf: Any, session: Any) -> adapter.Adapter:
         service_type="compute",
         interface=interface or None,
         region_name=conf.cinder.os_region_name,
-        default_microversion=nova_api.MICROVERSION,
+        default_microversion=api.MICROVERSION,
         user_agent="dedangle",
     )
 

@@ -10,9 +10,9 @@ import sqlalchemy as sa
 
 from dedangle.core import packing
 from dedangle.core.records import NamedServer, Reading
-from dedangle.systems import nova_schema as schema
 from dedangle.systems.database import Source, or_none
-from dedangle.systems.nova_cells import Cell
+from dedangle.systems.nova import schema
+from dedangle.systems.nova.cells import Cell
 
 _SERVERS_COUNTED = 500
 

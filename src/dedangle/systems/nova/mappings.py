@@ -13,8 +13,8 @@ from typing import Any
 import sqlalchemy as sa
 
 from dedangle.core.records import Mapping, Outcome, Result, Server
-from dedangle.systems import nova_schema as schema
-from dedangle.systems.nova_cells import Cell
+from dedangle.systems.nova import schema
+from dedangle.systems.nova.cells import Cell
 
 
 def soft_delete(cell: Cell, expected: Mapping, server: Server | None, now: datetime) -> Outcome:

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from dedangle.core.links import NEAR
 from dedangle.core.records import Attachment, Link
-from dedangle.systems import nova_schema as schema
+from dedangle.systems.nova import schema
 
 _READ = 200
 # Neighbours to each side of a mapping.

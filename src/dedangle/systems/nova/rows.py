@@ -9,8 +9,8 @@ from typing import Any
 import sqlalchemy as sa
 
 from dedangle.core.records import Mapping, Server
-from dedangle.systems import nova_mappings
-from dedangle.systems import nova_schema as schema
+from dedangle.systems.nova import mappings as nova_mappings
+from dedangle.systems.nova import schema
 
 
 def utc(moment: datetime | None) -> datetime | None:

@@ -25,10 +25,13 @@ from dedangle.core.records import (
     Reading,
     Server,
 )
-from dedangle.systems import nova_about, nova_activity, nova_fleet, nova_homes, nova_links, nova_mappings, nova_rows
-from dedangle.systems import nova_schema as schema
-from dedangle.systems.nova_actions import InstanceActions
-from dedangle.systems.nova_cells import Cell
+from dedangle.systems.nova import about, activity, fleet, schema
+from dedangle.systems.nova import homes as nova_homes
+from dedangle.systems.nova import links as nova_links
+from dedangle.systems.nova import mappings as nova_mappings
+from dedangle.systems.nova import rows as nova_rows
+from dedangle.systems.nova.actions import InstanceActions
+from dedangle.systems.nova.cells import Cell
 
 T = TypeVar("T")
 
@@ -161,7 +164,7 @@ class NovaDatabase:
 
     def bulk(self) -> dict[str, Iterator[Reading[Page]]]:
         """Every live server and volume mapping, each cell's by itself."""
-        return {name: nova_fleet.pages(cell) for name, cell in self._cells.items()}
+        return {name: fleet.pages(cell) for name, cell in self._cells.items()}
 
     def leave_out(self, cell: str, why: str) -> None:
         """Do not ask a silent cell again: each question would take as long as its timeout."""
@@ -179,7 +182,7 @@ class NovaDatabase:
         for name, cell in self._cells.items():
             if name in self._silent or sum(found) >= most:
                 continue
-            answer = nova_fleet.mappings_of_project(cell, project_id, counts, most - sum(found))
+            answer = fleet.mappings_of_project(cell, project_id, counts, most - sum(found))
             if not answer.complete:
                 return answer
             found += answer.rows
@@ -187,7 +190,7 @@ class NovaDatabase:
 
     def named(self, names: Collection[str]) -> Reading[NamedServer]:
         """Live servers with one of the names, from every cell; one pass over a cell's servers for all names."""
-        return self._from_every_cell(lambda connection, cell: nova_fleet.named(connection, cell, names))
+        return self._from_every_cell(lambda connection, cell: fleet.named(connection, cell, names))
 
     def soft_delete_mapping(self, expected: Mapping, server: Server | None) -> Outcome:
         return nova_mappings.soft_delete(self._cells[expected.cell], expected, server, self._now())
@@ -219,13 +222,13 @@ class NovaDatabase:
         of_server = nova_rows.mappings().where(schema.block_device_mapping.c.instance_uuid == server_id)
         rows = connection.execute(of_server).mappings()
         part.mappings = [nova_rows.mapping(row, cell) for row in rows if row["instance_uuid"] == server_id]
-        part.markers = list(nova_activity.markers(connection, server_id, self._now()))
+        part.markers = list(activity.markers(connection, server_id, self._now()))
         part.markers += self._actions.others(connection, server_id)
-        part.last_action_at = nova_activity.last_action(connection, server_id)
-        part.live_migration_failed_at = nova_activity.live_migration_failed_at(connection, server_id)
+        part.last_action_at = activity.last_action(connection, server_id)
+        part.live_migration_failed_at = activity.live_migration_failed_at(connection, server_id)
         part.is_whole = nova_homes.is_whole(connection, server_id)
         for host in {each.host for each in part.servers if each.host}:
-            state = nova_about.host_state(connection, host, self._clock(), self._service_down_time)
+            state = about.host_state(connection, host, self._clock(), self._service_down_time)
             part.host_states.append(state)
         return part
 

@@ -8,7 +8,7 @@ from collections.abc import Collection
 
 import sqlalchemy as sa
 
-from dedangle.systems import nova_schema as schema
+from dedangle.systems.nova import schema
 
 # Ids in one statement: each is looked up in an index.
 _CHUNK = 1000

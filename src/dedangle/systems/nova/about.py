@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 
 from dedangle.core.records import HostState
-from dedangle.systems import nova_schema as schema
-from dedangle.systems.nova_rows import utc
+from dedangle.systems.nova import schema
+from dedangle.systems.nova.rows import utc
 
 RELEASES = {
     "b30f573d3377": "2023.1",

@@ -10,8 +10,8 @@ from typing import Any
 import sqlalchemy as sa
 
 from dedangle.core.records import Marker, Reading, Server
-from dedangle.systems import nova_schema as schema
-from dedangle.systems.nova_cells import Cell
+from dedangle.systems.nova import schema
+from dedangle.systems.nova.cells import Cell
 
 ACTION = "dedangle_cleanup"
 # An action is open around a few writes only: an older one is that of a run that was killed, and blocks nobody.

@@ -10,9 +10,9 @@ import sqlalchemy as sa
 
 from dedangle.core.pairing import MIGRATION_FAILED, MIGRATION_OVER, REFRESH_LOCK
 from dedangle.core.records import Marker
-from dedangle.systems import nova_schema as schema
-from dedangle.systems.nova_actions import ACTION
-from dedangle.systems.nova_rows import utc
+from dedangle.systems.nova import schema
+from dedangle.systems.nova.actions import ACTION
+from dedangle.systems.nova.rows import utc
 
 # Actions that are recorded before a message is cast, on servers whose task_state says nothing.
 _WITHOUT_TASK_STATE = ("attach_volume", "detach_volume", "swap_volume", "refresh_volume_attachment")
