@@ -14,11 +14,11 @@ import pytest
 from filesystems import file_system
 from test_incomplete import moved_away
 
+from dedangle.doctor import checks
+from dedangle.doctor.checks import State
 from dedangle.lab import rows
 from dedangle.lab.builders import Builder
 from dedangle.lab.cloud import Cloud
-from dedangle.reconcile import doctor
-from dedangle.reconcile.doctor import State
 from shell import Dedangle, Done
 
 ALL = (
@@ -225,7 +225,7 @@ def test_state_dir_is_not_made(dedangle: Dedangle, overridden: Overridden, tmp_p
     ],
 )
 def test_the_lock_is_named_with_what_it_guarantees(tmp_path: Path, url: str | None, state: str, says: str) -> None:
-    check = doctor.lock(tmp_path, url and url.format(tmp=tmp_path))
+    check = checks.lock(tmp_path, url and url.format(tmp=tmp_path))
     assert check.state == state
     assert check.sentence.startswith(says.format(state_dir=tmp_path))
     assert "secret" not in check.sentence + check.next_step
@@ -249,11 +249,11 @@ def test_configuration_cannot_be_read(dedangle: Dedangle, overridden: Overridden
 )
 def test_clocks_are_apart(seconds: int, state: State) -> None:
     now = datetime(2026, 11, 22, 23, 0, tzinfo=timezone.utc)
-    check = doctor.clock([now + timedelta(seconds=seconds)], now, timedelta(seconds=60))
+    check = checks.clock([now + timedelta(seconds=seconds)], now, timedelta(seconds=60))
     assert check.state is state
     assert f"{abs(seconds)} s apart" in check.sentence
 
 
 def test_a_service_token_is_seen() -> None:
-    assert doctor.service_token(["X-Auth-Token", "X-Service-Token"]).state is State.FAIL
-    assert doctor.service_token(["X-Auth-Token"]).state is State.OK
+    assert checks.service_token(["X-Auth-Token", "X-Service-Token"]).state is State.FAIL
+    assert checks.service_token(["X-Auth-Token"]).state is State.OK

@@ -22,7 +22,7 @@ from dedangle.report.cells import cell
 
 if TYPE_CHECKING:
     from dedangle.config import Settings
-    from dedangle.reconcile.doctor import Check
+    from dedangle.doctor.checks import Check
     from dedangle.systems.keystone import Access
     from dedangle.systems.nova.cells import Cell
 
@@ -43,7 +43,7 @@ class Doctor(Guarded, Lister):
         return parser
 
     def guarded_run(self, args: argparse.Namespace, signals: Signals) -> int:
-        from dedangle.reconcile.doctor import State
+        from dedangle.doctor.checks import State
 
         self.checks = tuple(_examine(self.app.config_args, signals))
         self.show(args)
@@ -65,30 +65,30 @@ class Doctor(Guarded, Lister):
 
 
 def _examine(config_args: list[str], signals: Signals) -> Iterator[Check]:
-    from dedangle.reconcile import doctor
+    from dedangle.doctor import checks
 
     try:
         settings = wiring.configure(config_args)
         wiring.require_api_database()
     except UsageError as error:
-        yield doctor.Check(doctor.CONFIGURATION, doctor.State.FAIL, str(error), "Name nova.conf with --config-file.")
+        yield checks.Check(checks.CONFIGURATION, checks.State.FAIL, str(error), "Name nova.conf with --config-file.")
         return
     yield _configuration()
     cells, found = _cells(settings)
     yield from found
-    broken = any(each.state is doctor.State.FAIL for each in found)
+    broken = any(each.state is checks.State.FAIL for each in found)
     access, check = _credentials()
     yield check
     yield from _guarded("cinder", lambda: _cinder(settings, cells, access, signals, broken=broken))
-    yield from _guarded(doctor.HOSTS, lambda: _hosts(settings, cells))
-    yield doctor.state_dir(settings.state_dir)
-    yield doctor.lock(settings.state_dir, settings.coordination_url)
+    yield from _guarded(checks.HOSTS, lambda: _hosts(settings, cells))
+    yield checks.state_dir(settings.state_dir)
+    yield checks.lock(settings.state_dir, settings.coordination_url)
 
 
 def _configuration() -> Check:
     from nova import conf as nova_conf
 
-    from dedangle.reconcile.doctor import CONFIGURATION, Check, State
+    from dedangle.doctor.checks import CONFIGURATION, Check, State
 
     conf = nova_conf.CONF
     files = ", ".join([*(conf.config_file or []), *(conf.config_dir or [])])
@@ -98,26 +98,26 @@ def _configuration() -> Check:
 
 def _cells(settings: Settings) -> tuple[tuple[Cell, ...], list[Check]]:
     """Every cell that the API database names, and how all databases are."""
-    from dedangle.reconcile import doctor
+    from dedangle.doctor import checks
     from dedangle.systems.nova import cells as nova_cells
 
-    checks = list(doctor.databases([nova_cells.api_cell(settings.cell_timeout)]))
-    cells = nova_cells.every_cell(settings.cell_timeout) if checks[0].state is not doctor.State.FAIL else None
+    made = list(checks.databases([nova_cells.api_cell(settings.cell_timeout)]))
+    cells = nova_cells.every_cell(settings.cell_timeout) if made[0].state is not checks.State.FAIL else None
     if cells is None:
         return (), [
-            *checks,
-            doctor.unknown(f"{doctor.DATABASE} of each cell", "the API database, which names them, failed"),
+            *made,
+            checks.unknown(f"{checks.DATABASE} of each cell", "the API database, which names them, failed"),
         ]
     if not cells.complete:
-        fail = doctor.Check(
-            f"{doctor.DATABASE} of each cell", doctor.State.FAIL, f"{cells.why}.", "nova-manage cell_v2 list_cells"
+        fail = checks.Check(
+            f"{checks.DATABASE} of each cell", checks.State.FAIL, f"{cells.why}.", "nova-manage cell_v2 list_cells"
         )
-        return (), [*checks, fail]
-    return cells.rows, [*checks, *doctor.databases(cells.rows)]
+        return (), [*made, fail]
+    return cells.rows, [*made, *checks.databases(cells.rows)]
 
 
 def _credentials() -> tuple[Access | None, Check]:
-    from dedangle.reconcile.doctor import CREDENTIALS, Check, State
+    from dedangle.doctor.checks import CREDENTIALS, Check, State
 
     name = CREDENTIALS
     try:
@@ -147,49 +147,49 @@ def _cinder(
 ) -> Iterator[Check]:
     from nova import conf as nova_conf
 
-    from dedangle.reconcile import doctor
+    from dedangle.doctor import checks
     from dedangle.systems import keystone
     from dedangle.systems.nova.api import NovaApi
 
     if access is None:
         for name in (
-            doctor.SERVICE_TOKEN,
-            doctor.CINDER_MICROVERSION,
-            doctor.CINDER_FILTERS,
-            doctor.CLOCK,
-            doctor.ALL_PROJECTS,
+            checks.SERVICE_TOKEN,
+            checks.CINDER_MICROVERSION,
+            checks.CINDER_FILTERS,
+            checks.CLOCK,
+            checks.ALL_PROJECTS,
         ):
-            yield doctor.unknown(name, "there are no credentials that Keystone takes")
+            yield checks.unknown(name, "there are no credentials that Keystone takes")
         return
     wired = wiring.assemble(settings, cells, access, signals)
-    yield doctor.service_token(wired.session.get_auth_headers() or ())
-    yield from doctor.cinder_filters(wired.cinder, wiring.clock(), settings.service_down_time)
+    yield checks.service_token(wired.session.get_auth_headers() or ())
+    yield from checks.cinder_filters(wired.cinder, wiring.clock(), settings.service_down_time)
     if broken:
-        yield doctor.unknown(doctor.ALL_PROJECTS, "a database failed that may hold the row to prove it by")
+        yield checks.unknown(checks.ALL_PROJECTS, "a database failed that may hold the row to prove it by")
         return
-    yield from doctor.sees_all(
+    yield from checks.sees_all(
         wired.reconciler(Door.SWEEP), NovaApi(keystone.nova_client(nova_conf.CONF, wired.session))
     )
     database = wiring.bulk_of_cinder(settings)
     if database:
-        yield doctor.cinder_database(database, wired.reconciler(Door.SWEEP))
+        yield checks.cinder_database(database, wired.reconciler(Door.SWEEP))
 
 
 def _hosts(settings: Settings, cells: tuple[Cell, ...]) -> Iterator[Check]:
-    from dedangle.reconcile import doctor
+    from dedangle.doctor import checks
     from dedangle.systems.nova.rpc import NovaRpc
 
     if not cells:
-        yield doctor.unknown(doctor.HOSTS, "the API database, which names the cells, failed")
+        yield checks.unknown(checks.HOSTS, "the API database, which names the cells, failed")
         return
-    yield doctor.hosts(cells, NovaRpc(settings.cell_timeout), wiring.clock(), settings.service_down_time)
+    yield checks.hosts(cells, NovaRpc(settings.cell_timeout), wiring.clock(), settings.service_down_time)
 
 
-def _guarded(name: str, checks: Callable[[], Iterable[Check]]) -> Iterator[Check]:
+def _guarded(name: str, make: Callable[[], Iterable[Check]]) -> Iterator[Check]:
     """Let no error of one check keep the others from being made."""
-    from dedangle.reconcile.doctor import Check, State
+    from dedangle.doctor.checks import Check, State
 
     try:
-        yield from checks()
+        yield from make()
     except Exception as error:  # noqa: BLE001  # a check that fails in any way is a failed check
         yield Check(name, State.FAIL, f"Unexpected {type(error).__name__}: {' '.join(str(error).split())}.")
