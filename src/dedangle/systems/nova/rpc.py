@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from typing import Any
 
@@ -10,7 +11,8 @@ from dedangle.core.doors import Policy
 from dedangle.core.records import Disk, Finding, Outcome, Reading, Result
 
 NAMESPACE, VERSION = "dedangle", "1.0"
-_REMOTE_POLICY = ("no_host", "allow_root", "available_means_gone")
+# What a host decides by its own configuration, and what only the command does; it must obey every other field.
+_NOT_SENT = frozenset({"door", "grace", "attach_timeout", "guest_off", "at_host", "relink", "restart"})
 
 
 class NovaRpc:
@@ -53,7 +55,7 @@ class NovaRpc:
                 server_id=finding.server_id,
                 identity=list(finding.identity),
                 door=policy.door.value,
-                allowed={name: getattr(policy, name) for name in _REMOTE_POLICY},
+                allowed=_allowed(policy),
                 # The message may wait for the instance lock for longer than we wait for the answer.
                 deadline=time.time() + self._timeout,
             )
@@ -93,6 +95,11 @@ class NovaRpc:
         client = messaging.get_rpc_client(transport, target, serializer=serializer)
         prepared = client.prepare(server=host, timeout=self._timeout, retry=1)
         return prepared.call(context.get_admin_context(), method, **arguments)
+
+
+def _allowed(policy: Policy) -> dict[str, bool]:
+    fields = (field.name for field in dataclasses.fields(policy))
+    return {name: getattr(policy, name) for name in fields if name not in _NOT_SENT}
 
 
 class _UnreachableError(Exception):
