@@ -17,7 +17,7 @@ def test_a_relinked_server_unshelves_with_its_disk(cloud: Cloud, dedangle: Dedan
     server = stage.server()
     stage.user.shelve_offload(server.id)
     stage.breaks.lose_attachment(server.id, server.volumes[1])
-    heir = stage.breaks.reserve_attachment(server.id, server.volumes[1])
+    replacement = stage.breaks.reserve_attachment(server.id, server.volumes[1])
     before = rows.snapshot(cloud.home)
 
     (found,) = [
@@ -34,7 +34,7 @@ def test_a_relinked_server_unshelves_with_its_disk(cloud: Cloud, dedangle: Dedan
     assert {"relinked", None} == {each["outcome"] for each in done.findings}
     once = rows.snapshot(cloud.home)
     (change,) = changes(before, once)
-    assert change.columns["attachment_id"] == (found["attachment_id"], heir)
+    assert change.columns["attachment_id"] == (found["attachment_id"], replacement)
     dedangle("cleanup", server.id, "--relink", "--execute", "--yes")
     assert not changes(once, rows.snapshot(cloud.home))
 
@@ -43,7 +43,7 @@ def test_a_relinked_server_unshelves_with_its_disk(cloud: Cloud, dedangle: Dedan
     assert {str(each["id"]) for each in after.attachments_of(server.id)} == {
         str(each["attachment_id"]) for each in after.mappings_of(server.id)
     }
-    assert heir in after.attachments
+    assert replacement in after.attachments
     assert after.volumes[server.volumes[1]]["status"] == "in-use"
 
 

@@ -9,7 +9,7 @@ from datetime import timedelta
 from worlds import NOW, SERVER, World, disks
 
 from dedangle.core.doors import Policy
-from dedangle.core.records import Attachment, Door, Finding, HostState, Mapping, Server
+from dedangle.core.records import Attachment, BlockDeviceMapping, Door, Finding, HostState, Server
 
 Rule = Callable[[World, Policy, Finding], bool]
 """Whether the removal breaks the rule."""
@@ -55,7 +55,7 @@ def runs_no_guest(world: World) -> bool:
     return server is None or off(world) or server.host is None
 
 
-def removed_mapping(finding: Finding) -> Mapping | None:
+def removed_mapping(finding: Finding) -> BlockDeviceMapping | None:
     return finding.mapping if finding.remedy == "remove-mapping" else None
 
 
@@ -77,14 +77,14 @@ def removes_neither_or_both(world: World, policy: Policy, finding: Finding) -> b
 
 
 def rests_on_an_incomplete_reading(world: World, policy: Policy, finding: Finding) -> bool:
-    return bool(world.silent - {"rivals"})
+    return bool(world.silent - {"other_servers_bdms"})
 
 
 def may_take_the_disk_from_a_server_that_was_not_seen(world: World, policy: Policy, finding: Finding) -> bool:
     """While another cell is silent: nobody has a disk by what was never connected, or is a deleted server's mapping."""
     attachment = removed_attachment(finding)
     connected = attachment is not None and attachment.status != "reserved"
-    return "rivals" in world.silent and (connected or connected_mapping_of_the_living(world, finding))
+    return "other_servers_bdms" in world.silent and (connected or connected_mapping_of_the_living(world, finding))
 
 
 def is_of_an_id_nova_never_knew(world: World, policy: Policy, finding: Finding) -> bool:
@@ -159,9 +159,9 @@ def takes_a_connected_attachment_of_the_living(world: World, policy: Policy, fin
     return not all(each and _denies(world, each, attachment.volume_id) for each in hosts)
 
 
-def _is_attached_rightly(world: World, besides: Attachment) -> bool:
+def _is_attached_rightly(world: World, except_server: Attachment) -> bool:
     server = living(world)
-    named = {each.attachment_id for each in world.mappings if each.volume_id == besides.volume_id}
+    named = {each.attachment_id for each in world.mappings if each.volume_id == except_server.volume_id}
     return any(
         each.id in named and each.status == "attached" and server and world.connected.get(each.id) == server.host
         for each in world.attachments

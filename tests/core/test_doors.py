@@ -184,7 +184,7 @@ class TestTwoServersThatHoldOneVolume:
         attachments=(attachment("A"), attachment("C", holder=OTHER_SERVER)),
         volumes=(volume(),),
         connected={"A": HOST, "C": OTHER_HOST},
-        rivals=(RIVAL,),
+        other_servers_bdms=(RIVAL,),
         other_servers=(OTHER,),
         thorough=True,
     )
@@ -207,7 +207,7 @@ class TestTwoServersThatHoldOneVolume:
 
     def test_a_tombstone_is_no_second_writer(self) -> None:
         gone = dataclasses.replace(self.RIVAL, deleted=True)
-        assert [each.code for each in findings(self.SHARED.but(rivals=(gone,)))] == ["consistent"]
+        assert [each.code for each in findings(self.SHARED.but(other_servers_bdms=(gone,)))] == ["consistent"]
 
     def test_a_guest_that_has_the_disk_of_another_server_is_urgent_without_a_lost_attachment(self) -> None:
         world = self.SHARED.but(

@@ -32,13 +32,13 @@ from worlds import (
     volume,
 )
 
-from dedangle.core.records import Disposition, Door, HostState, Mapping
+from dedangle.core.records import BlockDeviceMapping, Disposition, Door, HostState
 from dedangle.reconcile.server import Judged
 
 DOORS = [Door.REBOOT, Door.COMMAND, Door.SWEEP]
 
 
-def of_another(attachment_id: str) -> Mapping:
+def of_another(attachment_id: str) -> BlockDeviceMapping:
     return dataclasses.replace(mapping(attachment_id), server_id=OTHER_SERVER)
 
 
@@ -59,7 +59,7 @@ def test_a_volume_that_another_server_was_booted_from_stays_connected(spell: Cal
     rival = dataclasses.replace(of_another("C"), volume_id=spell(VOLUME))
     left = World(servers=(deleted(),), attachments=(attachment("A"),), volumes=(volume(),), connected={"A": HOST})
     assert removals(left, door=Door.SWEEP)
-    assert not removals(left.but(rivals=(rival,)), door=Door.SWEEP)
+    assert not removals(left.but(other_servers_bdms=(rival,)), door=Door.SWEEP)
 
 
 @pytest.mark.parametrize("door", DOORS)
@@ -68,7 +68,7 @@ def test_a_reset_multiattach_volume_that_another_server_maps_stays_connected(doo
         servers=(server(),),
         mappings=(mapping("A"),),
         volumes=(volume("available", multiattach=True),),
-        rivals=(of_another("C"),),
+        other_servers_bdms=(of_another("C"),),
     )
     assert not removals(reset, door=door)
 
@@ -104,7 +104,9 @@ def test_no_time_that_passes_proves_that_the_guest_of_a_server_deleted_without_i
 
 
 def test_an_attachment_of_a_deleted_server_that_another_mapping_names_is_kept() -> None:
-    named = World(servers=(deleted(),), attachments=(attachment("A"),), volumes=(volume(),), rivals=(of_another("A"),))
+    named = World(
+        servers=(deleted(),), attachments=(attachment("A"),), volumes=(volume(),), other_servers_bdms=(of_another("A"),)
+    )
     assert [each.code for each in findings(named)] == ["link-mismatch"]
 
 
@@ -114,7 +116,7 @@ def test_an_attachment_of_a_deleted_server_whose_volume_another_server_maps_is_k
         attachments=(attachment("A"),),
         volumes=(volume(),),
         connected={"A": HOST},
-        rivals=(of_another("C"),),
+        other_servers_bdms=(of_another("C"),),
     )
     assert [each.code for each in findings(mapped)] == ["attachment-shares-host"]
 
@@ -128,11 +130,11 @@ def test_the_attachment_of_a_half_made_attach_that_another_mapping_names_is_kept
         volumes=(volume("reserved"),),
     )
     assert bool(removals(half_made, door=door)) is (door is Door.COMMAND)
-    named = half_made.but(rivals=(of_another("A"),))
+    named = half_made.but(other_servers_bdms=(of_another("A"),))
     assert [each.code for each in findings(named, door=door)] == ["link-mismatch"]
 
 
-UNSEEN = frozenset({"rivals"})
+UNSEEN = frozenset({"other_servers_bdms"})
 """Another cell is silent, where a server may map the volume; this server's own cell is not."""
 
 
@@ -153,7 +155,7 @@ def test_what_a_server_of_a_silent_cell_may_use_cannot_be_told(door: Door, world
     (finding,) = findings(world.but(silent=UNSEEN), policy=how)
     assert (seen.verdict, finding.verdict) in {(each, "cannot-tell") for each in ("dangling", "protected")}
     assert finding.disposition == "protect"
-    assert finding.reason.endswith("cannot tell, rivals did not answer.")
+    assert finding.reason.endswith("cannot tell, other_servers_bdms did not answer.")
 
 
 @pytest.mark.parametrize("status", ["attaching", "detaching"])
@@ -165,7 +167,10 @@ def test_whose_attach_or_detach_is_under_way_cannot_be_told_while_another_cell_i
     unseen = half_way.but(silent=UNSEEN)
     judged = Judged(findings(unseen), observation(unseen))
     # As it is unread, its sightings are kept, and the run is not complete.
-    assert ([each.code for each in judged.findings], judged.unread) == (["cannot-tell"], ("rivals did not answer",))
+    assert ([each.code for each in judged.findings], judged.unread) == (
+        ["cannot-tell"],
+        ("other_servers_bdms did not answer",),
+    )
     extending = unseen.but(servers=(server(),), volumes=(volume("extending"),))
     assert [each.code for each in findings(extending)] == ["in-flight"]
 
@@ -179,10 +184,10 @@ def test_a_mapping_is_not_relinked_while_another_cell_is_silent() -> None:
     )
     how = policy(Door.COMMAND, relink=True)
     assert [each.remedy for each in removals(crashed, policy=how)] == ["relink-mapping"]
-    assert not removals(crashed.but(rivals=(of_another("C"),)), policy=how)
+    assert not removals(crashed.but(other_servers_bdms=(of_another("C"),)), policy=how)
     unseen = crashed.but(silent=UNSEEN)
     judged = Judged(findings(unseen, policy=how), observation(unseen))
-    assert (judged.findings[0].code, judged.unread) == ("cannot-tell", ("rivals did not answer",))
+    assert (judged.findings[0].code, judged.unread) == ("cannot-tell", ("other_servers_bdms did not answer",))
     # What no door would relink is told all the same.
     connected = unseen.but(attachments=(attachment("B"),))
     assert findings(connected, policy=how)[0].code == "mapping-names-lost-attachment"

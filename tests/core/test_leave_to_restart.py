@@ -43,11 +43,11 @@ def test_a_root_disk_stays_where_a_server_is_to_start_again() -> None:
 
 
 def test_a_mapping_of_a_running_server_is_not_relinked() -> None:
-    heir = attachment("B", "reserved")
+    replacement = attachment("B", "reserved")
     allowed = {"relink": True, "restart": True}
     for one, expected in ((server(), Disposition.REPORT), (stopped(), Disposition.RELINK)):
         found = findings(
-            world(servers=(one,), mappings=(mapping("A"),), attachments=(heir,), status="reserved"),
+            world(servers=(one,), mappings=(mapping("A"),), attachments=(replacement,), status="reserved"),
             policy=policy(Door.COMMAND, **allowed),
         )
         relinks = [each.disposition for each in found if each.code == "mapping-names-lost-attachment"]

@@ -29,7 +29,18 @@ from worlds import (
     volume,
 )
 
-from dedangle.core.records import Attachment, Disk, Door, Finding, HostState, Mapping, Marker, Server, Verdict, Volume
+from dedangle.core.records import (
+    Attachment,
+    BlockDeviceMapping,
+    Disk,
+    Door,
+    Finding,
+    HostState,
+    Marker,
+    Server,
+    Verdict,
+    Volume,
+)
 
 WORDS = st.sampled_from(["A", "B", "C", "X"])
 VOLUME_IDS = st.sampled_from([VOLUME, SECOND_VOLUME])
@@ -53,7 +64,7 @@ servers = st.builds(
     deleted_at=MOMENTS,
 )
 mappings = st.builds(
-    Mapping,
+    BlockDeviceMapping,
     id=st.integers(1, 9),
     uuid=st.one_of(st.none(), st.uuids().map(str)),
     cell=CELLS,

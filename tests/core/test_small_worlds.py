@@ -34,7 +34,7 @@ from worlds import (
 
 from dedangle.core import pairing, planning
 from dedangle.core.findings import TABLE
-from dedangle.core.records import Door, HostState, Mapping, Marker
+from dedangle.core.records import BlockDeviceMapping, Door, HostState, Marker
 
 UP, DOWN, GONE = {}, {"host_state": HostState.DOWN}, {"host_state": HostState.GONE}
 SERVERS = {
@@ -63,7 +63,7 @@ SERVERS = {
 FEW_SERVERS = ("running", "stopped", "from volume", "offloaded", "deleted", "failed", "unknown")
 
 
-def mappings(volume_id: str, own: str) -> dict[str, dict[str, tuple[Mapping, ...]]]:
+def mappings(volume_id: str, own: str) -> dict[str, dict[str, tuple[BlockDeviceMapping, ...]]]:
     """Each kind of mapping that a server may have of the volume; own is the attachment that a linked one names."""
     return {
         "absent": {},
@@ -170,7 +170,8 @@ def with_guests() -> Iterator[World]:
 def half_read() -> Iterator[World]:
     """Each of the systems silent in turn, and each marker of work that goes on."""
     disturbances: list[dict[str, Any]] = [
-        {"silent": frozenset({who})} for who in ("nova", "list", "volume", "of-volume", "attachment", "rivals")
+        {"silent": frozenset({who})}
+        for who in ("nova", "list", "volume", "of-volume", "attachment", "other_servers_bdms")
     ]
     disturbances += [
         {"markers": (Marker(kind=kind, detail="goes on"),)} for kind in ("migration", "event", "action", "lock")
@@ -194,7 +195,7 @@ def _unasked(world: World, who: str) -> bool:
         "volume": cinder.volumes,
         "of-volume": cinder.of_volumes,
         "attachment": cinder.named,
-        "rivals": cinder.volumes,
+        "other_servers_bdms": cinder.volumes,
     }
     return not asked.get(who, True)
 

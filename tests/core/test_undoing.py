@@ -10,9 +10,9 @@ import pytest
 from dedangle.core import undoing
 from dedangle.core.records import (
     Attachment,
+    BlockDeviceMapping,
     CinderView,
     HostState,
-    Mapping,
     Marker,
     NovaView,
     Observation,
@@ -21,9 +21,9 @@ from dedangle.core.records import (
     Volume,
 )
 from dedangle.core.rows import mapping_of, plain_row
-from dedangle.core.undoing import Restoration, Sight
+from dedangle.core.undoing import Restoration, UndoObservation
 
-ROW = Mapping(
+ROW = BlockDeviceMapping(
     id=7,
     uuid="bdm",
     cell="cell1",
@@ -43,19 +43,19 @@ OWN = Attachment(id="lost", server_id="server", volume_id="volume", status="atta
 THEIRS = Attachment(id="theirs", server_id="another", volume_id="volume", status="attached")
 
 
-def sight(
+def observed(
     *,
-    removed: Mapping = ROW,
-    row: Mapping | None = GONE,
+    removed: BlockDeviceMapping = ROW,
+    row: BlockDeviceMapping | None = GONE,
     server: Server = SERVER,
     volume: Volume | None = VOLUME,
     attachments: tuple[Attachment, ...] = (),
-    others: tuple[Mapping, ...] = (OTHER,),
-    rivals: tuple[Mapping, ...] = (),
+    others: tuple[BlockDeviceMapping, ...] = (OTHER,),
+    other_servers_bdms: tuple[BlockDeviceMapping, ...] = (),
     resumed: bool = False,
     connector_host: str | None = "host",
     **view: Any,
-) -> Sight:
+) -> UndoObservation:
     rows = (row,) if row else ()
     nova = NovaView(
         server_id="server",
@@ -69,8 +69,10 @@ def sight(
         volumes={"volume": Reading((volume,) if volume else ())},
         of_volumes={"volume": Reading(attachments)},
     )
-    seen = Observation(server_id="server", before=nova, cinder=cinder, after=nova, rivals=Reading(rivals))
-    return Sight(removed=removed, seen=seen, resumed=resumed, connector_host=connector_host)
+    seen = Observation(
+        server_id="server", before=nova, cinder=cinder, after=nova, other_servers_bdms=Reading(other_servers_bdms)
+    )
+    return UndoObservation(removed=removed, seen=seen, resumed=resumed, connector_host=connector_host)
 
 
 IN_USE = dataclasses.replace(VOLUME, status="in-use")
@@ -80,7 +82,7 @@ SHELVED = dataclasses.replace(SERVER, host=None, vm_state="shelved_offloaded")
 
 
 @pytest.mark.parametrize(
-    ("changes", "heir", "must_connect"),
+    ("changes", "replacement", "must_connect"),
     [
         ({}, None, True),
         ({"removed": dataclasses.replace(ROW, cell="this cell", version="2026-08-01 12:00:00+00:00")}, None, True),
@@ -99,18 +101,18 @@ SHELVED = dataclasses.replace(SERVER, host=None, vm_state="shelved_offloaded")
             "new",
             True,
         ),
-        ({"attachments": (THEIRS,), "volume": SHARED, "rivals": (RIVAL,)}, None, True),
+        ({"attachments": (THEIRS,), "volume": SHARED, "other_servers_bdms": (RIVAL,)}, None, True),
         ({"others": (dataclasses.replace(OTHER, boot_index=-1),)}, None, True),
     ],
 )
-def test_restorable(changes: dict[str, Any], heir: str | None, must_connect: bool) -> None:
-    found = undoing.judge(sight(**changes))
+def test_restorable(changes: dict[str, Any], replacement: str | None, must_connect: bool) -> None:
+    found = undoing.judge(observed(**changes))
     assert isinstance(found, Restoration), found
-    assert (found.heir.id if found.heir else None, found.must_connect) == (heir, must_connect)
+    assert (found.replacement.id if found.replacement else None, found.must_connect) == (replacement, must_connect)
     assert found.row.deleted
 
 
-def boots(row: Mapping) -> Mapping:
+def boots(row: BlockDeviceMapping) -> BlockDeviceMapping:
     return dataclasses.replace(row, boot_index=0)
 
 
@@ -144,7 +146,7 @@ def boots(row: Mapping) -> Mapping:
             },
             "boots from volume second now",
         ),
-        ({"rivals": (RIVAL,)}, "server another maps the volume now"),
+        ({"other_servers_bdms": (RIVAL,)}, "server another maps the volume now"),
         ({"attachments": (THEIRS,), "volume": IN_USE}, "another holds attachment theirs"),
         ({"attachments": (dataclasses.replace(OWN, id="new"),), "volume": IN_USE}, "no undo has made"),
         ({"attachments": (OWN, dataclasses.replace(OWN, id="new")), "volume": IN_USE}, "no undo has made"),
@@ -156,7 +158,7 @@ def boots(row: Mapping) -> Mapping:
     ],
 )
 def test_hindered(changes: dict[str, Any], reason: str) -> None:
-    found = undoing.judge(sight(**changes))
+    found = undoing.judge(observed(**changes))
     assert isinstance(found, str)
     assert reason in found
 

@@ -14,12 +14,12 @@ from dedangle.core.doors import Policy
 from dedangle.core.judging import judge
 from dedangle.core.records import (
     Attachment,
+    BlockDeviceMapping,
     CinderView,
     Disk,
     Door,
     Finding,
     HostState,
-    Mapping,
     Marker,
     NovaView,
     Observation,
@@ -46,8 +46,8 @@ class World:
     """All that is true of one server, and of what stands around it."""
 
     servers: tuple[Server, ...] = ()
-    mappings: tuple[Mapping, ...] = ()
-    tombstones: tuple[Mapping, ...] = ()
+    mappings: tuple[BlockDeviceMapping, ...] = ()
+    tombstones: tuple[BlockDeviceMapping, ...] = ()
     attachments: tuple[Attachment, ...] = ()
     """Every live row of Cinder's, whoever holds it."""
     volumes: tuple[Volume, ...] = ()
@@ -57,7 +57,7 @@ class World:
     building: bool = False
     markers: tuple[Marker, ...] = ()
     last_action_at: datetime | None = LONG_AGO
-    rivals: tuple[Mapping, ...] = ()
+    other_servers_bdms: tuple[BlockDeviceMapping, ...] = ()
     """Mappings that other servers have."""
     other_servers: tuple[Server, ...] = ()
     guests: MappingType[str, tuple[str | Disk, ...]] = dataclasses.field(default_factory=dict)
@@ -72,7 +72,7 @@ class World:
     host_acts: bool = False
     """Whether the server's host carries removals out itself."""
     silent: frozenset[str] = frozenset()
-    """Who does not answer: nova, list, volume, of-volume, attachment, rivals."""
+    """Who does not answer: nova, list, volume, of-volume, attachment, other_servers_bdms."""
 
     def but(self, **changes: Any) -> World:
         return dataclasses.replace(self, **changes)
@@ -109,7 +109,7 @@ def deleted(**fields: Any) -> Server:
     return server("deleted", **{"power_state": NO_STATE, "deleted": True, "deleted_at": LONG_AGO, **fields})
 
 
-def mapping(attachment_id: str | None, volume: str = VOLUME, **fields: Any) -> Mapping:
+def mapping(attachment_id: str | None, volume: str = VOLUME, **fields: Any) -> BlockDeviceMapping:
     """A mapping whose disk was connected once; never_attached and legacy are the others."""
     number = fields.pop("number", 1 if volume == VOLUME else 2)
     given = {
@@ -121,20 +121,20 @@ def mapping(attachment_id: str | None, volume: str = VOLUME, **fields: Any) -> M
         "version": "2026-07-01 00:00:00",
         **fields,
     }
-    return Mapping(
+    return BlockDeviceMapping(
         id=number, uuid=f"bdm-{number}", server_id=SERVER, volume_id=volume, attachment_id=attachment_id, **given
     )
 
 
-def never_attached(volume: str = VOLUME, **fields: Any) -> Mapping:
+def never_attached(volume: str = VOLUME, **fields: Any) -> BlockDeviceMapping:
     return mapping(None, volume, **{"has_connection_info": False, "version": None, **fields})
 
 
-def legacy(volume: str = VOLUME, **fields: Any) -> Mapping:
+def legacy(volume: str = VOLUME, **fields: Any) -> BlockDeviceMapping:
     return mapping(None, volume, **fields)
 
 
-def tombstone(attachment_id: str, volume: str = VOLUME, **fields: Any) -> Mapping:
+def tombstone(attachment_id: str, volume: str = VOLUME, **fields: Any) -> BlockDeviceMapping:
     return mapping(attachment_id, volume, **{"number": 7, "deleted": True, **fields})
 
 
@@ -186,16 +186,19 @@ def observation(world: World, server_id: str = SERVER) -> Observation:
         host: Reading(disks(world, host)) if host in world.guests else Reading[Disk].unread(f"{host} cannot be asked")
         for host in pairing.hosts_concerned(nova, cinder)
     }
-    rivals = Reading[Mapping]()
+    other_servers_bdms = Reading[BlockDeviceMapping]()
     if volume_ids:
         # As MySQL, for which capitals are the same.
-        rivals = read("rivals", tuple(each for each in world.rivals if each.volume_id.lower() in volume_ids))
+        other_servers_bdms = read(
+            "other_servers_bdms",
+            tuple(each for each in world.other_servers_bdms if each.volume_id.lower() in volume_ids),
+        )
     return Observation(
         server_id=server_id,
         before=nova,
         cinder=cinder,
         after=nova,
-        rivals=rivals,
+        other_servers_bdms=other_servers_bdms,
         guests=guests,
         other_servers=Reading(world.other_servers),
         askable_hosts=frozenset(each for each in guests if each in world.guests or each in world.silent_hosts),

@@ -8,7 +8,7 @@ from collections.abc import Collection
 
 import pytest
 
-from dedangle.core.records import Attachment, Link, Mapping, NovaView, Reading, Server, Volume
+from dedangle.core.records import Attachment, BlockDeviceMapping, Link, NovaView, Reading, Server, Volume
 from dedangle.reconcile.control import ControlRead, Trust
 from dedangle.systems.ports import Neighbours
 
@@ -28,8 +28,8 @@ def link(number: int, *, server: str = "", project: str = OTHER) -> Link:
     )
 
 
-def mapping(number: int) -> Mapping:
-    return Mapping(
+def mapping(number: int) -> BlockDeviceMapping:
+    return BlockDeviceMapping(
         id=number,
         uuid=f"bdm-{number}",
         cell="cell1",
@@ -51,8 +51,8 @@ class FakeNova:
     named: frozenset[str] = frozenset()
     tells: bool = True
 
-    def links(self, besides: str, near: Collection[Mapping] = ()) -> Reading[Link]:
-        assert all(each.server_id != besides for each in self.others)
+    def links(self, except_server: str, near: Collection[BlockDeviceMapping] = ()) -> Reading[Link]:
+        assert all(each.server_id != except_server for each in self.others)
         return Reading(self.others)
 
     def knows(self, attachments: Collection[Attachment]) -> Reading[str]:

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from dedangle.core.records import Disposition, Door, Finding, Mapping, Outcome, Remedy, Result, Verdict
+from dedangle.core.records import BlockDeviceMapping, Disposition, Door, Finding, Outcome, Remedy, Result, Verdict
 from dedangle.state import journal
 from dedangle.state.journal import Journal, JournalUnwritableError
 
 NOW = datetime(2026, 11, 22, 21, 30, tzinfo=timezone.utc)
-MAPPING = Mapping(
+MAPPING = BlockDeviceMapping(
     id=7,
     uuid="bdm",
     cell="cell1",

@@ -9,14 +9,14 @@ import pytest
 import sqlalchemy as sa
 from nova_cells_on_disk import Rows, cell, nova
 
-from dedangle.core.records import Attachment, Mapping
+from dedangle.core.records import Attachment, BlockDeviceMapping
 from dedangle.systems.nova import links as nova_links
 from dedangle.systems.nova import schema
 
 
-def mapping(number: int, cell_name: str = "cell1") -> Mapping:
+def mapping(number: int, cell_name: str = "cell1") -> BlockDeviceMapping:
     names = {"uuid": f"b{number}", "volume_id": f"v{number}", "attachment_id": f"a{number}"}
-    return Mapping(id=number, cell=cell_name, server_id="own", has_connection_info=True, **names)
+    return BlockDeviceMapping(id=number, cell=cell_name, server_id="own", has_connection_info=True, **names)
 
 
 def attachment(number: int, volume: str | None = None) -> Attachment:
@@ -80,7 +80,7 @@ def test_a_mapping_has_its_neighbours_in_its_own_cell(tmp_path: Path) -> None:
 
 
 def test_neighbours_are_not_looked_for_without_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(nova_links, "_NUMBERS", 20)
+    monkeypatch.setattr(nova_links, "NEAR", 20)
     one, rows = cell(tmp_path, "cell1")
     fill(rows, 12)
     assert sorted(each.number for each in nova(one).links("own", [mapping(65)]).rows) == [50, 60, 70, 80]

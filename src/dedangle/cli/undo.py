@@ -15,7 +15,7 @@ from dedangle.cli.guarded import Guarded
 from dedangle.cli.journal import Field, add_journal_option, entry_of, read
 from dedangle.cli.signals import Signals
 from dedangle.cli.wiring import UsageError, wire
-from dedangle.core.records import Door, Mapping, Outcome, Result
+from dedangle.core.records import BlockDeviceMapping, Door, Outcome, Result
 from dedangle.core.rows import mapping_of
 from dedangle.report import exit_codes
 from dedangle.state import journal
@@ -61,8 +61,8 @@ class Undo(Guarded, ShowOne):
             connector=connector,
             shield=signals.shield,
         )
-        sight = undoer.look()
-        found = undoing.judge(sight)
+        observed = undoer.look()
+        found = undoing.judge(observed)
         if isinstance(found, str):
             console.complain(f"Entry {undone.id} cannot be undone: {found}. Nothing was changed.")
             return exit_codes.INCOMPLETE
@@ -76,7 +76,7 @@ class Undo(Guarded, ShowOne):
                 raise UsageError(f"{error}. Nothing was changed without it.") from error
         else:
             console.complain("Nothing was changed.")
-        self._row = _row(undone, found.plan, list(undoing.facts(sight)), outcome)
+        self._row = _row(undone, found.plan, list(undoing.facts(observed)), outcome)
         self.show(args)
         return exit_codes.DONE if outcome is None or outcome.result is Result.RESTORED else exit_codes.INCOMPLETE
 
@@ -95,7 +95,7 @@ def _row(undone: Entry, plan: str, evidence: list[str], outcome: Outcome | None)
     }
 
 
-def _removed(undone: Entry) -> Mapping:
+def _removed(undone: Entry) -> BlockDeviceMapping:
     from dedangle.core import undoing
 
     reason = undoing.unfit(undone.intent.get("remedy"), undone.outcome.get("outcome"))

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from dedangle.core.findings import Needs
-from dedangle.core.records import Disposition, Door, Finding, Remedy, Scene, Server, Verdict
+from dedangle.core.records import Disposition, Door, Finding, Remedy, Server, ServerState, Verdict
 
 # Longer than a Galera node that wakes up, or a replica behind a backup, is seen to lag; nothing younger is believed
 # against the other side.
@@ -52,7 +52,7 @@ class Case:
     """A finding before a door: all that the rules may look at."""
 
     finding: Finding
-    scene: Scene
+    server_state: ServerState
     policy: Policy
     kind_needs: Needs
     """What the table of findings demands of this door for this code."""
@@ -76,7 +76,7 @@ class Case:
 
     @property
     def server(self) -> Server | None:
-        return self.scene.server
+        return self.server_state.server
 
     @property
     def server_id(self) -> str:
@@ -107,7 +107,7 @@ class Case:
 
     @property
     def host_acts(self) -> bool:
-        return self.policy.at_host or self.scene.host_acts
+        return self.policy.at_host or self.server_state.host_acts
 
     @property
     def proof_suffices(self) -> bool:
@@ -131,7 +131,7 @@ def guest_has_the_disk(case: Case) -> Ruling | None:
     disk that nobody recognises, and for a disk that the guest has by right: that excuses the attachment beside it.
     """
     own_host = case.server.host if case.server else None
-    for host in case.scene.hosts_with_disk(case.finding.volume_id, unexpected=_is_connected(case.finding)):
+    for host in case.server_state.hosts_with_disk(case.finding.volume_id, unexpected=_is_connected(case.finding)):
         if host == case.explained_on or (host == own_host and case.guest_goes_off):
             continue
         if case.server is None or case.server.deleted:
@@ -202,7 +202,7 @@ def in_grace(case: Case) -> Ruling | None:
     grace = case.policy.grace
     moments = {
         "it was first seen": case.finding.first_seen,
-        "the server's last action was": case.scene.last_action_at,
+        "the server's last action was": case.server_state.last_action_at,
         "the server was deleted": case.server.deleted_at if case.server else None,
     }
     for what, moment in moments.items():
@@ -217,7 +217,7 @@ def host_may_still_answer(case: Case) -> Ruling | None:
     """The server is deleted, and a host that runs dedangle has not told whether its guest there is gone."""
     if not case.guest_may_live or case.proved:
         return None
-    silent = sorted(host for host in case.scene.askable_hosts if not case.scene.has_answered(host))
+    silent = sorted(host for host in case.server_state.askable_hosts if not case.server_state.has_answered(host))
     if not silent:
         return None
     then = f"Bring its nova-compute back, then run: dedangle cleanup {case.server_id} --execute"

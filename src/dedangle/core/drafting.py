@@ -11,7 +11,7 @@ from dedangle.core.doors import Case, Policy, dispose, older_than
 from dedangle.core.evidence import facts, why_kept
 from dedangle.core.findings import KINDS
 from dedangle.core.pairing import newest
-from dedangle.core.records import Attachment, Disposition, Finding, Life, Mapping, Pair, Remedy, Verdict
+from dedangle.core.records import Attachment, BlockDeviceMapping, Disposition, Existence, Finding, Pair, Remedy, Verdict
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,7 +20,7 @@ class Draft:
 
     verdict: Verdict
     code: str = ""
-    mapping: Mapping | None = None
+    mapping: BlockDeviceMapping | None = None
     attachment: Attachment | None = None
     kept_because: str = ""
     """Why the remedy must not be carried out whatever the door."""
@@ -43,14 +43,14 @@ class Draft:
 def finding_of(
     draft: Draft, pair: Pair, now: datetime, policy: Policy, first_seen: Callable[[str], datetime | None]
 ) -> Finding:
-    scene, mapping, attachment = pair.scene, draft.mapping, draft.attachment
-    server = scene.server
+    server_state, mapping, attachment = pair.server_state, draft.mapping, draft.attachment
+    server = server_state.server
     finding = Finding(
         code=draft.code or draft.verdict.value,
         verdict=draft.verdict,
         remedy=Remedy.NONE,
         disposition=Disposition.REPORT,
-        server_id=scene.server_id,
+        server_id=server_state.server_id,
         volume_id=pair.volume_id,
         attachment_id=(mapping and mapping.attachment_id) or (attachment.id if attachment else None),
         bdm_uuid=mapping.uuid if mapping else None,
@@ -81,7 +81,7 @@ def finding_of(
     ruling = dispose(
         Case(
             finding=finding,
-            scene=scene,
+            server_state=server_state,
             policy=policy,
             kind_needs=acting.needs(policy.door),
             now=now,
@@ -132,6 +132,6 @@ def _age_is_unknown(pair: Pair, attachment: Attachment | None) -> bool:
 
     One that a tombstone names is older than that.
     """
-    if attachment is None or pair.scene.life is not Life.LIVE:
+    if attachment is None or pair.server_state.existence is not Existence.LIVE:
         return False
     return attachment.attached_at is None and all(each.attachment_id != attachment.id for each in pair.tombstones)

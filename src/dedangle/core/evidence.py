@@ -5,18 +5,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from dedangle.core.records import Attachment, Finding, Life, Mapping, Pair, Scene, Server, Verdict
+from dedangle.core.records import Attachment, BlockDeviceMapping, Existence, Finding, Pair, Server, ServerState, Verdict
 
 
 def why_kept(finding: Finding, pair: Pair) -> str:
     """One sentence on a pair that no code of the table names."""
-    scene = pair.scene
+    server_state = pair.server_state
     what = f"Volume {finding.volume_id} of server {finding.server_id}"
     match finding.verdict:
         case Verdict.CANNOT_TELL:
-            return f"{what}: cannot tell, {'; '.join(scene.unread or (pair.rivals.why,))}."
+            return f"{what}: cannot tell, {'; '.join(server_state.unread or (pair.other_servers_bdms.why,))}."
         case Verdict.IN_FLIGHT:
-            return f"{what} is in flight: {'; '.join(map(str, scene.markers)) or 'its attachment is on its way'}."
+            work = "; ".join(map(str, server_state.markers)) or "its attachment is on its way"
+            return f"{what} is in flight: {work}."
         case Verdict.FOREIGN:
             return f"{what} belongs to another service than Nova, as the volume's metadata says."
         case Verdict.LEGACY:
@@ -25,18 +26,23 @@ def why_kept(finding: Finding, pair: Pair) -> str:
             return f"{what} is consistent."
 
 
-def facts(pair: Pair, mapping: Mapping | None, attachment: Attachment | None) -> Iterator[str]:
+def facts(pair: Pair, mapping: BlockDeviceMapping | None, attachment: Attachment | None) -> Iterator[str]:
     """What was read of the pair, one fact a line, with every id in full."""
-    scene = pair.scene
-    yield _of_server(scene)
+    server_state = pair.server_state
+    yield _of_server(server_state)
     if mapping:
         yield from _of_mapping(pair, mapping)
     if attachment:
         yield from _of_attachment(pair, attachment, is_named=mapping is not None)
     yield from _of_guests(pair)
-    if scene.life is Life.DELETED and attachment and not attachment.is_reserved and scene.server:
-        yield _what_ended_the_guest(scene, scene.server)
-    yield from (*scene.cinder_is_behind, *scene.nova_is_behind)
+    if (
+        server_state.existence is Existence.DELETED
+        and attachment
+        and not attachment.is_reserved
+        and server_state.server
+    ):
+        yield _what_ended_the_guest(server_state, server_state.server)
+    yield from (*server_state.cinder_is_behind, *server_state.nova_is_behind)
     for volume in pair.volume.rows:
         yield f"Cinder: volume {volume.id} is {volume.status}" + (", multiattach" if volume.multiattach else "")
     if pair.volume.absent:
@@ -44,23 +50,23 @@ def facts(pair: Pair, mapping: Mapping | None, attachment: Attachment | None) ->
     yield from _of_others(pair)
 
 
-def _of_server(scene: Scene) -> str:
-    server = scene.server
+def _of_server(server_state: ServerState) -> str:
+    server = server_state.server
     if server is None:
-        return f"Nova: server {scene.server_id} is {scene.life}"
+        return f"Nova: server {server_state.server_id} is {server_state.existence}"
     state = "deleted" if server.deleted else f"{server.vm_state}, task_state {server.task_state or 'none'}"
-    host = f"host {server.host} ({scene.host_state})" if server.host else "no host"
+    host = f"host {server.host} ({server_state.host_state})" if server.host else "no host"
     return f"Nova {server.cell}: server {server.id} is {state}, {host}"
 
 
-def _of_mapping(pair: Pair, mapping: Mapping) -> Iterator[str]:
-    scene = pair.scene
+def _of_mapping(pair: Pair, mapping: BlockDeviceMapping) -> Iterator[str]:
+    server_state = pair.server_state
     names = f"names attachment {mapping.attachment_id}" if mapping.attachment_id else "names no attachment"
     yield f"Nova {mapping.cell}: mapping {mapping.uuid} (row {mapping.id}) of volume {mapping.volume_id} {names}"
-    if mapping.attachment_id in scene.lost:
+    if mapping.attachment_id in server_state.lost:
         yield f"Cinder: attachment {mapping.attachment_id} is not found, and not in the server's list"
-        failed = scene.live_migration_failed_at
-        if failed and scene.failed_to_migrate_since(mapping.changed_at):
+        failed = server_state.live_migration_failed_at
+        if failed and server_state.failed_to_migrate_since(mapping.changed_at):
             yield f"Nova: a live migration of the server failed at {failed:%Y-%m-%d %H:%M:%S} UTC"
     elsewhere = pair.named.get(mapping.attachment_id or "")
     for row in elsewhere.rows if elsewhere else ():
@@ -75,7 +81,7 @@ def _of_attachment(pair: Pair, attachment: Attachment, *, is_named: bool) -> Ite
 
 
 def _of_others(pair: Pair) -> Iterator[str]:
-    for rival in pair.rivals.rows:
+    for rival in pair.other_servers_bdms.rows:
         names = f"names attachment {rival.attachment_id}" if rival.attachment_id else "names no attachment"
         yield f"Nova {rival.cell}: server {rival.server_id} maps the volume and {names}"
     for other in pair.others.rows:
@@ -88,7 +94,7 @@ def _of_others(pair: Pair) -> Iterator[str]:
 
 
 def _of_guests(pair: Pair) -> Iterator[str]:
-    for host, reading in pair.scene.guests.items():
+    for host, reading in pair.server_state.guests.items():
         if not reading.complete:
             yield f"Host {host}: cannot tell, {reading.why}"
             continue
@@ -106,9 +112,9 @@ def _of_guests(pair: Pair) -> Iterator[str]:
                 )
 
 
-def _what_ended_the_guest(scene: Scene, server: Server) -> str:
+def _what_ended_the_guest(server_state: ServerState, server: Server) -> str:
     """What the removal of a connected attachment of a deleted server rests on."""
-    answered = sorted(filter(scene.has_answered, scene.guests))
+    answered = sorted(filter(server_state.has_answered, server_state.guests))
     if answered:
         return f"The removal rests on the proof of host {', '.join(answered)}"
     if server.may_still_run:

@@ -5,10 +5,10 @@ from __future__ import annotations
 
 import dataclasses
 
-from dedangle.core.records import Door, Remedy, Word
+from dedangle.core.records import Door, Remedy, StrEnum
 
 
-class Needs(Word):
+class Needs(StrEnum):
     """What a door must have before it may carry the remedy out unattended or under an operator's hand."""
 
     NEVER = "never"

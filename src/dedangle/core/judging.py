@@ -15,13 +15,13 @@ from dedangle.core.drafting import Draft, finding_of
 from dedangle.core.pairing import is_root_device
 from dedangle.core.records import (
     Attachment,
+    BlockDeviceMapping,
     Disposition,
+    Existence,
     Finding,
-    Life,
-    Mapping,
     Pair,
     Remedy,
-    Scene,
+    ServerState,
     Verdict,
     Volume,
 )
@@ -61,11 +61,11 @@ def ownerless(attachment: Attachment) -> Finding:
 
 def _drafts(pair: Pair, policy: Policy) -> Iterator[Draft]:
     """In the order of the design: preconditions, foreign, in flight, then what is left of the states."""
-    scene = pair.scene
+    server_state = pair.server_state
     volume = next(iter(pair.volume.rows), None)
-    if scene.unread:
+    if server_state.unread:
         yield from _all(pair, Verdict.CANNOT_TELL)
-    elif scene.life is Life.UNKNOWN:
+    elif server_state.existence is Existence.UNKNOWN:
         for mapping in pair.mappings:
             yield Draft(
                 Verdict.FOREIGN,
@@ -78,11 +78,11 @@ def _drafts(pair: Pair, policy: Policy) -> Iterator[Draft]:
     elif not pair.mappings and volume and volume.consumer:
         # Ironic's volume targets carry the UUID of a Nova server and no mapping: the metadata is all that tells.
         yield from _all(pair, Verdict.FOREIGN)
-    elif _obstructing(scene, policy):
+    elif _obstructing(server_state, policy):
         yield from _in_flight(pair, volume)
-    elif scene.hosts_with_disk(pair.volume_id) and pair.other_writers and not (volume and volume.multiattach):
+    elif server_state.hosts_with_disk(pair.volume_id) and pair.other_writers and not (volume and volume.multiattach):
         yield from _all(pair, Verdict.MISMATCH, "volume-in-use-elsewhere", is_urgent=True)
-    elif scene.life is Life.DELETED:
+    elif server_state.existence is Existence.DELETED:
         yield from _of_deleted(pair, volume)
     else:
         yield from _of_living(pair, volume, policy)
@@ -94,16 +94,18 @@ def _as_far_as_seen(draft: Draft, pair: Pair) -> Draft:
     Nobody has a disk through a reserved attachment, nor through a mapping that was never connected or whose server is
     deleted: there the server's own mappings decide.
     """
-    if pair.rivals.complete:
+    if pair.other_servers_bdms.complete:
         return draft
-    scene, mapping, attachment = pair.scene, draft.mapping, draft.attachment
+    server_state, mapping, attachment = pair.server_state, draft.mapping, draft.attachment
     relinkable = draft.code == "mapping-names-lost-attachment" and attachment is not None
     if relinkable or draft.verdict in (Verdict.DANGLING, Verdict.PROTECTED):
-        by_mapping = mapping is not None and mapping.is_connected and scene.life is Life.LIVE
+        by_mapping = mapping is not None and mapping.is_connected and server_state.existence is Existence.LIVE
         unsure = by_mapping or (attachment is not None and not attachment.is_reserved)
     else:
         # A deleted server's attach or detach goes on no more, but another server's may (pairing.py:_is_left_half_way).
-        stuck = scene.life is Life.DELETED and any(each.kind == "volume" for each in scene.markers)
+        stuck = server_state.existence is Existence.DELETED and any(
+            each.kind == "volume" for each in server_state.markers
+        )
         unsure = stuck and draft.verdict is Verdict.IN_FLIGHT
     return Draft(Verdict.CANNOT_TELL, mapping=mapping, attachment=attachment) if unsure else draft
 
@@ -117,16 +119,16 @@ def _all(pair: Pair, verdict: Verdict, code: str = "", *, is_urgent: bool = Fals
             yield Draft(verdict, code, attachment=attachment, is_urgent=is_urgent)
 
 
-def _obstructing(scene: Scene, policy: Policy) -> bool:
-    server = scene.server
+def _obstructing(server_state: ServerState, policy: Policy) -> bool:
+    server = server_state.server
     waived = policy.no_host and server is not None and server.is_stopped
     # What a deleted server left in the databases alone can go whatever its host; see _of_deleted for the rest.
-    waived = waived or scene.life is Life.DELETED
-    return any(not (waived and marker.kind == "host") for marker in scene.markers)
+    waived = waived or server_state.existence is Existence.DELETED
+    return any(not (waived and marker.kind == "host") for marker in server_state.markers)
 
 
 def _in_flight(pair: Pair, volume: Volume | None) -> Iterator[Draft]:
-    only_volumes = all(marker.kind == "volume" for marker in pair.scene.markers)
+    only_volumes = all(marker.kind == "volume" for marker in pair.server_state.markers)
     stuck = volume is not None and volume.status in ("attaching", "detaching")
     if only_volumes and stuck and pair.mappings:
         yield Draft(Verdict.MISMATCH, "transition-stuck", mapping=pair.mappings[0])
@@ -145,13 +147,13 @@ def _of_deleted(pair: Pair, volume: Volume | None) -> Iterator[Draft]:
 
 
 def _left_by_deleted(pair: Pair, volume: Volume | None, attachment: Attachment) -> Draft:
-    server = pair.scene.server
+    server = pair.server_state.server
     if _is_named_by_a_rival(pair, attachment):
         return Draft(Verdict.MISMATCH, "link-mismatch", attachment=attachment)
     if attachment.is_reserved:
         kept_because = _hold_attachment(pair, volume)
         return Draft(Verdict.DANGLING, "attachment-of-deleted-server", attachment=attachment, kept_because=kept_because)
-    if any(marker.kind == "host" for marker in pair.scene.markers):
+    if any(marker.kind == "host" for marker in pair.server_state.markers):
         return Draft(Verdict.IN_FLIGHT, attachment=attachment)
     host = volume.host_of(attachment.id) if volume else None
     if _may_share_host(pair, volume, host, attachment):
@@ -163,7 +165,7 @@ def _left_by_deleted(pair: Pair, volume: Volume | None, attachment: Attachment) 
         attachment=attachment,
         kept_because=_hold_attachment(pair, volume) or _host_left_behind(pair, host),
         guest_may_live=True,
-        proved=pair.scene.guest_lacks(pair.volume_id, hosts),
+        proved=pair.server_state.guest_lacks(pair.volume_id, hosts),
     )
 
 
@@ -172,14 +174,16 @@ def _host_left_behind(pair: Pair, host: str | None) -> str:
 
     Empty where the attachment's host proves that it has no guest of the server with the disk.
     """
-    server = pair.scene.server
-    if not (host and server and server.host and host != server.host) or pair.scene.guest_lacks(pair.volume_id, {host}):
+    server = pair.server_state.server
+    if not (host and server and server.host and host != server.host) or pair.server_state.guest_lacks(
+        pair.volume_id, {host}
+    ):
         return ""
     return f"it is connected through host {host}, and the server was last on {server.host}"
 
 
 def _of_living(pair: Pair, volume: Volume | None, policy: Policy) -> Iterator[Draft]:
-    if len(pair.mappings) > 1 or any(each.attachment_id in pair.scene.twice_named for each in pair.mappings):
+    if len(pair.mappings) > 1 or any(each.attachment_id in pair.server_state.twice_named for each in pair.mappings):
         for mapping in pair.mappings:
             yield Draft(Verdict.MISMATCH, "mapping-duplicated", mapping=mapping)
         return
@@ -200,7 +204,7 @@ def _of_living(pair: Pair, volume: Volume | None, policy: Policy) -> Iterator[Dr
                 yield _beside(pair, volume, own, attachment)
 
 
-def _without_id(pair: Pair, volume: Volume | None, mapping: Mapping, policy: Policy) -> Draft:
+def _without_id(pair: Pair, volume: Volume | None, mapping: BlockDeviceMapping, policy: Policy) -> Draft:
     attachment = pair.attachments[0] if pair.attachments else None
     if attachment and not (attachment.is_reserved and len(pair.attachments) == 1):
         return Draft(Verdict.MISMATCH, "attach-half-made", mapping=mapping, attachment=attachment, no_remedy=True)
@@ -222,15 +226,17 @@ def _without_id(pair: Pair, volume: Volume | None, mapping: Mapping, policy: Pol
     )
 
 
-def _named(pair: Pair, volume: Volume | None, mapping: Mapping, own: Attachment | None, policy: Policy) -> Draft:
+def _named(
+    pair: Pair, volume: Volume | None, mapping: BlockDeviceMapping, own: Attachment | None, policy: Policy
+) -> Draft:
     """Judge a mapping that names an attachment, which is in the server's list (own) or not."""
-    scene = pair.scene
+    server_state = pair.server_state
     if own is None:
         return _lost(pair, volume, mapping, policy)
-    server_host = scene.server.host if scene.server else None
+    server_host = server_state.server.host if server_state.server else None
     host = volume.host_of(own.id) if volume else None
     if own.status != "attached":
-        if own.status == "reserved" and scene.server and scene.server.is_without_host:
+        if own.status == "reserved" and server_state.server and server_state.server.is_without_host:
             return Draft(Verdict.CONSISTENT, mapping=mapping)
         return Draft(Verdict.MISMATCH, "transition-stuck", mapping=mapping, attachment=own)
     if host and server_host and host != server_host:
@@ -247,30 +253,34 @@ def _named(pair: Pair, volume: Volume | None, mapping: Mapping, own: Attachment 
             acts_as="mapping-without-attachment",
         )
     if volume and not volume.multiattach and pair.other_claimants:
-        is_urgent = scene.may_write and bool(pair.other_writers)
+        is_urgent = server_state.may_write and bool(pair.other_writers)
         return Draft(Verdict.MISMATCH, "volume-in-use-elsewhere", mapping=mapping, attachment=own, is_urgent=is_urgent)
     if volume and volume.status != "in-use":
         return Draft(Verdict.MISMATCH, "volume-status-wrong", mapping=mapping, attachment=own)
     return Draft(Verdict.CONSISTENT, mapping=mapping)
 
 
-def _lost(pair: Pair, volume: Volume | None, mapping: Mapping, policy: Policy) -> Draft:
-    scene, server = pair.scene, pair.scene.server
-    if mapping.attachment_id not in scene.lost:
+def _lost(pair: Pair, volume: Volume | None, mapping: BlockDeviceMapping, policy: Policy) -> Draft:
+    server_state, server = pair.server_state, pair.server_state.server
+    if mapping.attachment_id not in server_state.lost:
         return Draft(Verdict.MISMATCH, "link-mismatch", mapping=mapping)
     # Cold migration, resize, shelving and rebuild make an attachment, delete the old one and change the mapping last; a
     # volume swap does so on another volume. A crash leaves a live disk behind an attachment that no mapping names.
-    if pair.attachments or scene.unmapped:
-        behind = "; ".join(scene.cinder_is_behind)
+    if pair.attachments or server_state.unmapped:
+        behind = "; ".join(server_state.cinder_is_behind)
         # One attachment, of the same volume, that nothing was ever connected through, is the one that was made last.
-        alone = pair.attachments[0] if len(pair.attachments) == len(scene.unmapped) == 1 else None
-        replacement = alone if alone and alone.is_reserved and not pair.rivals.rows and len(scene.lost) == 1 else None
+        alone = pair.attachments[0] if len(pair.attachments) == len(server_state.unmapped) == 1 else None
+        replacement = (
+            alone
+            if alone and alone.is_reserved and not pair.other_servers_bdms.rows and len(server_state.lost) == 1
+            else None
+        )
         code = "mapping-names-lost-attachment"
         return Draft(Verdict.MISMATCH, code, mapping=mapping, attachment=replacement, kept_because=behind)
-    shared = bool(pair.others.rows or pair.rivals.rows) and not (volume and volume.multiattach)
-    if shared and scene.may_write and pair.other_writers:
+    shared = bool(pair.others.rows or pair.other_servers_bdms.rows) and not (volume and volume.multiattach)
+    if shared and server_state.may_write and pair.other_writers:
         return Draft(Verdict.MISMATCH, "volume-in-use-elsewhere", mapping=mapping, is_urgent=True)
-    if (shared and scene.may_write) or _is_lost_in_use(scene, mapping, policy):
+    if (shared and server_state.may_write) or _is_lost_in_use(server_state, mapping, policy):
         return Draft(Verdict.MISMATCH, "attachment-lost-in-use", mapping=mapping)
     if server and server.vm_state == "error" and not server.host and server.launched_at is None:
         code = "mapping-never-launched"
@@ -279,27 +289,27 @@ def _lost(pair: Pair, volume: Volume | None, mapping: Mapping, policy: Policy) -
     else:
         code = "mapping-without-attachment"
     verdict = Verdict.PROTECTED if _is_root(pair, mapping) else Verdict.DANGLING
-    proved = scene.guest_lacks(mapping.volume_id, {server.host if server else None})
+    proved = server_state.guest_lacks(mapping.volume_id, {server.host if server else None})
     kept_because = _hold_lost(pair, volume, policy)
     return Draft(verdict, code, mapping=mapping, kept_because=kept_because, proved=proved)
 
 
-def _is_lost_in_use(scene: Scene, mapping: Mapping, policy: Policy) -> bool:
+def _is_lost_in_use(server_state: ServerState, mapping: BlockDeviceMapping, policy: Policy) -> bool:
     """Whether the volume is in use behind the lost attachment: Cinder is the side that is wrong, or the guest has it.
 
     A door that takes the guest off does what the blueprint says with a disk that only the guest still has.
     """
-    if scene.cinder_is_behind or scene.failed_to_migrate_since(mapping.changed_at):
+    if server_state.cinder_is_behind or server_state.failed_to_migrate_since(mapping.changed_at):
         return True
-    server = scene.server
+    server = server_state.server
     goes_off = policy.guest_off or (policy.restart and server is not None and server.can_be_stopped)
-    return not goes_off and bool(scene.hosts_with_disk(mapping.volume_id))
+    return not goes_off and bool(server_state.hosts_with_disk(mapping.volume_id))
 
 
 def _hold_lost(pair: Pair, volume: Volume | None, policy: Policy) -> str:
-    server = pair.scene.server
+    server = pair.server_state.server
     # The server's own host sees what else uses the device, and lets the mapping go without a disconnect then.
-    by_host = policy.at_host or pair.scene.host_acts
+    by_host = policy.at_host or pair.server_state.host_acts
     if not by_host and _may_share_host(pair, volume, server.host if server else None, None):
         # os-brick and Nova count a host's users of a multi-attach volume by Cinder's attachments alone
         # (nova/virt/libvirt/driver.py:_should_disconnect_target): tearing this one's connection down can take theirs.
@@ -314,11 +324,13 @@ def _beside(pair: Pair, volume: Volume | None, own: Attachment | None, attachmen
     if own is None:
         return _unmapped(pair, volume, attachment)
     if attachment.is_reserved:
-        settled = own.status == "attached" or (pair.scene.server is not None and pair.scene.server.is_without_host)
+        settled = own.status == "attached" or (
+            pair.server_state.server is not None and pair.server_state.server.is_without_host
+        )
         kept_because = "" if settled else f"the attachment that Nova names, {own.id}, is {own.status}"
         return dataclasses.replace(_unmapped(pair, volume, attachment, kept_because), explained_on=_rightful_host(pair))
     host, own_host = (volume.host_of(attachment.id), volume.host_of(own.id)) if volume else (None, None)
-    server_host = pair.scene.server.host if pair.scene.server else None
+    server_host = pair.server_state.server.host if pair.server_state.server else None
     if attachment.status.startswith("error"):
         return Draft(Verdict.MISMATCH, "attachment-failed", attachment=attachment)
     if not host or not own_host or host == own_host:
@@ -326,7 +338,7 @@ def _beside(pair: Pair, volume: Volume | None, own: Attachment | None, attachmen
     if own_host != server_host:
         return Draft(Verdict.MISMATCH, "migration-half-done", attachment=attachment)
     # The server's guest has the disk, by its own attachment: only the host that it has left can tell that it is gone.
-    proved = pair.scene.guest_lacks(pair.volume_id, {host})
+    proved = pair.server_state.guest_lacks(pair.volume_id, {host})
     kept_because = _hold_attachment(pair, volume)
     if _may_share_host(pair, volume, host, attachment):
         kept_because = kept_because or "another attachment of the volume may be connected through the same host"
@@ -342,12 +354,12 @@ def _beside(pair: Pair, volume: Volume | None, own: Attachment | None, attachmen
 
 def _rightful_host(pair: Pair) -> str | None:
     """The host on which the guest has the disk by the attachment that Nova names."""
-    return pair.scene.server.host if pair.scene.server else None
+    return pair.server_state.server.host if pair.server_state.server else None
 
 
 def _unmapped(pair: Pair, volume: Volume | None, attachment: Attachment, kept_because: str = "") -> Draft:
     # A mapping of another volume or of another server names it: either side may be the one that is wrong.
-    if attachment.id not in pair.scene.unmapped or _is_named_by_a_rival(pair, attachment):
+    if attachment.id not in pair.server_state.unmapped or _is_named_by_a_rival(pair, attachment):
         return Draft(Verdict.MISMATCH, "link-mismatch", attachment=attachment)
     kept_because = kept_because or _hold_attachment(pair, volume)
     if attachment.is_reserved:
@@ -358,8 +370,8 @@ def _unmapped(pair: Pair, volume: Volume | None, attachment: Attachment, kept_be
     if attachment.status.startswith("error"):
         return Draft(Verdict.DANGLING, "attachment-failed", attachment=attachment, kept_because=kept_because)
     # An attachment whose host Cinder does not tell may be connected through any.
-    server_host = pair.scene.server.host if pair.scene.server else None
-    proved = not pair.mappings and pair.scene.guest_lacks(pair.volume_id, {host, server_host})
+    server_host = pair.server_state.server.host if pair.server_state.server else None
+    proved = not pair.mappings and pair.server_state.guest_lacks(pair.volume_id, {host, server_host})
     if any(each.attachment_id == attachment.id for each in pair.tombstones):
         return Draft(
             Verdict.DANGLING,
@@ -373,11 +385,12 @@ def _unmapped(pair: Pair, volume: Volume | None, attachment: Attachment, kept_be
 
 
 def _hold_attachment(pair: Pair, volume: Volume | None) -> str:
-    if pair.scene.nova_is_behind:
-        return "; ".join(pair.scene.nova_is_behind)
-    if pair.scene.unproved:
+    if pair.server_state.nova_is_behind:
+        return "; ".join(pair.server_state.nova_is_behind)
+    unproved = pair.server_state.unproved
+    if unproved:
         return (
-            f"a mapping of the server names attachment {min(pair.scene.unproved)}, which Cinder does not have for it, "
+            f"a mapping of the server names attachment {min(unproved)}, which Cinder does not have for it, "
             "so any other attachment of the server may be the one in use"
         )
     if volume is None:
@@ -388,24 +401,26 @@ def _hold_attachment(pair: Pair, volume: Volume | None) -> str:
 
 
 def _is_named_by_a_rival(pair: Pair, attachment: Attachment) -> bool:
-    return any(each.attachment_id == attachment.id for each in pair.rivals.rows)
+    return any(each.attachment_id == attachment.id for each in pair.other_servers_bdms.rows)
 
 
-def _may_share_host(pair: Pair, volume: Volume | None, host: str | None, besides: Attachment | None) -> bool:
+def _may_share_host(pair: Pair, volume: Volume | None, host: str | None, except_server: Attachment | None) -> bool:
     """Whether somebody else may use the volume through the host.
 
     Many backends keep one export per (volume, host): undoing one connection can unplug the other. A host that Cinder
     does not tell may be the same.
     """
-    connected = [each for each in (*pair.others.rows, *pair.attachments) if each != besides and not each.is_reserved]
+    connected = [
+        each for each in (*pair.others.rows, *pair.attachments) if each != except_server and not each.is_reserved
+    ]
     hosts = [volume.host_of(each.id) if volume else None for each in connected]
     listed = {each.id for each in connected}
-    hosts += [None for each in pair.rivals.rows if each.is_connected and each.attachment_id not in listed]
+    hosts += [None for each in pair.other_servers_bdms.rows if each.is_connected and each.attachment_id not in listed]
     return any(not host or not other or host == other for other in hosts)
 
 
-def _is_root(pair: Pair, mapping: Mapping) -> bool:
-    server = pair.scene.server
+def _is_root(pair: Pair, mapping: BlockDeviceMapping) -> bool:
+    server = pair.server_state.server
     if is_root_device(mapping, server):
         return True
-    return server is not None and pair.scene.only_volume == mapping.volume_id and not server.image_ref
+    return server is not None and pair.server_state.only_volume == mapping.volume_id and not server.image_ref

@@ -25,12 +25,12 @@ OTHER_STATUS = STATUSES.index("unknown")
 class Rows:
     """Rows of one width, one after the other.
 
-    `odd` names the servers whose id is not spelled as Nova spells a UUID, and whose rows are left out: Cinder takes
-    any spelling from users, and each but Nova's is that of a server that Nova does not know.
+    `misspelled` names the servers whose id is not spelled as Nova spells a UUID, and whose rows are left out: Cinder
+    accepts any spelling from users, and a spelling that is not Nova's belongs to a server that Nova does not know.
     """
 
     packed: bytes
-    odd: tuple[str, ...] = ()
+    misspelled: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -85,14 +85,14 @@ def status_byte(status: str) -> bytes:
 
 def rows_of(rows: Iterable[tuple[tuple[str | None, ...], bytes]]) -> Rows:
     """Pack rows of ids, the server's in the second place where there are more than one, each with what ends it."""
-    packed, odd = bytearray(), []
+    packed, misspelled = bytearray(), []
     for ids, end in rows:
         server = ids[1] if len(ids) > 1 else None
         if server and server != unpack(pack(server)):
-            odd.append(server)
+            misspelled.append(server)
         else:
             packed += b"".join(map(pack, ids)) + end
-    return Rows(bytes(packed), tuple(odd))
+    return Rows(bytes(packed), tuple(misspelled))
 
 
 def rows_of_text(text: str, count: int, ids: int, *, flagged: bool = False) -> Rows | None:

@@ -9,17 +9,17 @@ from datetime import datetime
 
 from dedangle.core.records import (
     Attachment,
+    BlockDeviceMapping,
     CinderView,
+    Existence,
     HostState,
-    Life,
-    Mapping,
     Marker,
     NovaView,
     Observation,
     Pair,
     Reading,
-    Scene,
     Server,
+    ServerState,
     Volume,
 )
 
@@ -71,7 +71,7 @@ def needed_of_cinder(
             volumes.add(mapping.volume_id)
             if mapping.attachment_id:
                 lost.add(mapping.attachment_id)
-    if thorough or _life(nova) is not Life.LIVE:
+    if thorough or _existence(nova) is not Existence.LIVE:
         volumes.update(each.volume_id for each in found.values())
     elif set(found) - named:
         # A swap makes the attachment of the new volume before its instance action is recorded: until then only the
@@ -88,7 +88,7 @@ def hosts_concerned(nova: NovaView, cinder: CinderView) -> frozenset[str]:
     named = {each.attachment_id for each in nova.mappings}
     attachments = cinder.attachments.rows
     lost = any(each.absent for each in cinder.named.values())
-    gone = _life(nova) is not Life.LIVE and bool(attachments or nova.mappings)
+    gone = _existence(nova) is not Existence.LIVE and bool(attachments or nova.mappings)
     unlinked = any(each.attachment_id is None and not each.is_legacy for each in nova.mappings)
     if not (lost or gone or unlinked or any(each.id not in named for each in attachments)):
         return frozenset()
@@ -98,26 +98,28 @@ def hosts_concerned(nova: NovaView, cinder: CinderView) -> frozenset[str]:
     return frozenset(host for host in (*hosts, *(each.host for each in nova.servers)) if host)
 
 
-def other_holders(server_id: str, cinder: CinderView, rivals: Reading[Mapping]) -> frozenset[str]:
+def other_holders(
+    server_id: str, cinder: CinderView, other_servers_bdms: Reading[BlockDeviceMapping]
+) -> frozenset[str]:
     """The ids of the other servers that an attachment or a live mapping gives one of the volumes."""
     attached = {each.server_id for reading in cinder.of_volumes.values() for each in reading.rows if each.server_id}
-    mapped = {each.server_id for each in rivals.rows if not each.deleted}
+    mapped = {each.server_id for each in other_servers_bdms.rows if not each.deleted}
     return frozenset(attached | mapped) - {server_id}
 
 
 def pairs(observation: Observation) -> tuple[Pair, ...]:
     """One pair for each volume that a live mapping or an attachment of the server names, in order of volume id."""
     cinder, nova = observation.cinder, observation.after
-    the_scene = scene(observation)
+    the_scene = server_state(observation)
     volume_ids = {each.volume_id for each in nova.mappings} | {each.volume_id for each in cinder.attachments.rows}
     unasked: Reading[Volume] = Reading.unread("the volume was not asked for")
     result = []
     for volume_id in sorted(volume_ids):
         of_volume = cinder.of_volumes.get(volume_id, Reading[Attachment]())
-        of_others = [each for each in observation.rivals.rows if _is_of(each, volume_id)]
+        of_others = [each for each in observation.other_servers_bdms.rows if _is_of(each, volume_id)]
         result.append(
             Pair(
-                scene=the_scene,
+                server_state=the_scene,
                 volume_id=volume_id,
                 mappings=_by_id(each for each in nova.mappings if each.volume_id == volume_id),
                 tombstones=_by_id(each for each in nova.tombstones if each.volume_id == volume_id),
@@ -133,10 +135,10 @@ def pairs(observation: Observation) -> tuple[Pair, ...]:
                     of_volume.complete,
                     of_volume.why,
                 ),
-                rivals=Reading(
+                other_servers_bdms=Reading(
                     tuple(each for each in of_others if not each.deleted),
-                    observation.rivals.complete,
-                    observation.rivals.why,
+                    observation.other_servers_bdms.complete,
+                    observation.other_servers_bdms.why,
                 ),
                 other_servers=observation.other_servers,
                 released=frozenset(each.attachment_id for each in of_others if each.deleted and each.attachment_id),
@@ -146,30 +148,30 @@ def pairs(observation: Observation) -> tuple[Pair, ...]:
     return tuple(result)
 
 
-def _is_of(rival: Mapping, volume_id: str) -> bool:
+def _is_of(rival: BlockDeviceMapping, volume_id: str) -> bool:
     # A server may have been booted from the volume by its id in capitals, which MySQL's collations take for the same.
     return rival.volume_id.lower() == volume_id.lower()
 
 
-def _by_id(mappings: Iterable[Mapping]) -> tuple[Mapping, ...]:
+def _by_id(mappings: Iterable[BlockDeviceMapping]) -> tuple[BlockDeviceMapping, ...]:
     return tuple(sorted(mappings, key=lambda each: each.id))
 
 
-def scene(observation: Observation) -> Scene:
+def server_state(observation: Observation) -> ServerState:
     """What is true of the whole server, whatever its pairs."""
     nova, cinder = observation.after, observation.cinder
-    life = _life(nova)
+    existence = _existence(nova)
     listed = {each.id: each.volume_id for each in cinder.attachments.rows}
     legacy = {each.volume_id for each in nova.mappings if each.is_legacy}
     named = Counter(each.attachment_id for each in nova.mappings if each.attachment_id)
     lost = frozenset(each for each in named if each not in listed and cinder.named.get(each, Reading.unread("")).absent)
     incomplete = [each.why for each in cinder.readings() if not each.complete]
-    return Scene(
+    return ServerState(
         server_id=observation.server_id,
         server=server_of(nova),
-        life=life,
+        existence=existence,
         host_state=nova.host_state,
-        markers=_markers(observation, life),
+        markers=_markers(observation, existence),
         unread=tuple(dict.fromkeys((*observation.before.unread, *nova.unread, *incomplete))),
         last_action_at=nova.last_action_at,
         lost=lost,
@@ -199,7 +201,7 @@ def _root_is_lost_too(nova: NovaView, lost: frozenset[str]) -> tuple[str, ...]:
     return tuple(f"Cinder has lost attachment {each.attachment_id} of the server's root disk too" for each in roots)
 
 
-def is_root_device(mapping: Mapping, server: Server | None) -> bool:
+def is_root_device(mapping: BlockDeviceMapping, server: Server | None) -> bool:
     """Whether the guest boots from it, by its place in the boot order or by its device name."""
     named = _device(mapping.device_name)
     return mapping.boot_index == 0 or (server is not None and named != "" and named == _device(server.root_device_name))
@@ -209,18 +211,18 @@ def _device(name: str | None) -> str:
     return (name or "").removeprefix("/dev/")
 
 
-def _only_volume(mappings: tuple[Mapping, ...]) -> str | None:
+def _only_volume(mappings: tuple[BlockDeviceMapping, ...]) -> str | None:
     candidates = [each for each in mappings if each.is_connected] or mappings
     return candidates[0].volume_id if len(candidates) == 1 else None
 
 
-def _life(nova: NovaView) -> Life:
+def _existence(nova: NovaView) -> Existence:
     if any(not each.deleted for each in nova.servers):
-        return Life.LIVE
+        return Existence.LIVE
     if nova.building:
-        return Life.BUILDING
+        return Existence.BUILDING
     # A missing hidden copy proves nothing (it is deleted without a trace), and so a deleted hidden one does not either.
-    return Life.DELETED if any(not each.hidden for each in nova.servers) else Life.UNKNOWN
+    return Existence.DELETED if any(not each.hidden for each in nova.servers) else Existence.UNKNOWN
 
 
 def server_of(nova: NovaView) -> Server | None:
@@ -229,10 +231,10 @@ def server_of(nova: NovaView) -> Server | None:
     return ranked[0] if ranked else None
 
 
-def _markers(observation: Observation, life: Life) -> tuple[Marker, ...]:
+def _markers(observation: Observation, existence: Existence) -> tuple[Marker, ...]:
     before, after = observation.before, observation.after
     markers = [*before.markers, *after.markers]
-    if life is Life.DELETED:
+    if existence is Existence.DELETED:
         markers = [each for each in markers if each.kind not in _OF_THE_LIVING]
     markers += _markers_of_servers([each for each in after.servers if not each.deleted])
     if after.building:
@@ -241,7 +243,7 @@ def _markers(observation: Observation, life: Life) -> tuple[Marker, ...]:
         markers.append(Marker(kind="host", detail="is down, so nothing on it can be proved"))
     if (set(before.servers), set(before.mappings)) != (set(after.servers), set(after.mappings)):
         markers.append(Marker(kind="change", detail="of Nova's rows while they were read"))
-    return tuple(dict.fromkeys((*markers, *_markers_of_volumes(observation, life))))
+    return tuple(dict.fromkeys((*markers, *_markers_of_volumes(observation, existence))))
 
 
 def _markers_of_servers(living: Sequence[Server]) -> Iterator[Marker]:
@@ -254,9 +256,9 @@ def _markers_of_servers(living: Sequence[Server]) -> Iterator[Marker]:
         yield Marker(kind="copy", detail="of the server in another cell (cross-cell resize)")
 
 
-def _markers_of_volumes(observation: Observation, life: Life) -> Iterator[Marker]:
+def _markers_of_volumes(observation: Observation, existence: Existence) -> Iterator[Marker]:
     for volume in (row for reading in observation.cinder.volumes.values() for row in reading.rows):
-        if is_busy(volume) and not (life is Life.DELETED and _is_left_half_way(volume, observation)):
+        if is_busy(volume) and not (existence is Existence.DELETED and _is_left_half_way(volume, observation)):
             state = f"{volume.id} is {volume.status}"
             if volume.migration_status not in QUIET_MIGRATION:
                 state += f", migration_status {volume.migration_status}"
@@ -267,5 +269,12 @@ def _is_left_half_way(volume: Volume, observation: Observation) -> bool:
     """Whether an attach or detach of a server that is gone will never go on, and is nobody else's."""
     rows = observation.cinder.of_volumes.get(volume.id, Reading[Attachment]()).rows
     others = [each for each in rows if each.server_id != observation.server_id]
-    rivals = [each for each in observation.rivals.rows if _is_of(each, volume.id) and not each.deleted]
-    return volume.status in ("attaching", "detaching") and not others and observation.rivals.complete and not rivals
+    other_servers_bdms = [
+        each for each in observation.other_servers_bdms.rows if _is_of(each, volume.id) and not each.deleted
+    ]
+    return (
+        volume.status in ("attaching", "detaching")
+        and not others
+        and observation.other_servers_bdms.complete
+        and not other_servers_bdms
+    )

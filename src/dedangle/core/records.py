@@ -13,14 +13,14 @@ from typing import Any, Generic, TypeVar
 T = TypeVar("T")
 
 
-class Word(str, enum.Enum):
+class StrEnum(str, enum.Enum):
     """A member is its own word wherever it is printed or compared."""
 
     def __str__(self) -> str:
         return str(self.value)
 
 
-class Door(Word):
+class Door(StrEnum):
     """Who wants a server looked at; a door decides what may be done about what is found."""
 
     REBOOT = "reboot"
@@ -28,7 +28,7 @@ class Door(Word):
     SWEEP = "sweep"
 
 
-class Life(Word):
+class Existence(StrEnum):
     """What Nova knows of a server id."""
 
     LIVE = "live"
@@ -37,7 +37,7 @@ class Life(Word):
     UNKNOWN = "unknown"
 
 
-class HostState(Word):
+class HostState(StrEnum):
     """What Nova's `services` tell of the nova-compute of a server's host."""
 
     UP = "up"
@@ -48,7 +48,7 @@ class HostState(Word):
     """The server has no host."""
 
 
-class Verdict(Word):
+class Verdict(StrEnum):
     """The classes of judgement, in the order in which they are asked for."""
 
     CANNOT_TELL = "cannot-tell"
@@ -61,7 +61,7 @@ class Verdict(Word):
     DANGLING = "dangling"
 
 
-class Remedy(Word):
+class Remedy(StrEnum):
     """The one write that would put a finding right."""
 
     REMOVE_MAPPING = "remove-mapping"
@@ -72,7 +72,7 @@ class Remedy(Word):
     NONE = "none"
 
 
-class Disposition(Word):
+class Disposition(StrEnum):
     """What a door does about a finding."""
 
     REMOVE = "remove"
@@ -150,7 +150,7 @@ class Server:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Mapping:
+class BlockDeviceMapping:
     """A row of Nova's `block_device_mapping` with destination_type volume; never its connection_info."""
 
     id: int
@@ -254,8 +254,8 @@ class NovaView:
 
     server_id: str
     servers: tuple[Server, ...] = ()
-    mappings: tuple[Mapping, ...] = ()
-    tombstones: tuple[Mapping, ...] = ()
+    mappings: tuple[BlockDeviceMapping, ...] = ()
+    tombstones: tuple[BlockDeviceMapping, ...] = ()
     building: bool = False
     markers: tuple[Marker, ...] = ()
     host_state: HostState = HostState.NONE
@@ -325,7 +325,7 @@ class Observation:
     before: NovaView
     cinder: CinderView
     after: NovaView
-    rivals: Reading[Mapping] = dataclasses.field(default_factory=Reading)
+    other_servers_bdms: Reading[BlockDeviceMapping] = dataclasses.field(default_factory=Reading)
     """Mappings, live and soft-deleted, that other servers have of the volumes in question."""
     other_servers: Reading[Server] = dataclasses.field(default_factory=Reading)
     """The other servers that hold attachments or live mappings of the volumes, as far as Nova knows them."""
@@ -342,12 +342,12 @@ class Observation:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Scene:
+class ServerState:
     """What is true of the whole server while its pairs are judged."""
 
     server_id: str
     server: Server | None
-    life: Life
+    existence: Existence
     host_state: HostState
     markers: tuple[Marker, ...]
     unread: tuple[str, ...]
@@ -435,15 +435,15 @@ class Scene:
 class Pair:
     """Mapping and attachment joined for one (server, volume)."""
 
-    scene: Scene
+    server_state: ServerState
     volume_id: str
-    mappings: tuple[Mapping, ...] = ()
-    tombstones: tuple[Mapping, ...] = ()
+    mappings: tuple[BlockDeviceMapping, ...] = ()
+    tombstones: tuple[BlockDeviceMapping, ...] = ()
     attachments: tuple[Attachment, ...] = ()
     volume: Reading[Volume]
     others: Reading[Attachment]
     """Attachments of the volume that other servers hold."""
-    rivals: Reading[Mapping] = dataclasses.field(default_factory=Reading)
+    other_servers_bdms: Reading[BlockDeviceMapping] = dataclasses.field(default_factory=Reading)
     """Live mappings of the volume that other servers have."""
     other_servers: Reading[Server] = dataclasses.field(default_factory=Reading)
     """The other servers that hold those, as far as Nova knows them."""
@@ -458,11 +458,11 @@ class Pair:
         Left out are those that Nova knows to be deleted, and those whose only mapping is a tombstone that names the
         attachment: Nova has let it go. Each of them has a finding of its own.
         """
-        mapped = {each.server_id for each in self.rivals.rows}
+        mapped = {each.server_id for each in self.other_servers_bdms.rows}
         held = {
             each.server_id
             for each in self.others.rows
-            if each.server_id and not (self.rivals.complete and each.id in self.released)
+            if each.server_id and not (self.other_servers_bdms.complete and each.id in self.released)
         }
         return tuple(sorted(each for each in mapped | held if not self._is_deleted(each)))
 
@@ -498,7 +498,7 @@ class Finding:
     project_id: str | None = None
     first_seen: datetime | None = None
     evidence: tuple[str, ...] = ()
-    mapping: Mapping | None = None
+    mapping: BlockDeviceMapping | None = None
     attachment: Attachment | None = None
     is_urgent: bool = False
     """Whether two servers may write to one volume now."""
@@ -524,7 +524,7 @@ class Finding:
         )
 
 
-class Result(Word):
+class Result(StrEnum):
     """What came of an action."""
 
     REMOVED = "removed"

@@ -7,7 +7,7 @@ import dataclasses
 from datetime import datetime
 from typing import Any
 
-from dedangle.core.records import Attachment, Finding, Mapping
+from dedangle.core.records import Attachment, BlockDeviceMapping, Finding
 
 FIELDS = (
     *("code", "remedy", "disposition", "server_id", "volume_id", "attachment_id", "bdm_uuid", "cell", "host"),
@@ -20,18 +20,18 @@ def finding_row(finding: Finding) -> dict[str, Any]:
     return {name: _plain(getattr(finding, name)) for name in FIELDS}
 
 
-def plain_row(record: Mapping | Attachment | None) -> dict[str, Any]:
+def plain_row(record: BlockDeviceMapping | Attachment | None) -> dict[str, Any]:
     """Every field of a row as JSON types; none of them is a secret, because none is ever read."""
     return {name: _plain(value) for name, value in dataclasses.asdict(record).items()} if record else {}
 
 
-def mapping_of(row: dict[str, Any]) -> Mapping:
+def mapping_of(row: dict[str, Any]) -> BlockDeviceMapping:
     """The mapping whose plain_row the journal kept, but for its age, which nobody compares.
 
     The row may be of another release. Raises AttributeError or TypeError where it is no mapping's.
     """
-    names = {each.name for each in dataclasses.fields(Mapping)} - {"created_at"}
-    return Mapping(**{name: value for name, value in row.items() if name in names})
+    names = {each.name for each in dataclasses.fields(BlockDeviceMapping)} - {"created_at"}
+    return BlockDeviceMapping(**{name: value for name, value in row.items() if name in names})
 
 
 def _plain(value: Any) -> Any:

@@ -7,17 +7,17 @@ import dataclasses
 from collections.abc import Iterator
 
 from dedangle.core import pairing
-from dedangle.core.records import Attachment, Life, Mapping, Observation, Remedy, Result, Server, Volume
+from dedangle.core.records import Attachment, BlockDeviceMapping, Existence, Observation, Remedy, Result, Server, Volume
 
 # As exact as every database keeps it: MySQL has whole seconds, nova-compute and SQLite write more.
 _VERSION_LENGTH = len("2026-11-22 21:30:00")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Sight:
+class UndoObservation:
     """A mapping as it was when it was removed, and what there is now of all that it touches."""
 
-    removed: Mapping
+    removed: BlockDeviceMapping
     seen: Observation
     """Of the mapping's server, with its volume and all attachments of that."""
     resumed: bool
@@ -30,16 +30,16 @@ class Sight:
 class Restoration:
     """What an undo restores, and with what."""
 
-    row: Mapping
+    row: BlockDeviceMapping
     server: Server
     volume: Volume
-    heir: Attachment | None
+    replacement: Attachment | None
     """The attachment that is there for the mapping to name; without one it must be made."""
 
     @property
     def is_own(self) -> bool:
         """Whether the mapping's own attachment is still there."""
-        return self.heir is not None and self.heir.id == self.row.attachment_id
+        return self.replacement is not None and self.replacement.id == self.row.attachment_id
 
     @property
     def must_connect(self) -> bool:
@@ -48,17 +48,17 @@ class Restoration:
         A hard reboot takes connection_info from Cinder as it is, a start takes it from the mapping's row; neither gives
         Cinder a connector (nova virt/block_device.py:refresh_connection_info). Only an unshelve does.
         """
-        whole = self.is_own and self.heir is not None and self.heir.status == "attached"
+        whole = self.is_own and self.replacement is not None and self.replacement.status == "attached"
         return self.server.host is not None and not whole
 
     @property
     def plan(self) -> str:
         """What is done, and what gives the guest its disk after it."""
         row, host = self.row, self.server.host
-        if self.heir is None:
+        if self.replacement is None:
             names = "a new attachment, made before it"
         else:
-            names = f"attachment {self.heir.id}, {'its own' if self.is_own else 'made by an earlier undo'}"
+            names = f"attachment {self.replacement.id}, {'its own' if self.is_own else 'made by an earlier undo'}"
         through = f" and connected through host {host}" if self.must_connect else ""
         brings = f"reboot --hard {row.server_id}" if host else f"unshelve {row.server_id}"
         return (
@@ -81,11 +81,11 @@ def unfit(remedy: str | None, result: str | None) -> str:
     return ""
 
 
-def judge(sight: Sight) -> Restoration | str:
+def judge(observed: UndoObservation) -> Restoration | str:
     """What can be restored, or why it cannot be now."""
-    removed, seen = sight.removed, sight.seen
-    scene = pairing.scene(seen)
-    unread = (*scene.unread, *([] if seen.rivals.complete else [seen.rivals.why]))
+    removed, seen = observed.removed, observed.seen
+    server_state = pairing.server_state(seen)
+    unread = (*server_state.unread, *([] if seen.other_servers_bdms.complete else [seen.other_servers_bdms.why]))
     if unread:
         return f"cannot tell, {'; '.join(unread)}"
     # Not by its cell, which has no name inside nova-compute.
@@ -97,28 +97,32 @@ def judge(sight: Sight) -> Restoration | str:
         return "the mapping is live, it was restored already"
     if _content(row) != _content(removed):
         return "the mapping's row is not as it was when it was removed"
-    server = scene.server
-    if server is None or scene.life is not Life.LIVE:
-        return f"server {removed.server_id} is {scene.life}"
+    server = server_state.server
+    if server is None or server_state.existence is not Existence.LIVE:
+        return f"server {removed.server_id} is {server_state.existence}"
     volume = next(iter(seen.cinder.volumes[removed.volume_id].rows), None)
     if volume is None:
         return f"Cinder has no volume {removed.volume_id} any more"
     # An undo that died between connecting its attachment and completing it leaves the volume so.
-    half_made = sight.resumed and volume.status == "attaching"
-    busy = [str(each) for each in scene.markers if not (half_made and each.kind == "volume")]
+    half_made = observed.resumed and volume.status == "attaching"
+    busy = [str(each) for each in server_state.markers if not (half_made and each.kind == "volume")]
     if busy:
         return f"the server is busy: {'; '.join(busy)}"
     if server.vm_state not in ("active", "stopped") and not server.is_without_host:
         return f"the server is {server.vm_state}; bring it to ACTIVE, SHUTOFF or SHELVED_OFFLOADED first"
-    mine = [each for each in _attachments(sight) if each.server_id == removed.server_id]
-    found = Restoration(row=row, server=server, volume=volume, heir=next(iter(mine), None))
-    hindrances = (*_takers(sight, volume, server), *_strangers(sight, found, len(mine)), *_connector(sight, found))
+    mine = [each for each in _attachments(observed) if each.server_id == removed.server_id]
+    found = Restoration(row=row, server=server, volume=volume, replacement=next(iter(mine), None))
+    hindrances = (
+        *_takers(observed, volume, server),
+        *_strangers(observed, found, len(mine)),
+        *_connector(observed, found),
+    )
     return next(iter(hindrances), found)
 
 
-def facts(sight: Sight) -> Iterator[str]:
+def facts(observed: UndoObservation) -> Iterator[str]:
     """What was read for an undo, one fact a line, with every id in full."""
-    removed, seen = sight.removed, sight.seen
+    removed, seen = observed.removed, observed.seen
     for row in (*seen.after.mappings, *seen.after.tombstones):
         if row.volume_id == removed.volume_id:
             state = "deleted" if row.deleted else "live"
@@ -128,22 +132,22 @@ def facts(sight: Sight) -> Iterator[str]:
         yield f"Nova {server.cell}: server {server.id} is {state}"
     for volume in seen.cinder.volumes[removed.volume_id].rows:
         yield f"Cinder: volume {volume.id} is {volume.status}"
-    for each in _attachments(sight):
+    for each in _attachments(observed):
         yield f"Cinder: {each.server_id} holds attachment {each.id} of the volume ({each.status})"
 
 
-def _attachments(sight: Sight) -> tuple[Attachment, ...]:
-    return sight.seen.cinder.of_volumes[sight.removed.volume_id].rows
+def _attachments(observed: UndoObservation) -> tuple[Attachment, ...]:
+    return observed.seen.cinder.of_volumes[observed.removed.volume_id].rows
 
 
-def _takers(sight: Sight, volume: Volume, server: Server) -> Iterator[str]:
+def _takers(observed: UndoObservation, volume: Volume, server: Server) -> Iterator[str]:
     """What has taken the volume or the mapping's place since."""
-    removed = sight.removed
+    removed = observed.removed
     if volume.consumer:
         yield f"the volume is {volume.consumer}'s now"
     if volume.project_id != server.project_id:
         yield f"the volume is project {volume.project_id}'s now"
-    for other in sight.seen.after.mappings:
+    for other in observed.seen.after.mappings:
         if other.volume_id == removed.volume_id:
             yield f"the server has the volume again, by mapping {other.uuid}"
         if removed.device_name is not None and other.device_name == removed.device_name:
@@ -151,35 +155,35 @@ def _takers(sight: Sight, volume: Volume, server: Server) -> Iterator[str]:
         if removed.is_bootable and other.boot_index == removed.boot_index:
             yield f"the server boots from volume {other.volume_id} now"
     if not volume.multiattach:
-        for rival in sight.seen.rivals.rows:
+        for rival in observed.seen.other_servers_bdms.rows:
             yield f"server {rival.server_id} maps the volume now"
-        for each in _attachments(sight):
+        for each in _attachments(observed):
             if each.server_id != removed.server_id:
                 yield f"{each.server_id or 'no server'} holds attachment {each.id} of the volume now"
 
 
-def _strangers(sight: Sight, found: Restoration, attachments: int) -> Iterator[str]:
+def _strangers(observed: UndoObservation, found: Restoration, attachments: int) -> Iterator[str]:
     """Why Cinder would give the server no attachment, or has given it one that is none of ours."""
-    volume, heir = found.volume, found.heir
-    if heir is None and volume.status != "available" and not (volume.multiattach and volume.status == "in-use"):
+    volume, replacement = found.volume, found.replacement
+    if replacement is None and volume.status != "available" and not (volume.multiattach and volume.status == "in-use"):
         yield f"the volume is {volume.status}, so that Cinder gives it to nobody"
-    if heir is not None and (attachments > 1 or not (found.is_own or sight.resumed)):
-        yield f"Cinder holds attachment {heir.id} of the volume for the server, which no undo has made"
+    if replacement is not None and (attachments > 1 or not (found.is_own or observed.resumed)):
+        yield f"Cinder holds attachment {replacement.id} of the volume for the server, which no undo has made"
 
 
-def _connector(sight: Sight, found: Restoration) -> Iterator[str]:
+def _connector(observed: UndoObservation, found: Restoration) -> Iterator[str]:
     host = found.server.host
-    if not found.must_connect or sight.connector_host == host:
+    if not found.must_connect or observed.connector_host == host:
         return
-    if sight.connector_host is not None:
-        yield f"the connector is that of host {sight.connector_host}, and the server is on {host}"
+    if observed.connector_host is not None:
+        yield f"the connector is that of host {observed.connector_host}, and the server is on {host}"
     yield (
         f"the volume must be attached anew through host {host}; run there: nova-manage volume_attachment get_connector "
         "--json > connector.json, and undo with --connector connector.json"
     )
 
 
-def _content(mapping: Mapping) -> tuple[object, ...]:
+def _content(mapping: BlockDeviceMapping) -> tuple[object, ...]:
     """What tells one version of a row from another, whether it is deleted or not and whoever read it."""
     version = (mapping.version or "")[:_VERSION_LENGTH]
     return (mapping.server_id, mapping.volume_id, mapping.attachment_id, mapping.device_name, version)

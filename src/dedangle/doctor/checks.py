@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
 
-from dedangle.core.records import Reading, Word
+from dedangle.core.records import Reading, StrEnum
 from dedangle.reconcile.server import Reconciler
 from dedangle.state import coordination
 from dedangle.state.writable import why_unwritable
@@ -39,7 +39,7 @@ _TO_PRIMARY = (
 )
 
 
-class State(Word):
+class State(StrEnum):
     OK = "ok"
     WARNING = "warning"
     FAIL = "fail"

@@ -11,7 +11,7 @@ import dataclasses
 import itertools
 from collections.abc import Collection, Iterable, Iterator
 
-from dedangle.core.records import Attachment, Link, Mapping, NovaView, Reading
+from dedangle.core.records import Attachment, BlockDeviceMapping, Link, NovaView, Reading
 from dedangle.systems import ports
 
 # A block of so many lost attachments, made one after the other by different servers, is Cinder's loss: the odds that
@@ -98,7 +98,7 @@ class ControlRead:
                 f"{others}. Nova's database may have come back from a backup"
             )
 
-    def _blocks(self, gone: Iterable[Mapping], links: Collection[Link]) -> Iterator[str]:
+    def _blocks(self, gone: Iterable[BlockDeviceMapping], links: Collection[Link]) -> Iterator[str]:
         """Each lost attachment that stands in a block of them, by the order in which Nova made the mappings.
 
         A database that came back from a backup lacks all that was made after it: those stand side by side.

@@ -83,7 +83,7 @@ class Restarter:
         """Read the server until it is done; no rows in a complete reading: it is deleted."""
         deadline = self.monotonic() + self.patience
         while True:
-            view = self.nova.glance(server_id)
+            view = self.nova.read_live(server_id)
             living = [each for each in view.servers if not each.deleted]
             if view.complete and all(map(done, living)):
                 return Reading(tuple(living))

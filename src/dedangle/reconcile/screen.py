@@ -67,7 +67,7 @@ class Gathered:
         # A whole pair has the same volume on both sides, so it meets in one part, with the volume.
         self._attachments = Spool(_ROW, self._files, by=2 * ID)
         self._volumes = Spool(ID, self._files)
-        self._odd: set[str] = set()
+        self._misspelled: set[str] = set()
         self._whole = True
         self._shared: dict[bytes, set[bytes]] = {}
         self.has_links = False
@@ -106,9 +106,9 @@ class Gathered:
         for number in range(PARTS):
             attachments = set(self._attachments.part(number))
             totals[planning.RUN] += len(attachments)
-            odd = self._unpaired(number, attachments)
-            suspects.update(each[_SERVER] for each in odd)
-            unowned += [_unowned(each) for each in odd if each in attachments and each[_SERVER] == NO_ID]
+            unpaired = self._unpaired(number, attachments)
+            suspects.update(each[_SERVER] for each in unpaired)
+            unowned += [_unowned(each) for each in unpaired if each in attachments and each[_SERVER] == NO_ID]
         paired = sum(self._count(number, suspects, totals) for number in range(PARTS))
         if not self._whole:
             # A fuse that counts in per cent is to count what can be judged, and not to bear more for seeing less.
@@ -116,25 +116,25 @@ class Gathered:
             totals[planning.RUN] = min(totals[planning.RUN], max(read, planning.PERCENT_FROM))
         named = map(packing.unpack, suspects - {NO_ID})
         shared = {packing.unpack(each): frozenset(map(packing.unpack, by)) for each, by in self._shared.items()}
-        return Screen(sorted({*named, *self._odd}), paired, unowned, totals, self._whole, shared)
+        return Screen(sorted({*named, *self._misspelled}), paired, unowned, totals, self._whole, shared)
 
     def _unpaired(self, number: int, attachments: set[bytes]) -> set[bytes]:
         """The mappings and attachments of this part that have no equal, or more than one, or a volume not at rest."""
         links = [each for cell in self._cells.values() for each in cell.links.part(number)]
         linked = set(links)
-        odd = attachments ^ linked
+        unpaired = attachments ^ linked
         if len(links) > len(linked):
-            odd.update(each for each, times in Counter(links).items() if times > 1)
+            unpaired.update(each for each, times in Counter(links).items() if times > 1)
         volumes = {each[_VOLUME] for each in linked}
         if len(volumes) < len(linked):
             # Several servers may share a volume, and each is to have one mapping of it.
             places = Counter(each[_PLACE] for each in linked)
-            odd.update(each for each in linked if places[each[_PLACE]] > 1)
+            unpaired.update(each for each in linked if places[each[_PLACE]] > 1)
             self._note_shared(linked)
         loud = volumes.difference(self._volumes.part(number))
         if loud:
-            odd.update(each for each in linked if each[_VOLUME] in loud)
-        return odd
+            unpaired.update(each for each in linked if each[_VOLUME] in loud)
+        return unpaired
 
     def _note_shared(self, linked: set[bytes]) -> None:
         times = Counter(each[_VOLUME] for each in linked)
@@ -157,7 +157,7 @@ class Gathered:
 
     def _own(self, rows: packing.Rows) -> bytes:
         """The rows of the shard's servers; each row's server decides, as a whole pair names the same on both sides."""
-        self._odd.update(filter(self._shard.holds, rows.odd))
+        self._misspelled.update(filter(self._shard.holds, rows.misspelled))
         if self._shard.count == 1:
             return rows.packed
         each_row = (rows.packed[at : at + _ROW] for at in range(0, len(rows.packed), _ROW))

@@ -63,7 +63,7 @@ class Judged:
         """What was not read and would have counted."""
         readings = [*self.seen.cinder.readings()]
         if any(each.verdict is Verdict.CANNOT_TELL for each in self.findings):
-            readings.append(self.seen.rivals)
+            readings.append(self.seen.other_servers_bdms)
         whys = (each.why for each in readings if not each.complete)
         return tuple(dict.fromkeys((*self.seen.before.unread, *self.seen.after.unread, *whys)))
 
@@ -153,7 +153,7 @@ class Reconciler:
             plan = plan[: more(len(plan))]
 
     def _observe(self, server_id: str) -> Observation:
-        before = self.nova.glance(server_id)
+        before = self.nova.read_live(server_id)
         named = {each.attachment_id for each in before.mappings if each.attachment_id}
         attachments = self.cinder.attachments_of_server(server_id, named)
         if not attachments.complete:
@@ -179,14 +179,14 @@ class Reconciler:
         )
         # Before Nova is read again: a disk that the guest got after that has a mapping by then.
         guests = {host: self.hosts.disks(server_id, host) for host in pairing.hosts_concerned(before, cinder)}
-        rivals = self.nova.rivals(volume_ids, server_id)
+        other_servers_bdms = self.nova.other_servers_bdms(volume_ids, server_id)
         return Observation(
             server_id=server_id,
             before=before,
             cinder=cinder,
             after=self.nova.observe(server_id),
-            rivals=rivals,
-            other_servers=self.nova.servers(pairing.other_holders(server_id, cinder, rivals)),
+            other_servers_bdms=other_servers_bdms,
+            other_servers=self.nova.servers(pairing.other_holders(server_id, cinder, other_servers_bdms)),
             guests=guests,
             askable_hosts=frozenset(filter(self.hosts.may_answer, guests)),
             host_acts=self._acts_itself(before),

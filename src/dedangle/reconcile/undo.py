@@ -9,8 +9,8 @@ from collections.abc import Callable
 from typing import Any
 
 from dedangle.core import undoing
-from dedangle.core.records import Attachment, CinderView, Mapping, Observation, Outcome, Reading, Result
-from dedangle.core.undoing import Restoration, Sight
+from dedangle.core.records import Attachment, BlockDeviceMapping, CinderView, Observation, Outcome, Reading, Result
+from dedangle.core.undoing import Restoration, UndoObservation
 from dedangle.state.journal import Entry, Journal
 from dedangle.systems import ports
 
@@ -22,7 +22,7 @@ class Undoer:
     nova: ports.Restoring
     cinder: ports.Attaching
     entry: Entry
-    removed: Mapping
+    removed: BlockDeviceMapping
     resumed: bool
     """Whether an undo of the entry was begun before."""
     connector: dict[str, Any]
@@ -30,7 +30,7 @@ class Undoer:
     shield: Callable[[], contextlib.AbstractContextManager[object]]
     """Wraps intent, writes and outcome, so that no signal comes between them."""
 
-    def look(self) -> Sight:
+    def look(self) -> UndoObservation:
         """See what there is now; changes nothing."""
         server_id, volume_id = self.removed.server_id, self.removed.volume_id
         before = self.nova.observe(server_id)
@@ -39,53 +39,61 @@ class Undoer:
             volumes={volume_id: self.cinder.volume(volume_id)},
             of_volumes={volume_id: self.cinder.attachments_of_volume(volume_id)},
         )
-        rivals = self.nova.rivals([volume_id], server_id)
+        other_servers_bdms = self.nova.other_servers_bdms([volume_id], server_id)
         after = self.nova.observe(server_id)
-        return Sight(
+        return UndoObservation(
             removed=self.removed,
-            seen=Observation(server_id=server_id, before=before, cinder=cinder, after=after, rivals=rivals),
+            seen=Observation(
+                server_id=server_id, before=before, cinder=cinder, after=after, other_servers_bdms=other_servers_bdms
+            ),
             resumed=self.resumed,
             connector_host=self.connector.get("host"),
         )
 
     def execute(self, journal: Journal) -> Outcome:
         """Look again and restore the mapping; raises JournalUnwritableError before anything is changed."""
-        sight = self.look()
-        found = undoing.judge(sight)
+        observed = self.look()
+        found = undoing.judge(observed)
         if isinstance(found, str):
             return Outcome(result=Result.CHANGED_MEANWHILE, detail=found)
         with self.shield():
-            intended = journal.intend_undo(self.entry, found.row, found.plan, tuple(undoing.facts(sight)))
+            intended = journal.intend_undo(self.entry, found.row, found.plan, tuple(undoing.facts(observed)))
             outcome = self._restore(found)
             journal.conclude(intended, outcome)
         return outcome
 
     def _restore(self, found: Restoration) -> Outcome:
         """Make Cinder's side whole first: a server that reboots in between must not find half a mapping."""
-        row, heir = found.row, found.heir
-        if heir is None:
+        row, replacement = found.row, found.replacement
+        if replacement is None:
             made = self.cinder.create_attachment(row.volume_id, row.server_id)
             if not made.rows:
                 return Outcome(result=Result.FAILED, detail=made.why)
-            heir = made.rows[0]
+            replacement = made.rows[0]
         connected = None
         if found.must_connect:
             mountpoint = {"mountpoint": row.device_name} if row.device_name else {}
-            answer = self.cinder.connect_attachment(heir.id, {**self.connector, **mountpoint})
+            answer = self.cinder.connect_attachment(replacement.id, {**self.connector, **mountpoint})
             if not answer.rows:
-                return self._taken_back(Outcome(result=Result.FAILED, detail=answer.why), heir, row)
+                return self._taken_back(Outcome(result=Result.FAILED, detail=answer.why), replacement, row)
             connected = answer.rows[0]
-        outcome = self.nova.restore_mapping(row, found.server, heir.id, connected, multiattach=found.volume.multiattach)
+        outcome = self.nova.restore_mapping(
+            row, found.server, replacement.id, connected, multiattach=found.volume.multiattach
+        )
         if outcome.result is Result.CHANGED_MEANWHILE:
-            return self._taken_back(outcome, heir, row)
+            return self._taken_back(outcome, replacement, row)
         # Where Nova's database did not answer, the row may be live all the same: its attachment stays.
-        return dataclasses.replace(outcome, detail=outcome.detail or f"the mapping names attachment {heir.id}")
+        return dataclasses.replace(outcome, detail=outcome.detail or f"the mapping names attachment {replacement.id}")
 
-    def _taken_back(self, outcome: Outcome, heir: Attachment, row: Mapping) -> Outcome:
+    def _taken_back(self, outcome: Outcome, replacement: Attachment, row: BlockDeviceMapping) -> Outcome:
         """Delete the attachment that was made for nothing."""
-        if heir.id == row.attachment_id:
+        if replacement.id == row.attachment_id:
             return outcome
-        now = self.cinder.attachment(heir.id)
+        now = self.cinder.attachment(replacement.id)
         gone = now.complete and all(self.cinder.delete_attachment(each).result is Result.REMOVED for each in now.rows)
-        left = "" if gone else f"; attachment {heir.id}, made for it, is left in Cinder until it is undone once more"
+        left = (
+            ""
+            if gone
+            else f"; attachment {replacement.id}, made for it, is left in Cinder until it is undone once more"
+        )
         return dataclasses.replace(outcome, detail=outcome.detail + left)

@@ -15,7 +15,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from dedangle.core.records import Door, Finding, Mapping, Outcome, Remedy
+from dedangle.core.records import BlockDeviceMapping, Door, Finding, Outcome, Remedy
 from dedangle.core.rows import FIELDS, finding_row, plain_row
 
 NAME = "journal.jsonl"
@@ -61,7 +61,7 @@ class Journal:
         """
         return self._intend({**finding_row(finding), "row": plain_row(finding.mapping or finding.attachment)})
 
-    def intend_undo(self, undone: Entry, row: Mapping, reason: str, evidence: Sequence[str]) -> str:
+    def intend_undo(self, undone: Entry, row: BlockDeviceMapping, reason: str, evidence: Sequence[str]) -> str:
         """Write down, as intend does, that the mapping that an entry removed is about to be restored."""
         kept = {name: undone.intent.get(name) for name in FIELDS}
         now = {"remedy": Remedy.RESTORE_MAPPING.value, "reason": reason, "evidence": list(evidence), "cell": row.cell}

@@ -10,10 +10,10 @@ from dedangle.core.doors import Policy
 from dedangle.core.packing import Page
 from dedangle.core.records import (
     Attachment,
+    BlockDeviceMapping,
     Disk,
     Finding,
     Link,
-    Mapping,
     Marker,
     NamedServer,
     NovaView,
@@ -25,14 +25,14 @@ from dedangle.core.records import (
 
 
 class Nova(Protocol):
-    def glance(self, server_id: str) -> NovaView:
+    def read_live(self, server_id: str) -> NovaView:
         """Read the server and its live mappings only: enough to see that everything pairs."""
 
     def observe(self, server_id: str) -> NovaView:
         """Read all that Nova knows of the server id; what did not answer is named in `unread`."""
 
-    def rivals(self, volume_ids: Collection[str], besides: str) -> Reading[Mapping]:
-        """Mappings of the volumes, live and soft-deleted, that other servers than `besides` have, in every cell."""
+    def other_servers_bdms(self, volume_ids: Collection[str], except_server: str) -> Reading[BlockDeviceMapping]:
+        """Return the mappings of the volumes, live and soft-deleted, of all other servers, in every cell."""
 
     def servers(self, server_ids: Collection[str]) -> Reading[Server]:
         """The servers with these ids, live and soft-deleted, as far as any cell has them."""
@@ -40,17 +40,17 @@ class Nova(Protocol):
     def knows(self, attachments: Collection[Attachment]) -> Reading[str]:
         """The ids of those attachments that any mapping names, live, soft-deleted or archived; unread if not told."""
 
-    def links(self, besides: str, near: Collection[Mapping] = ()) -> Reading[Link]:
+    def links(self, except_server: str, near: Collection[BlockDeviceMapping] = ()) -> Reading[Link]:
         """Mappings of other servers whose attachments Cinder must have.
 
         Those made right before and right after each of the mappings `near`, and some of the youngest, from as many
         projects as can be. In no order.
         """
 
-    def soft_delete_mapping(self, expected: Mapping, server: Server | None) -> Outcome:
+    def soft_delete_mapping(self, expected: BlockDeviceMapping, server: Server | None) -> Outcome:
         """Soft-delete the row if it and its server are still as expected; else CHANGED_MEANWHILE."""
 
-    def relink_mapping(self, expected: Mapping, server: Server | None, attachment_id: str) -> Outcome:
+    def relink_mapping(self, expected: BlockDeviceMapping, server: Server | None, attachment_id: str) -> Outcome:
         """Let the mapping name another attachment, not connected yet, if it and its server are still as expected."""
 
 
@@ -71,7 +71,7 @@ class Hosts(Protocol):
 class Restoring(Nova, Protocol):
     def restore_mapping(
         self,
-        expected: Mapping,
+        expected: BlockDeviceMapping,
         server: Server,
         attachment_id: str | None,
         connected: dict[str, Any] | None,

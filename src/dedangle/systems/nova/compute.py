@@ -14,9 +14,9 @@ from dedangle.core import links
 from dedangle.core.pairing import MIGRATION_FAILED, MIGRATION_OVER, REFRESH_LOCK, newest
 from dedangle.core.records import (
     Attachment,
+    BlockDeviceMapping,
     HostState,
     Link,
-    Mapping,
     Marker,
     NovaView,
     Outcome,
@@ -43,16 +43,16 @@ class NovaCompute:
         self._rebooting = rebooting
         self._claim = claim
 
-    def glance(self, server_id: str) -> NovaView:
+    def read_live(self, server_id: str) -> NovaView:
         return self._view(server_id, deleted=False)
 
     def observe(self, server_id: str) -> NovaView:
         return self._view(server_id, deleted=True)
 
-    def rivals(self, volume_ids: Collection[str], besides: str) -> Reading[Mapping]:
+    def other_servers_bdms(self, volume_ids: Collection[str], except_server: str) -> Reading[BlockDeviceMapping]:
         """Mappings of the volumes, live and soft-deleted, that other servers of this cell have."""
         context = self._context.elevated(read_deleted="yes")
-        found: list[Mapping] = []
+        found: list[BlockDeviceMapping] = []
         for volume_id in sorted(volume_ids):
             try:
                 bdms = objects.BlockDeviceMappingList.get_by_volume(context, volume_id)
@@ -60,7 +60,7 @@ class NovaCompute:
                 continue
             except Exception as error:  # noqa: BLE001  # whatever the conductor raises, Nova was not read
                 return _unread(error)
-            found += [_mapping(bdm) for bdm in bdms if bdm.instance_uuid != besides]
+            found += [_mapping(bdm) for bdm in bdms if bdm.instance_uuid != except_server]
         return Reading(tuple(found))
 
     def servers(self, server_ids: Collection[str]) -> Reading[Server]:
@@ -79,11 +79,13 @@ class NovaCompute:
     def knows(self, attachments: Collection[Attachment]) -> Reading[str]:
         return Reading(complete=not attachments, why="only the databases of every cell tell" if attachments else "")
 
-    def links(self, besides: str, near: Collection[Mapping] = ()) -> Reading[Link]:
+    def links(self, except_server: str, near: Collection[BlockDeviceMapping] = ()) -> Reading[Link]:
         """Mappings of other servers on this host: the nearest to each of those given, and the youngest by project."""
         try:
             others = objects.InstanceList.get_by_host(self._context, self._instance.host, expected_attrs=[])
-            projects = {each.uuid: each.project_id for each in others if each.uuid != besides and not each.task_state}
+            projects = {
+                each.uuid: each.project_id for each in others if each.uuid != except_server and not each.task_state
+            }
             ids = list(projects)
             found = [
                 _link(bdm, projects[bdm.instance_uuid])
@@ -99,7 +101,7 @@ class NovaCompute:
         around = [link for mapping in near for link in _nearest(found, mapping.id)]
         return Reading(tuple(dict.fromkeys((*around, *links.of_many_projects(found)))))
 
-    def soft_delete_mapping(self, expected: Mapping, server: Server | None) -> Outcome:  # noqa: ARG002 - the lock holds it
+    def soft_delete_mapping(self, expected: BlockDeviceMapping, server: Server | None) -> Outcome:  # noqa: ARG002 - the lock holds it
         """Read the mapping again, compare, and destroy it as Nova does."""
         try:
             for bdm in self._bdms(self._context):
@@ -113,7 +115,7 @@ class NovaCompute:
             return Outcome(result=Result.FAILED, detail=f"Nova did not answer ({type(error).__name__})")
         return Outcome(result=Result.CHANGED_MEANWHILE, detail="the mapping is not as it was")
 
-    def relink_mapping(self, expected: Mapping, server: Server | None, attachment_id: str) -> Outcome:  # noqa: ARG002
+    def relink_mapping(self, expected: BlockDeviceMapping, server: Server | None, attachment_id: str) -> Outcome:  # noqa: ARG002
         return Outcome(result=Result.FAILED, detail="only the command relinks")
 
     def connection_info(self, attachment_id: str) -> dict[str, Any]:
@@ -175,8 +177,8 @@ class NovaCompute:
         return markers
 
 
-def _mapping(bdm: Any) -> Mapping:
-    return Mapping(
+def _mapping(bdm: Any) -> BlockDeviceMapping:
+    return BlockDeviceMapping(
         id=bdm.id,
         uuid=bdm.uuid,
         cell=_CELL,

@@ -15,9 +15,9 @@ from dedangle.core.packing import Page
 from dedangle.core.pairing import newest
 from dedangle.core.records import (
     Attachment,
+    BlockDeviceMapping,
     HostState,
     Link,
-    Mapping,
     Marker,
     NamedServer,
     NovaView,
@@ -43,7 +43,7 @@ class _Part:
     """One cell's share of what is known of a server."""
 
     servers: list[Server] = dataclasses.field(default_factory=list)
-    mappings: list[Mapping] = dataclasses.field(default_factory=list)
+    mappings: list[BlockDeviceMapping] = dataclasses.field(default_factory=list)
     markers: list[Marker] = dataclasses.field(default_factory=list)
     host_states: list[HostState] = dataclasses.field(default_factory=list)
     last_action_at: datetime | None = None
@@ -71,7 +71,7 @@ class NovaDatabase:
         self._service_down_time = service_down_time
         self._clock = clock
 
-    def glance(self, server_id: str) -> NovaView:
+    def read_live(self, server_id: str) -> NovaView:
         # Asking a cell costs a round trip whatever is asked, and what is in flight is to be counted as such.
         return self.observe(server_id)
 
@@ -109,17 +109,17 @@ class NovaDatabase:
             if not answer.complete and (self._cells[name].is_cell0 or not whole):
                 yield answer.why
 
-    def rivals(self, volume_ids: Collection[str], besides: str) -> Reading[Mapping]:
+    def other_servers_bdms(self, volume_ids: Collection[str], except_server: str) -> Reading[BlockDeviceMapping]:
         """Mappings of the volumes, live and soft-deleted, that other servers have, from every cell."""
         table = schema.block_device_mapping
         statement = nova_rows.mappings().where(
-            table.c.volume_id.in_(sorted(volume_ids)), table.c.instance_uuid != besides, table.c.deleted == 0
+            table.c.volume_id.in_(sorted(volume_ids)), table.c.instance_uuid != except_server, table.c.deleted == 0
         )
         return self._from_every_cell(
             lambda connection, cell: [nova_rows.mapping(row, cell) for row in connection.execute(statement).mappings()]
         )
 
-    def links(self, besides: str, near: Collection[Mapping] = ()) -> Reading[Link]:
+    def links(self, except_server: str, near: Collection[BlockDeviceMapping] = ()) -> Reading[Link]:
         """The neighbours of each mapping `near`, four to each side, and the youngest of active servers.
 
         Of the youngest at most two of a project, and eight in all.
@@ -127,8 +127,8 @@ class NovaDatabase:
 
         def read(connection: sa.Connection, cell: str) -> list[tuple[bool, Link]]:
             numbers = sorted(each.id for each in near if each.cell == cell)
-            found = [(True, each) for each in nova_links.neighbours(connection, cell, besides, numbers)]
-            return found + [(False, each) for each in nova_links.youngest(connection, cell, besides)]
+            found = [(True, each) for each in nova_links.neighbours(connection, cell, except_server, numbers)]
+            return found + [(False, each) for each in nova_links.youngest(connection, cell, except_server)]
 
         reading = self._from_every_cell(read)
         youngest = links.of_many_projects(link for is_near, link in reading.rows if not is_near)
@@ -192,15 +192,15 @@ class NovaDatabase:
         """Live servers with one of the names, from every cell; one pass over a cell's servers for all names."""
         return self._from_every_cell(lambda connection, cell: fleet.named(connection, cell, names))
 
-    def soft_delete_mapping(self, expected: Mapping, server: Server | None) -> Outcome:
+    def soft_delete_mapping(self, expected: BlockDeviceMapping, server: Server | None) -> Outcome:
         return nova_mappings.soft_delete(self._cells[expected.cell], expected, server, self._now())
 
-    def relink_mapping(self, expected: Mapping, server: Server | None, attachment_id: str) -> Outcome:
+    def relink_mapping(self, expected: BlockDeviceMapping, server: Server | None, attachment_id: str) -> Outcome:
         return nova_mappings.relink(self._cells[expected.cell], expected, server, attachment_id, self._now())
 
     def restore_mapping(
         self,
-        expected: Mapping,
+        expected: BlockDeviceMapping,
         server: Server,
         attachment_id: str | None,
         connected: dict[str, Any] | None,

@@ -19,22 +19,22 @@ _NEIGHBOURS = 4
 _CHUNK = 1000
 
 
-def youngest(connection: sa.Connection, cell: str, besides: str) -> list[Link]:
-    """Return the youngest mappings of active servers other than `besides`, the youngest first."""
+def youngest(connection: sa.Connection, cell: str, except_server: str) -> list[Link]:
+    """Return the youngest mappings of active servers other than `except_server`, the youngest first."""
     servers = schema.instances
-    statement = _links(besides).where(servers.c.vm_state == "active", servers.c.task_state.is_(None))
+    statement = _links(except_server).where(servers.c.vm_state == "active", servers.c.task_state.is_(None))
     statement = statement.order_by(schema.block_device_mapping.c.id.desc()).limit(_READ)
     return [_link(row, cell) for row in connection.execute(statement)]
 
 
-def neighbours(connection: sa.Connection, cell: str, besides: str, numbers: Iterable[int]) -> list[Link]:
-    """Return the mappings of live servers, other than `besides`, right before and right after each of the numbers.
+def neighbours(connection: sa.Connection, cell: str, except_server: str, numbers: Iterable[int]) -> list[Link]:
+    """Return the mappings of live servers, but `except_server`, right before and right after each of the numbers.
 
     Four to each side, those with the nearest primary keys, whatever the server does; none of one that is being built or
     deleted, whose mapping and attachment come and go one after the other.
     """
     key, servers = schema.block_device_mapping.c.id, schema.instances
-    settled = _links(besides).where(
+    settled = _links(except_server).where(
         servers.c.vm_state.not_in(("building", "deleted")),
         sa.or_(servers.c.task_state.is_(None), servers.c.task_state != "deleting"),
     )
@@ -59,14 +59,14 @@ def named(connection: sa.Connection, table: sa.Table, attachments: Collection[At
     return sorted(found & ids)
 
 
-def _links(besides: str) -> sa.Select[Any]:
+def _links(except_server: str) -> sa.Select[Any]:
     table, servers = schema.block_device_mapping, schema.instances
     joined = sa.join(table, servers, sa.and_(servers.c.uuid == table.c.instance_uuid, servers.c.deleted == 0))
     return (
         sa.select(table.c.id, table.c.instance_uuid, table.c.volume_id, table.c.attachment_id, servers.c.project_id)
         .select_from(joined)
         .where(table.c.destination_type == "volume", table.c.volume_id.is_not(None), table.c.attachment_id.is_not(None))
-        .where(table.c.deleted == 0, table.c.instance_uuid != besides)
+        .where(table.c.deleted == 0, table.c.instance_uuid != except_server)
     )
 
 

@@ -12,19 +12,21 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from dedangle.core.records import Mapping, Outcome, Result, Server
+from dedangle.core.records import BlockDeviceMapping, Outcome, Result, Server
 from dedangle.systems.nova import schema
 from dedangle.systems.nova.cells import Cell
 
 
-def soft_delete(cell: Cell, expected: Mapping, server: Server | None, now: datetime) -> Outcome:
+def soft_delete(cell: Cell, expected: BlockDeviceMapping, server: Server | None, now: datetime) -> Outcome:
     """Soft-delete the row exactly as Nova does (deleted = id), if it and its server are still as expected."""
     table = schema.block_device_mapping
     gone = {"deleted": table.c.id, "deleted_at": now, "updated_at": table.c.updated_at}
     return _swap(cell, expected, server, gone, Result.REMOVED)
 
 
-def relink(cell: Cell, expected: Mapping, server: Server | None, attachment_id: str, now: datetime) -> Outcome:
+def relink(
+    cell: Cell, expected: BlockDeviceMapping, server: Server | None, attachment_id: str, now: datetime
+) -> Outcome:
     """Name another attachment and forget the connection, which was the lost one's."""
     values = {"attachment_id": attachment_id, "connection_info": None, "updated_at": now}
     return _swap(cell, expected, server, values, Result.RELINKED)
@@ -32,7 +34,7 @@ def relink(cell: Cell, expected: Mapping, server: Server | None, attachment_id: 
 
 def restore(
     cell: Cell,
-    expected: Mapping,
+    expected: BlockDeviceMapping,
     server: Server,
     attachment_id: str | None,
     connected: dict[str, Any] | None,
@@ -54,7 +56,7 @@ def version() -> sa.ColumnElement[Any]:
 
 def _swap(
     cell: Cell,
-    expected: Mapping,
+    expected: BlockDeviceMapping,
     server: Server | None,
     values: dict[str, Any],
     done: Result,
@@ -101,7 +103,7 @@ def _server_condition(server_id: str, server: Server | None) -> sa.ColumnElement
     )
 
 
-def _is_free(expected: Mapping, multiattach: bool) -> sa.ColumnElement[bool]:
+def _is_free(expected: BlockDeviceMapping, multiattach: bool) -> sa.ColumnElement[bool]:
     """Whether no live row of the cell maps the volume, nor one of the server's, of any kind, has the device's place."""
     rows = schema.block_device_mapping.alias()
     of_server = rows.c.instance_uuid == expected.server_id

@@ -8,7 +8,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from dedangle.core.records import Mapping, Server
+from dedangle.core.records import BlockDeviceMapping, Server
 from dedangle.systems.nova import mappings as nova_mappings
 from dedangle.systems.nova import schema
 
@@ -49,10 +49,10 @@ def server(row: sa.RowMapping, cell: str) -> Server:
     )
 
 
-def mapping(row: sa.RowMapping, cell: str) -> Mapping:
+def mapping(row: sa.RowMapping, cell: str) -> BlockDeviceMapping:
     """Return the mapping of a row that mappings() selected."""
     times = [row[name] for name in ("created_at", "updated_at", "deleted_at") if row[name]]
-    return Mapping(
+    return BlockDeviceMapping(
         id=row["id"],
         uuid=row["uuid"],
         cell=cell,
