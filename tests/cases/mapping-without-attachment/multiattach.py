@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""DN-3c: the lost attachment is of a volume that another server uses through the same host and would lose"""
+"""DN-3c: the lost attachment is of a multi-attach volume that another server uses on the same host"""
 
 from cases.stage import Planted, Stage
 
 DISPOSITIONS = ("report",)
+# The host does not disconnect what another server uses there.
+REMOVED_BY = ("reboot",)
 
 
 def build(stage: Stage) -> Planted:
@@ -12,4 +14,8 @@ def build(stage: Stage) -> Planted:
     stage.user.attach(two.id, volume)
     stage.breaks.lose_attachment(one.id, volume)
     stage.user.stop(one.id)
-    return Planted((one.id, two.id), frozenset({("mapping-without-attachment", volume)}))
+    return Planted(
+        (one.id, two.id),
+        frozenset({("mapping-without-attachment", volume)}),
+        mappings=stage.mapping_keys(one.id, [volume]),
+    )
