@@ -74,7 +74,7 @@ class Dedangle:
     def cleanup_while(self, held: Path, server: str, deed: Callable[[str], object], *options: str) -> Done:
         """Clean the server, and do the deed between the run's first intent and its write."""
         with self.start_until(str(held), server, "cleanup", server, *options) as process:
-            wait_for("the first intent", lambda: held.exists() or process.poll() is not None)
+            wait_for("the first intent", lambda: held.exists() or process.poll() is not None, seconds=180)
             deed(server)
             held.unlink()
             return finish(process)

@@ -24,7 +24,11 @@ def at_once(dedangle: Dedangle, server: str, directory: Path, *commands: tuple[s
     held = [directory / str(number) for number in range(len(commands))]
     running = [dedangle.start_until(str(each), server, *command) for each, command in zip(held, commands, strict=True)]
     for each, process in zip(held, running, strict=True):
-        wait_for("the first intent", lambda each=each, process=process: each.exists() or process.poll() is not None)
+        wait_for(
+            "the first intent",
+            lambda each=each, process=process: each.exists() or process.poll() is not None,
+            seconds=180,
+        )
     for each in held:
         each.unlink()
     return [finish(each) for each in running]

@@ -97,7 +97,7 @@ def test_the_cells_that_answer_are_swept(
     how: str,
 ) -> None:
     report = tmp_path / "report.json"
-    options = (*configure(cell_timeout=2), "--report", str(report))
+    options = (*configure(cell_timeout=6), "--report", str(report))
     before, mapped = rows.snapshot(cloud.home), cells["cell3"].live_mappings()
     with silent(cells["cell3"], how):
         first = dedangle(*EXECUTE, *options)
@@ -106,7 +106,7 @@ def test_the_cells_that_answer_are_swept(
     assert (first.code, again.code) == (5, 5), first.err
     assert removed(first) == expected(planted, "cell1", "cell2"), first.err
     assert removed(again) == set()
-    why = "did not answer in 2 s" if how == "hanging" else "could not be read (DBNonExistentDatabase)"
+    why = "did not answer in 6 s" if how == "hanging" else "could not be read (DBNonExistentDatabase)"
     cell, servers = not_checked
     assert cell == f"every server of cell3: Nova's cell3 {why}"
     assert servers.startswith("servers that hold attachments and are in none of the cells that answered: ")

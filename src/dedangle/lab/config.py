@@ -197,7 +197,7 @@ def _nova(home: Home) -> Sections:
         "neutron": {"endpoint_override": home.url("neutron"), **login},
         "glance": {"endpoint_override": home.url("glance"), **login},
         "quota": {"instances": -1, "cores": -1, "ram": -1},
-        "dedangle": {"grace_period": 0, "reboot_budget": 5, "state_dir": home.state / "dedangle"},
+        "dedangle": {"grace_period": 0, "state_dir": home.state / "dedangle"},
     }
 
 
