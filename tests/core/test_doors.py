@@ -32,8 +32,9 @@ from worlds import (
 )
 
 from dedangle.core import doors
+from dedangle.core.decisions import Door
 from dedangle.core.doors import Case, Policy, Ruling
-from dedangle.core.records import Disk, Door, Server
+from dedangle.core.records import Disk, Server
 
 JUST_CHANGED = NOW - timedelta(seconds=90)
 

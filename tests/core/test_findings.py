@@ -8,8 +8,8 @@ from collections import Counter
 
 import pytest
 
+from dedangle.core.decisions import Door, Remedy, Verdict
 from dedangle.core.findings import KINDS, TABLE, Kind, Needs
-from dedangle.core.records import Door, Remedy, Verdict
 
 REMEDIES = {
     "mapping-of-deleted-server": "remove-mapping",

@@ -32,7 +32,8 @@ from worlds import (
     volume,
 )
 
-from dedangle.core.records import BlockDeviceMapping, Disposition, Door, HostState
+from dedangle.core.decisions import Disposition, Door
+from dedangle.core.records import BlockDeviceMapping, HostState
 from dedangle.reconcile.server import Judged
 
 DOORS = [Door.REBOOT, Door.COMMAND, Door.SWEEP]

@@ -9,7 +9,8 @@ import pytest
 from table_rows import world
 from worlds import NO_STATE, attachment, findings, mapping, policy, server, stopped
 
-from dedangle.core.records import Disposition, Door, Server
+from dedangle.core.decisions import Disposition, Door
+from dedangle.core.records import Server
 
 LOST = {"mappings": (mapping("A"),), "status": "available"}
 

@@ -21,7 +21,7 @@ from worlds import (
 )
 
 from dedangle.core import planning
-from dedangle.core.records import Disposition, Finding
+from dedangle.core.decisions import Disposition, Finding
 
 LIMITS = planning.Limits(max_removals=25, max_removals_percent=2)
 

@@ -29,18 +29,8 @@ from worlds import (
     volume,
 )
 
-from dedangle.core.records import (
-    Attachment,
-    BlockDeviceMapping,
-    Disk,
-    Door,
-    Finding,
-    HostState,
-    Marker,
-    Server,
-    Verdict,
-    Volume,
-)
+from dedangle.core.decisions import Door, Finding, Verdict
+from dedangle.core.records import Attachment, BlockDeviceMapping, Disk, HostState, Marker, Server, Volume
 
 WORDS = st.sampled_from(["A", "B", "C", "X"])
 VOLUME_IDS = st.sampled_from([VOLUME, SECOND_VOLUME])

@@ -33,8 +33,9 @@ from worlds import (
 )
 
 from dedangle.core import pairing, planning
+from dedangle.core.decisions import Door
 from dedangle.core.findings import TABLE
-from dedangle.core.records import BlockDeviceMapping, Door, HostState, Marker
+from dedangle.core.records import BlockDeviceMapping, HostState, Marker
 
 UP, DOWN, GONE = {}, {"host_state": HostState.DOWN}, {"host_state": HostState.GONE}
 SERVERS = {

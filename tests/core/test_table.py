@@ -10,7 +10,8 @@ from table_dangling import DANGLING_ROWS
 from table_rows import KEPT_ROWS, Row, world
 from worlds import JUST_NOW, World, attachment, deleted, findings, mapping, policy, server, stopped, volume
 
-from dedangle.core.records import Door, HostState, Server
+from dedangle.core.decisions import Door
+from dedangle.core.records import HostState, Server
 
 TABLE = (*DANGLING_ROWS, *KEPT_ROWS)
 POLICIES = (policy(Door.REBOOT), policy(Door.COMMAND, no_host=True), policy(Door.SWEEP))

@@ -8,18 +8,8 @@ from typing import Any
 import pytest
 
 from dedangle.core import undoing
-from dedangle.core.records import (
-    Attachment,
-    BlockDeviceMapping,
-    CinderView,
-    HostState,
-    Marker,
-    NovaView,
-    Observation,
-    Reading,
-    Server,
-    Volume,
-)
+from dedangle.core.observations import CinderView, NovaView, Observation
+from dedangle.core.records import Attachment, BlockDeviceMapping, HostState, Marker, Reading, Server, Volume
 from dedangle.core.rows import mapping_of, plain_row
 from dedangle.core.undoing import Restoration, UndoObservation
 

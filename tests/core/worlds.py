@@ -10,24 +10,12 @@ from datetime import datetime, timedelta, timezone
 from typing import Any
 
 from dedangle.core import pairing, planning
+from dedangle.core.decisions import Door, Finding
 from dedangle.core.doors import Policy
 from dedangle.core.judging import judge
-from dedangle.core.records import (
-    Attachment,
-    BlockDeviceMapping,
-    CinderView,
-    Disk,
-    Door,
-    Finding,
-    HostState,
-    Marker,
-    NovaView,
-    Observation,
-    Pair,
-    Reading,
-    Server,
-    Volume,
-)
+from dedangle.core.observations import CinderView, NovaView, Observation
+from dedangle.core.pair import Pair
+from dedangle.core.records import Attachment, BlockDeviceMapping, Disk, HostState, Marker, Reading, Server, Volume
 
 NOW = datetime(2026, 8, 1, 12, 0, tzinfo=timezone.utc)
 LONG_AGO = NOW - timedelta(days=30)

@@ -8,7 +8,8 @@ from collections.abc import Collection
 
 import pytest
 
-from dedangle.core.records import Attachment, BlockDeviceMapping, Link, NovaView, Reading, Server, Volume
+from dedangle.core.observations import NovaView
+from dedangle.core.records import Attachment, BlockDeviceMapping, Link, Reading, Server, Volume
 from dedangle.reconcile.control import ControlRead, Trust
 from dedangle.systems.ports import Neighbours
 

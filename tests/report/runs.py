@@ -4,8 +4,8 @@
 import dataclasses
 import uuid
 
+from dedangle.core.decisions import Disposition, Finding, Outcome, Remedy, Result, Verdict
 from dedangle.core.findings import KINDS, TABLE
-from dedangle.core.records import Disposition, Finding, Outcome, Remedy, Result, Verdict
 from dedangle.core.run import Run
 
 HOSTILE = (

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
-from dedangle.core.records import Disposition, Finding, Outcome, Remedy, Result, Verdict
+from dedangle.core.decisions import Disposition, Finding, Outcome, Remedy, Result, Verdict
 from dedangle.core.run import Run
 from dedangle.core.sharding import WHOLE, Shard
 from dedangle.report import metrics

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from dedangle.core.records import BlockDeviceMapping, Disposition, Door, Finding, Outcome, Remedy, Result, Verdict
+from dedangle.core.decisions import Disposition, Door, Finding, Outcome, Remedy, Result, Verdict
+from dedangle.core.records import BlockDeviceMapping
 from dedangle.state import journal
 from dedangle.state.journal import Journal, JournalUnwritableError
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from dedangle.core.records import Disposition, Finding, Remedy, Verdict
+from dedangle.core.decisions import Disposition, Finding, Remedy, Verdict
 from dedangle.state.sightings import Sightings
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=timezone.utc)

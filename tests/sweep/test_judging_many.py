@@ -14,8 +14,10 @@ from typing import Any, cast
 
 import pytest
 
+from dedangle.core.decisions import Disposition, Finding, Outcome, Result
+from dedangle.core.observations import CinderView, NovaView, Observation
 from dedangle.core.planning import RUN, Limits
-from dedangle.core.records import CinderView, Disposition, Finding, NovaView, Observation, Outcome, Reading, Result
+from dedangle.core.records import Reading
 from dedangle.core.run import Run
 from dedangle.core.sharding import WHOLE
 from dedangle.reconcile import removals, sweep

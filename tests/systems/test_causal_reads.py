@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from benchmarks.fleet.databases import MariaDb
 
 from dedangle.core import packing
-from dedangle.core.records import Result
+from dedangle.core.decisions import Result
 from dedangle.lab import packages
 from dedangle.lab.errors import LabError
 from dedangle.systems import causality

@@ -8,7 +8,7 @@ import argparse
 from dedangle.cli import servers
 from dedangle.cli.base import Verb
 from dedangle.cli.wiring import Wiring
-from dedangle.core.records import Door, Finding
+from dedangle.core.decisions import Door, Finding
 from dedangle.core.run import Run
 
 

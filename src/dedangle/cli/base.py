@@ -18,7 +18,7 @@ from dedangle.cli.guarded import Guarded
 from dedangle.cli.progress import Progress
 from dedangle.cli.signals import Signals, StoppedError
 from dedangle.cli.wiring import UsageError, Wiring, clock, wire
-from dedangle.core.records import Finding
+from dedangle.core.decisions import Finding
 from dedangle.core.run import Run
 from dedangle.core.text import harmless_lines
 from dedangle.report import exit_codes

@@ -12,7 +12,8 @@ from dedangle.cli import console
 from dedangle.cli.base import Verb
 from dedangle.cli.wiring import UsageError, Wiring
 from dedangle.core import planning
-from dedangle.core.records import Door, Finding, Reading
+from dedangle.core.decisions import Door, Finding
+from dedangle.core.records import Reading
 from dedangle.core.run import Run
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from typing import Any
 from dedangle.cli import changing, servers
 from dedangle.cli.changing import ChangingVerb
 from dedangle.cli.wiring import UsageError, Wiring
-from dedangle.core.records import Door, Finding
+from dedangle.core.decisions import Door, Finding
 from dedangle.core.run import Run
 from dedangle.report import plan
 

@@ -15,7 +15,7 @@ from dedangle.cli import console, wiring
 from dedangle.cli.guarded import Guarded
 from dedangle.cli.signals import Signals
 from dedangle.cli.wiring import UnreachableError, UsageError
-from dedangle.core.records import Door
+from dedangle.core.decisions import Door
 from dedangle.core.text import harmless
 from dedangle.report import exit_codes
 from dedangle.report.cells import cell

@@ -13,7 +13,7 @@ from pathlib import Path
 from dedangle.cli import console, spans
 from dedangle.cli.changing import ChangingVerb
 from dedangle.cli.wiring import UsageError, Wiring
-from dedangle.core.records import Door
+from dedangle.core.decisions import Door
 from dedangle.core.run import Run
 from dedangle.core.sharding import WHOLE
 

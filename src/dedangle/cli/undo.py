@@ -15,7 +15,8 @@ from dedangle.cli.guarded import Guarded
 from dedangle.cli.journal import Field, add_journal_option, entry_of, read
 from dedangle.cli.signals import Signals
 from dedangle.cli.wiring import UsageError, wire
-from dedangle.core.records import BlockDeviceMapping, Door, Outcome, Result
+from dedangle.core.decisions import Door, Outcome, Result
+from dedangle.core.records import BlockDeviceMapping
 from dedangle.core.rows import mapping_of
 from dedangle.report import exit_codes
 from dedangle.state import journal

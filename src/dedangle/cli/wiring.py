@@ -12,7 +12,7 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from dedangle.core.records import Door
+from dedangle.core.decisions import Door
 
 if TYPE_CHECKING:
     from dedangle.cli.progress import Progress

@@ -11,8 +11,8 @@ from oslo_log import log as logging
 from dedangle.compute import lease, teardown
 from dedangle.compute.budget import Budget, OutOfTimeError
 from dedangle.compute.this_host import ThisHost
+from dedangle.core.decisions import Door, Finding, Remedy, Result
 from dedangle.core.doors import Policy
-from dedangle.core.records import Door, Finding, Remedy, Result
 from dedangle.reconcile.server import Reconciler, UnpreparedError
 from dedangle.systems import libvirt
 from dedangle.systems.cinder.api import CinderApi

@@ -10,7 +10,7 @@ from typing import Any
 import oslo_messaging as messaging
 from nova import utils
 
-from dedangle.core.records import Door
+from dedangle.core.decisions import Door
 from dedangle.systems import libvirt
 from dedangle.systems.nova.rpc import NAMESPACE, VERSION
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from dedangle.core.decisions import Finding, Outcome, Result
 from dedangle.core.doors import Policy
-from dedangle.core.records import Disk, Finding, Outcome, Reading, Result
+from dedangle.core.records import Disk, Reading
 from dedangle.systems import libvirt
 
 

@@ -11,8 +11,10 @@ from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
+from dedangle.core.decisions import Disposition, Door, Finding, Remedy, Verdict
 from dedangle.core.findings import Needs
-from dedangle.core.records import Disposition, Door, Finding, Remedy, Server, ServerState, Verdict
+from dedangle.core.pair import ServerState
+from dedangle.core.records import Server
 
 # Longer than a Galera node that wakes up, or a replica behind a backup, is seen to lag; nothing younger is believed
 # against the other side.

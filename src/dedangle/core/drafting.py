@@ -7,11 +7,13 @@ import dataclasses
 from collections.abc import Callable
 from datetime import datetime
 
+from dedangle.core.decisions import Disposition, Finding, Remedy, Verdict
 from dedangle.core.doors import Case, Policy, dispose, older_than
 from dedangle.core.evidence import facts, why_kept
 from dedangle.core.findings import KINDS
+from dedangle.core.pair import Pair
 from dedangle.core.pairing import newest
-from dedangle.core.records import Attachment, BlockDeviceMapping, Disposition, Existence, Finding, Pair, Remedy, Verdict
+from dedangle.core.records import Attachment, BlockDeviceMapping, Existence
 
 
 @dataclasses.dataclass(frozen=True)

@@ -5,7 +5,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from dedangle.core.records import Attachment, BlockDeviceMapping, Existence, Finding, Pair, Server, ServerState, Verdict
+from dedangle.core.decisions import Finding, Verdict
+from dedangle.core.pair import Pair, ServerState
+from dedangle.core.records import Attachment, BlockDeviceMapping, Existence, Server
 
 
 def why_kept(finding: Finding, pair: Pair) -> str:

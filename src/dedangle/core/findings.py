@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import dataclasses
 
-from dedangle.core.records import Door, Remedy, StrEnum
+from dedangle.core.decisions import Door, Remedy
+from dedangle.core.records import StrEnum
 
 
 class Needs(StrEnum):

@@ -10,21 +10,12 @@ import dataclasses
 from collections.abc import Callable, Iterator
 from datetime import datetime
 
+from dedangle.core.decisions import Disposition, Finding, Remedy, Verdict
 from dedangle.core.doors import Policy
 from dedangle.core.drafting import Draft, finding_of
+from dedangle.core.pair import Pair, ServerState
 from dedangle.core.pairing import is_root_device
-from dedangle.core.records import (
-    Attachment,
-    BlockDeviceMapping,
-    Disposition,
-    Existence,
-    Finding,
-    Pair,
-    Remedy,
-    ServerState,
-    Verdict,
-    Volume,
-)
+from dedangle.core.records import Attachment, BlockDeviceMapping, Existence, Volume
 
 # In these cases Cinder's recompute after a delete leaves the volume's status as the operator expects it; any other
 # status (error, maintenance, ...) it would overwrite (cinder/db/sqlalchemy/api.py:volume_detached).

@@ -7,21 +7,9 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 
-from dedangle.core.records import (
-    Attachment,
-    BlockDeviceMapping,
-    CinderView,
-    Existence,
-    HostState,
-    Marker,
-    NovaView,
-    Observation,
-    Pair,
-    Reading,
-    Server,
-    ServerState,
-    Volume,
-)
+from dedangle.core.observations import CinderView, NovaView, Observation
+from dedangle.core.pair import Pair, ServerState
+from dedangle.core.records import Attachment, BlockDeviceMapping, Existence, HostState, Marker, Reading, Server, Volume
 
 # cinder/volume/api.py and flows: somebody is working on the volume itself.
 _TRANSITIONAL = (

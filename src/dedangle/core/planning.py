@@ -8,7 +8,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
 
-from dedangle.core.records import Disposition, Finding, Remedy
+from dedangle.core.decisions import Disposition, Finding, Remedy
 
 Scope = tuple[str, str]
 """(kind, name): run, cell or project."""

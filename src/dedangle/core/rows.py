@@ -7,7 +7,8 @@ import dataclasses
 from datetime import datetime
 from typing import Any
 
-from dedangle.core.records import Attachment, BlockDeviceMapping, Finding
+from dedangle.core.decisions import Finding
+from dedangle.core.records import Attachment, BlockDeviceMapping
 
 FIELDS = (
     *("code", "remedy", "disposition", "server_id", "volume_id", "attachment_id", "bdm_uuid", "cell", "host"),

@@ -7,8 +7,8 @@ import dataclasses
 from collections import Counter
 from collections.abc import Iterable
 
+from dedangle.core.decisions import Finding, Outcome, Result, Verdict
 from dedangle.core.findings import KINDS
-from dedangle.core.records import Finding, Outcome, Result, Verdict
 
 
 @dataclasses.dataclass

@@ -7,7 +7,9 @@ import dataclasses
 from collections.abc import Iterator
 
 from dedangle.core import pairing
-from dedangle.core.records import Attachment, BlockDeviceMapping, Existence, Observation, Remedy, Result, Server, Volume
+from dedangle.core.decisions import Remedy, Result
+from dedangle.core.observations import Observation
+from dedangle.core.records import Attachment, BlockDeviceMapping, Existence, Server, Volume
 
 # As exact as every database keeps it: MySQL has whole seconds, nova-compute and SQLite write more.
 _VERSION_LENGTH = len("2026-11-22 21:30:00")

@@ -11,7 +11,8 @@ import dataclasses
 import itertools
 from collections.abc import Collection, Iterable, Iterator
 
-from dedangle.core.records import Attachment, BlockDeviceMapping, Link, NovaView, Reading
+from dedangle.core.observations import NovaView
+from dedangle.core.records import Attachment, BlockDeviceMapping, Link, Reading
 from dedangle.systems import ports
 
 # A block of so many lost attachments, made one after the other by different servers, is Cinder's loss: the odds that

@@ -8,8 +8,9 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 
+from dedangle.core.decisions import Finding
 from dedangle.core.planning import Limits, Scope
-from dedangle.core.records import Finding, Reading
+from dedangle.core.records import Reading
 from dedangle.core.run import Run
 from dedangle.core.sharding import WHOLE, Shard
 from dedangle.reconcile import sweep

@@ -12,8 +12,9 @@ from collections.abc import Callable, Iterable, Sequence
 from multiprocessing.pool import ThreadPool
 
 from dedangle.core import planning
+from dedangle.core.decisions import Finding, Outcome, Result
 from dedangle.core.planning import Limits, Scope
-from dedangle.core.records import Finding, Outcome, Reading, Result
+from dedangle.core.records import Reading
 from dedangle.core.run import Run
 from dedangle.reconcile.server import Judged, Reconciler, UnpreparedError
 from dedangle.reconcile.sweep import Progress

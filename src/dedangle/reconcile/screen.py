@@ -10,10 +10,11 @@ from collections import Counter
 from collections.abc import Iterable
 
 from dedangle.core import packing, planning
+from dedangle.core.decisions import Finding
 from dedangle.core.judging import ownerless
 from dedangle.core.packing import ID, NO_ID
 from dedangle.core.planning import Scope
-from dedangle.core.records import Attachment, Finding
+from dedangle.core.records import Attachment
 from dedangle.core.sharding import WHOLE, Shard
 from dedangle.reconcile.spool import PARTS, Spool
 

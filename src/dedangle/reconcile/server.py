@@ -11,21 +11,11 @@ from collections.abc import Callable, Generator
 from datetime import datetime
 
 from dedangle.core import pairing, planning
+from dedangle.core.decisions import Finding, Outcome, Remedy, Result, Verdict
 from dedangle.core.doors import Policy
 from dedangle.core.judging import judge
-from dedangle.core.records import (
-    CinderView,
-    Finding,
-    HostState,
-    NovaView,
-    Observation,
-    Outcome,
-    Reading,
-    Remedy,
-    Result,
-    Server,
-    Verdict,
-)
+from dedangle.core.observations import CinderView, NovaView, Observation
+from dedangle.core.records import HostState, Reading, Server
 from dedangle.reconcile.control import ControlRead
 from dedangle.state.journal import Journal, JournalUnwritableError
 from dedangle.systems import ports

@@ -10,9 +10,10 @@ from multiprocessing.pool import AsyncResult, ThreadPool
 from typing import Protocol
 
 from dedangle.core import planning
+from dedangle.core.decisions import Finding
 from dedangle.core.packing import Page
 from dedangle.core.planning import Limits, Scope
-from dedangle.core.records import Finding, Reading
+from dedangle.core.records import Reading
 from dedangle.core.run import Run
 from dedangle.core.sharding import WHOLE, Shard
 from dedangle.reconcile.screen import Gathered, Screen

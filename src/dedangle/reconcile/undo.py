@@ -9,7 +9,9 @@ from collections.abc import Callable
 from typing import Any
 
 from dedangle.core import undoing
-from dedangle.core.records import Attachment, BlockDeviceMapping, CinderView, Observation, Outcome, Reading, Result
+from dedangle.core.decisions import Outcome, Result
+from dedangle.core.observations import CinderView, Observation
+from dedangle.core.records import Attachment, BlockDeviceMapping, Reading
 from dedangle.core.undoing import Restoration, UndoObservation
 from dedangle.state.journal import Entry, Journal
 from dedangle.systems import ports

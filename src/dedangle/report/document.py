@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from dedangle.core.records import Finding
+from dedangle.core.decisions import Finding
 from dedangle.core.rows import FIELDS, finding_row
 from dedangle.core.run import Run
 

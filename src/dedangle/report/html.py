@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 
 from jinja2 import Environment, StrictUndefined
 
+from dedangle.core.decisions import Disposition, Finding, Result, Verdict
 from dedangle.core.findings import KINDS
-from dedangle.core.records import Disposition, Finding, Result, Verdict
 from dedangle.core.run import Run
 from dedangle.core.text import harmless
 from dedangle.report import document

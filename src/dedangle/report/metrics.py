@@ -15,7 +15,7 @@ from prometheus_client import CollectorRegistry, Metric, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
 
-from dedangle.core.records import Finding, Result
+from dedangle.core.decisions import Finding, Result
 from dedangle.core.run import Run
 from dedangle.core.sharding import Shard
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from dedangle.core.records import Disposition, Finding, Outcome, Remedy
+from dedangle.core.decisions import Disposition, Finding, Outcome, Remedy
 from dedangle.core.run import Run
 
 _DEEDS = {

@@ -15,7 +15,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from dedangle.core.records import BlockDeviceMapping, Door, Finding, Outcome, Remedy
+from dedangle.core.decisions import Door, Finding, Outcome, Remedy
+from dedangle.core.records import BlockDeviceMapping
 from dedangle.core.rows import FIELDS, finding_row, plain_row
 
 NAME = "journal.jsonl"

@@ -12,7 +12,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple
 
-from dedangle.core.records import Disposition, Finding
+from dedangle.core.decisions import Disposition, Finding
 
 _TO_BE_DONE = (Disposition.REMOVE, Disposition.RELINK, Disposition.WAIT)
 

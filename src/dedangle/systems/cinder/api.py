@@ -14,7 +14,8 @@ from keystoneauth1 import adapter
 from keystoneauth1 import exceptions as ks_exceptions
 
 from dedangle.core import packing
-from dedangle.core.records import Attachment, Outcome, Reading, Result, Volume
+from dedangle.core.decisions import Outcome, Result
+from dedangle.core.records import Attachment, Reading, Volume
 from dedangle.systems import rest
 from dedangle.systems.cinder import rows as cinder_rows
 from dedangle.systems.ports import Neighbours

@@ -11,19 +11,10 @@ from nova import exception, objects
 from oslo_serialization import jsonutils
 
 from dedangle.core import links
+from dedangle.core.decisions import Outcome, Result
+from dedangle.core.observations import NovaView
 from dedangle.core.pairing import MIGRATION_FAILED, MIGRATION_OVER, REFRESH_LOCK, newest
-from dedangle.core.records import (
-    Attachment,
-    BlockDeviceMapping,
-    HostState,
-    Link,
-    Marker,
-    NovaView,
-    Outcome,
-    Reading,
-    Result,
-    Server,
-)
+from dedangle.core.records import Attachment, BlockDeviceMapping, HostState, Link, Marker, Reading, Server
 
 _CELL = "this cell"
 _SERVERS_AT_ONCE, _AROUND = 50, 4

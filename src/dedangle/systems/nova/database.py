@@ -11,20 +11,11 @@ from typing import Any, TypeVar
 import sqlalchemy as sa
 
 from dedangle.core import links
+from dedangle.core.decisions import Outcome
+from dedangle.core.observations import NovaView
 from dedangle.core.packing import Page
 from dedangle.core.pairing import newest
-from dedangle.core.records import (
-    Attachment,
-    BlockDeviceMapping,
-    HostState,
-    Link,
-    Marker,
-    NamedServer,
-    NovaView,
-    Outcome,
-    Reading,
-    Server,
-)
+from dedangle.core.records import Attachment, BlockDeviceMapping, HostState, Link, Marker, NamedServer, Reading, Server
 from dedangle.systems.nova import about, activity, fleet, schema
 from dedangle.systems.nova import homes as nova_homes
 from dedangle.systems.nova import links as nova_links

@@ -12,7 +12,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from dedangle.core.records import BlockDeviceMapping, Outcome, Result, Server
+from dedangle.core.decisions import Outcome, Result
+from dedangle.core.records import BlockDeviceMapping, Server
 from dedangle.systems.nova import schema
 from dedangle.systems.nova.cells import Cell
 

@@ -7,8 +7,9 @@ import dataclasses
 import time
 from typing import Any
 
+from dedangle.core.decisions import Finding, Outcome, Result
 from dedangle.core.doors import Policy
-from dedangle.core.records import Disk, Finding, Outcome, Reading, Result
+from dedangle.core.records import Disk, Reading
 
 NAMESPACE, VERSION = "dedangle", "1.0"
 # What a host decides by its own configuration, and what only the command does; it must obey every other field.

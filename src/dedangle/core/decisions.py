@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is decided about a pair, and the outcome of carrying it out."""
+
+from __future__ import annotations
+
+import dataclasses
+from datetime import datetime
+
+from dedangle.core.records import Attachment, BlockDeviceMapping, StrEnum
+
+
+class Door(StrEnum):
+    """Who wants a server looked at; a door decides what may be done about what is found."""
+
+    REBOOT = "reboot"
+    COMMAND = "command"
+    SWEEP = "sweep"
+
+
+class Verdict(StrEnum):
+    """The classes of judgement, in the order in which they are asked for."""
+
+    CANNOT_TELL = "cannot-tell"
+    FOREIGN = "foreign"
+    IN_FLIGHT = "in-flight"
+    LEGACY = "legacy"
+    MISMATCH = "mismatch"
+    PROTECTED = "protected"
+    CONSISTENT = "consistent"
+    DANGLING = "dangling"
+
+
+class Remedy(StrEnum):
+    """The one write that would put a finding right."""
+
+    REMOVE_MAPPING = "remove-mapping"
+    REMOVE_ATTACHMENT = "remove-attachment"
+    RELINK_MAPPING = "relink-mapping"
+    RESTORE_MAPPING = "restore-mapping"
+    """Undo alone: no finding calls for it."""
+    NONE = "none"
+
+
+class Disposition(StrEnum):
+    """What a door does about a finding."""
+
+    REMOVE = "remove"
+    RELINK = "relink"
+    REPORT = "report"
+    """Nothing: an operator has to decide."""
+    WAIT = "wait"
+    """Nothing yet: the grace period runs, or something is in flight."""
+    PROTECT = "protect"
+    """Nothing, though it looks dangling: a root disk, a legacy mapping, somebody else's."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Finding:
+    """A pair that is not consistent, or a part of one, with its code and its evidence."""
+
+    code: str
+    verdict: Verdict
+    remedy: Remedy
+    disposition: Disposition
+    server_id: str
+    volume_id: str
+    reason: str
+    """What is wrong and what comes next, the next command to type included."""
+    sentence: str = ""
+    """What is wrong alone: for the log and for what was removed."""
+    attachment_id: str | None = None
+    bdm_uuid: str | None = None
+    cell: str | None = None
+    host: str | None = None
+    project_id: str | None = None
+    first_seen: datetime | None = None
+    evidence: tuple[str, ...] = ()
+    mapping: BlockDeviceMapping | None = None
+    attachment: Attachment | None = None
+    is_urgent: bool = False
+    """Whether two servers may write to one volume now."""
+    advice: str = ""
+    """What stands in the way, or that nothing does, and the next command to type: the second half of the reason."""
+    sighted_as: str = ""
+    """The key under which it was first seen, where it has taken another code since."""
+
+    @property
+    def identity(self) -> tuple[str | None, ...]:
+        """What it is about, in words that another machine uses too."""
+        return (self.code, self.remedy.value, self.server_id, self.volume_id, self.attachment_id, self.bdm_uuid)
+
+    @property
+    def key(self) -> str:
+        """The same for the same finding in every run, and another one as soon as a row of it has changed."""
+        if self.sighted_as:
+            return self.sighted_as
+        version = self.mapping.version if self.mapping else self.attachment.status if self.attachment else ""
+        return " ".join(
+            str(part or "-")
+            for part in (self.code, self.server_id, self.volume_id, self.attachment_id, self.bdm_uuid, version)
+        )
+
+
+class Result(StrEnum):
+    """What came of an action."""
+
+    REMOVED = "removed"
+    RELINKED = "relinked"
+    RESTORED = "restored"
+    CHANGED_MEANWHILE = "changed-meanwhile"
+    REFUSED = "refused"
+    FAILED = "failed"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What came of a write that was tried."""
+
+    result: Result
+    detail: str = ""

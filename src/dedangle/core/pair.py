@@ -1,0 +1,157 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Mapping and attachment joined for one server and volume, and what is true of the whole server."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable
+from collections.abc import Mapping as MappingType
+from datetime import datetime
+
+from dedangle.core.records import (
+    Attachment,
+    BlockDeviceMapping,
+    Disk,
+    Existence,
+    HostState,
+    Marker,
+    Reading,
+    Server,
+    Volume,
+)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ServerState:
+    """What is true of the whole server while its pairs are judged."""
+
+    server_id: str
+    server: Server | None
+    existence: Existence
+    host_state: HostState
+    markers: tuple[Marker, ...]
+    unread: tuple[str, ...]
+    last_action_at: datetime | None
+    lost: frozenset[str]
+    """Attachment ids that live mappings name and Cinder answered not to have."""
+    unproved: frozenset[str]
+    """Attachment ids that live mappings name and that are not, in Cinder, of the server and the mapping's volume."""
+    unmapped: frozenset[str]
+    """Ids of the server's attachments that no live mapping names, those of legacy mappings left out."""
+    only_volume: str | None
+    """The volume of the only live mapping, or of the only one that was ever connected."""
+    twice_named: frozenset[str]
+    """Attachment ids that more than one live mapping names."""
+    guests: MappingType[str, Reading[Disk]]
+    """By host: the disks of the server's guest there; none where the host has no such guest."""
+    askable_hosts: frozenset[str]
+    host_acts: bool
+    """Whether the server's own host carries removals out."""
+    cinder_is_behind: tuple[str, ...]
+    nova_is_behind: tuple[str, ...]
+    live_migration_failed_at: datetime | None
+
+    def failed_to_migrate_since(self, moment: datetime | None) -> bool:
+        """Whether a live migration failed after the mapping last changed.
+
+        The rollback of one that failed early deletes the attachments of the source, which the guest goes on using
+        (bug 1889108), and writes the mappings before it marks the migration.
+        """
+        failed = self.live_migration_failed_at
+        return failed is not None and (moment is None or failed >= moment)
+
+    @property
+    def may_write(self) -> bool:
+        """Whether the server may have a guest that runs now; a server that is not known may."""
+        return self.server is None or self.server.may_have_guest
+
+    def has_answered(self, host: str) -> bool:
+        """Whether the host told all disks of the server's guest there."""
+        reading = self.guests.get(host)
+        return reading is not None and reading.complete
+
+    def hosts_with_disk(self, volume_id: str, *, unexpected: bool = False) -> tuple[str, ...]:
+        """The hosts on which a running guest of the server is seen to have the volume, in order.
+
+        With `unexpected` also those with a disk that Nova's mappings do not explain, where no guest of the server is
+        expected to run: its serial may be an old one, and the volume may be behind it.
+        """
+        return tuple(
+            host
+            for host in sorted(self.guests)
+            if self.has_answered(host)
+            and any(
+                disk.volume_id == volume_id
+                or (unexpected and not disk.is_recognised and not self._is_expected_on(host))
+                for disk in self.guests[host].rows
+                if disk.is_running
+            )
+        )
+
+    def _is_expected_on(self, host: str) -> bool:
+        return self.server is not None and self.server.may_have_guest and self.server.host == host
+
+    def guest_lacks(self, volume_id: str, hosts: Iterable[str | None]) -> bool:
+        """Whether every one of the hosts proved that no guest of the server there uses the volume.
+
+        A disk whose source is not what its volume's mapping connects to spoils the proof: after a swap the running
+        guest still shows the serial of the volume before (nova virt/libvirt/driver.py:_swap_volume changes what is
+        behind the disk, not its serial). A rescued or suspended server proves nothing: its domain is not the one that
+        it goes on with (unrescue, in the same file, starts the one that was there before).
+        """
+        if self.server is not None and self.server.vm_state in ("rescued", "suspended"):
+            return False
+        asked = set(hosts)
+        for host in asked:
+            reading = self.guests.get(host or "")
+            if reading is None or not reading.complete:
+                return False
+            if any(disk.volume_id == volume_id or not disk.is_recognised for disk in reading.rows):
+                return False
+        return bool(asked)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Pair:
+    """Mapping and attachment joined for one (server, volume)."""
+
+    server_state: ServerState
+    volume_id: str
+    mappings: tuple[BlockDeviceMapping, ...] = ()
+    tombstones: tuple[BlockDeviceMapping, ...] = ()
+    attachments: tuple[Attachment, ...] = ()
+    volume: Reading[Volume]
+    others: Reading[Attachment]
+    """Attachments of the volume that other servers hold."""
+    other_servers_bdms: Reading[BlockDeviceMapping] = dataclasses.field(default_factory=Reading)
+    """Live mappings of the volume that other servers have."""
+    other_servers: Reading[Server] = dataclasses.field(default_factory=Reading)
+    """The other servers that hold those, as far as Nova knows them."""
+    released: frozenset[str] = frozenset()
+    """Ids of attachments that a soft-deleted mapping of another server names: Nova has let them go."""
+    named: MappingType[str, Reading[Attachment]] = dataclasses.field(default_factory=dict)
+
+    @property
+    def other_claimants(self) -> tuple[str, ...]:
+        """The other servers that a live mapping or an attachment gives the volume, in order.
+
+        Left out are those that Nova knows to be deleted, and those whose only mapping is a tombstone that names the
+        attachment: Nova has let it go. Each of them has a finding of its own.
+        """
+        mapped = {each.server_id for each in self.other_servers_bdms.rows}
+        held = {
+            each.server_id
+            for each in self.others.rows
+            if each.server_id and not (self.other_servers_bdms.complete and each.id in self.released)
+        }
+        return tuple(sorted(each for each in mapped | held if not self._is_deleted(each)))
+
+    @property
+    def other_writers(self) -> tuple[str, ...]:
+        """Those of them that may have a running guest: a server that is off, or never had a guest, does not write."""
+        off = {each.id for each in self.other_servers.rows if not each.deleted and not each.may_have_guest}
+        return tuple(each for each in self.other_claimants if each not in off)
+
+    def _is_deleted(self, server_id: str) -> bool:
+        found = [each.deleted for each in self.other_servers.rows if each.id == server_id]
+        return bool(found) and all(found)
