@@ -94,7 +94,7 @@ def _screen(cloud: Cloud, cinder: ports.Bulk) -> Screen:
     }
     cells = [Cell(name, functools.partial(engines.get, name), 60, name) for name in engines]
     with Gathered() as gathered:
-        assert sweep.gather([*map(fleet.pages, cells), *cinder.bulk()], gathered) == ""
+        assert sweep.gather([*map(fleet.pages, cells), *cinder.bulk()], gathered) is None
         screen = gathered.screen()
     return dataclasses.replace(screen, ownerless=sorted(screen.ownerless, key=lambda each: each.key))
 

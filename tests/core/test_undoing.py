@@ -9,7 +9,7 @@ import pytest
 
 from dedangle.core import undoing
 from dedangle.core.observations import CinderView, NovaView, Observation
-from dedangle.core.records import Attachment, BlockDeviceMapping, HostState, Marker, Reading, Server, Volume
+from dedangle.core.records import Attachment, BlockDeviceMapping, HostState, Marker, Reading, Refusal, Server, Volume
 from dedangle.core.rows import mapping_of, plain_row
 from dedangle.core.undoing import Restoration, UndoObservation
 
@@ -149,8 +149,8 @@ def boots(row: BlockDeviceMapping) -> BlockDeviceMapping:
 )
 def test_hindered(changes: dict[str, Any], reason: str) -> None:
     found = undoing.judge(observed(**changes))
-    assert isinstance(found, str)
-    assert reason in found
+    assert isinstance(found, Refusal)
+    assert reason in str(found)
 
 
 @pytest.mark.parametrize(
@@ -168,7 +168,7 @@ def test_hindered(changes: dict[str, Any], reason: str) -> None:
 def test_fit_entries(remedy: str | None, outcome: str | None, reason: str) -> None:
     found = undoing.unfit(remedy, outcome)
     assert bool(found) == bool(reason)
-    assert reason in found
+    assert reason in str(found)
 
 
 def test_row_of_the_journal_is_the_mapping_again() -> None:

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta, timezone
 from typing import Any
 
 from dedangle.core import pairing, planning
-from dedangle.core.decisions import Door, Finding
+from dedangle.core.decisions import Door, Finding, FindingKey
 from dedangle.core.doors import Policy
 from dedangle.core.judging import judge
 from dedangle.core.observations import CinderView, NovaView, Observation
@@ -229,7 +229,7 @@ def findings(
     door: Door = Door.SWEEP,
     now: datetime = NOW,
     policy: Policy | None = None,
-    first_seen: Callable[[str], datetime | None] = lambda _: LONG_AGO,
+    first_seen: Callable[[FindingKey], datetime | None] = lambda _: LONG_AGO,
 ) -> tuple[Finding, ...]:
     return judged(pairing.pairs(observation(world)), policy or _policy(door), now=now, first_seen=first_seen)
 
@@ -239,7 +239,7 @@ def judged(
     policy: Policy,
     *,
     now: datetime = NOW,
-    first_seen: Callable[[str], datetime | None] = lambda _: LONG_AGO,
+    first_seen: Callable[[FindingKey], datetime | None] = lambda _: LONG_AGO,
 ) -> tuple[Finding, ...]:
     return tuple(finding for pair in pairs for finding in judge(pair, now=now, policy=policy, first_seen=first_seen))
 

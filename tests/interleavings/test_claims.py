@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from dedangle.core import times
 from dedangle.lab import rows
 from dedangle.lab.breakers import Breaker
 from dedangle.lab.builders import Builder, Server
@@ -84,8 +85,4 @@ def removed_at(bus: Cloud, server: Server) -> datetime:
     """When the last outcome about the server was written down; the lab's services keep one journal."""
     lines = journal(Path(bus.home.state) / "dedangle")
     entries = {each["entry"] for each in lines if each.get("server_id") == server.id}
-    return max(
-        datetime.fromisoformat(each["at"])
-        for each in lines
-        if each.get("entry") in entries and each["phase"] == "outcome"
-    )
+    return max(times.parse(each["at"]) for each in lines if each.get("entry") in entries and each["phase"] == "outcome")

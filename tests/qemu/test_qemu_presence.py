@@ -83,9 +83,7 @@ def let_hours_pass(stage: Stage, server: Server) -> None:
     assert Dedangle(stage.cloud)("audit").code == 0
     path = stage.cloud.home.state / "dedangle" / "sightings.json"
     seen = json.loads(path.read_text())
-    seen["first_seen"] = {
-        key: (datetime.fromisoformat(moment) - HOURS).isoformat() for key, moment in seen["first_seen"].items()
-    }
+    seen["first_seen"] = {key: (times.parse(moment) - HOURS).isoformat() for key, moment in seen["first_seen"].items()}
     path.write_text(json.dumps(seen))
 
 

@@ -108,7 +108,7 @@ def test_one_lost_attachment_among_healthy_ones_is_believed_after_a_few_question
 def test_three_servers_that_lost_what_was_made_last_have_a_cinder_that_came_back_from_a_backup(lost: int) -> None:
     others = [each for each in (2, 3, 4, 10, 11, 12) if each != lost]
     told = trust([2, 3, 4], others, lost)
-    assert told.doubt == ""
+    assert told.doubt is None
     (fact,) = told.cinder_is_behind
     assert f"attachment attachment-{lost}, " in fact
 
@@ -147,7 +147,7 @@ def test_what_pairs_is_proof_enough_where_nothing_is_lost() -> None:
 def test_a_host_with_one_server_cleans_if_cinder_shows_another_project(other_projects: bool, believed: bool) -> None:
     cinder = FakeCinder(other_projects=other_projects)
     told = ControlRead(FakeNova(), cinder).trust(before(10), [], ["attachment-10"])
-    assert (told.doubt == "") is believed
+    assert (told.doubt is None) is believed
 
 
 def test_a_host_with_servers_of_the_tokens_project_alone_cleans_by_what_is_seen_of_it() -> None:

@@ -11,11 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from dedangle.core.decisions import Disposition, Finding, Remedy, Verdict
+from dedangle.core.decisions import Disposition, Finding, FindingKey, Remedy, Verdict
 from dedangle.state.sightings import Sightings
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=timezone.utc)
 HOUR = timedelta(hours=1)
+NOBODY = FindingKey("attachment-never-used", "N", "V", None, None, None)
 
 
 def finding(server_id: str, first_seen: datetime = NOW) -> Finding:
@@ -79,7 +80,7 @@ def test_what_was_checked_in_the_future_is_not_left_to_the_end(tmp_path: Path) -
 
 def test_two_runs_that_share_the_file_keep_what_the_other_wrote(tmp_path: Path) -> None:
     one, other = Sightings(tmp_path), Sightings(tmp_path)
-    assert one.first_seen("") is other.first_seen("") is None
+    assert one.first_seen(NOBODY) is other.first_seen(NOBODY) is None
     one.remember([finding("A")], tried="A", known=lambda each: each == "A", now=NOW)
     other.remember([finding("B")], tried="B", known=lambda each: each == "B", now=NOW)
     later = Sightings(tmp_path)
@@ -93,6 +94,6 @@ def test_two_runs_that_share_the_file_keep_what_the_other_wrote(tmp_path: Path) 
 def test_a_file_that_makes_no_sense_counts_as_none_and_is_replaced(tmp_path: Path, text: str) -> None:
     (tmp_path / "sightings.json").write_text(text)
     seen = finding("A")
-    assert Sightings(tmp_path).first_seen("A B") is None
+    assert Sightings(tmp_path).first_seen(NOBODY) is None
     remember(tmp_path, seen, tried="A", known="A")
     assert Sightings(tmp_path).first_seen(seen.key) == NOW

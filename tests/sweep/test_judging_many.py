@@ -163,14 +163,14 @@ def fused(planned: int, nova: Counting) -> Run:
 def test_the_fuse_counts_a_project_over_its_cells(of_cells: tuple[int, ...], refused: bool) -> None:
     nova = Counting(Reading(of_cells))
     run = fused(21, nova)
-    assert refused == (f"in project P are more than max_removals_percent (2) of {sum(of_cells)} " in run.refusal)
+    assert refused == (f"in project P are more than max_removals_percent (2) of {sum(of_cells)} " in str(run.refusal))
     assert refused == bool(run.refusal)
     assert nova.asked == ["P"]
 
 
 def test_projects_are_not_counted_where_the_fuse_trips_anyway() -> None:
     nova = Counting(Reading((10**6,)))
-    assert "26 removals in this run" in fused(26, nova).refusal
+    assert "26 removals in this run" in str(fused(26, nova).refusal)
     assert not nova.asked
 
 

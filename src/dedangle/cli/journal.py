@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import argparse
-from datetime import datetime, timezone
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from dedangle.cli import console
 from dedangle.cli.guarded import Guarded
 from dedangle.cli.signals import Signals
 from dedangle.cli.wiring import UsageError, configure
+from dedangle.core import times
 from dedangle.core.text import harmless
 from dedangle.report import exit_codes
 from dedangle.report.cells import cell
@@ -143,7 +144,7 @@ def _fields(entry: Entry) -> dict[str, Any]:
         **dict.fromkeys(_FIELDS),
         **intent,
         "entry": entry.id,
-        "at": entry.at.astimezone(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "at": times.utc(entry.at),
         "door": (intent or outcome).get("door"),
         "run_id": (intent or outcome).get("run_id"),
         "outcome": outcome.get("outcome", "unfinished"),
@@ -154,7 +155,6 @@ def _fields(entry: Entry) -> dict[str, Any]:
 
 def _time(text: str) -> datetime:
     try:
-        moment = datetime.fromisoformat(text.replace("Z", "+00:00"))
+        return times.parse(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(f"{text} is no time; write 2026-11-22 or 2026-11-22T21:30") from error
-    return moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)

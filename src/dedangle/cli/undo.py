@@ -16,7 +16,7 @@ from dedangle.cli.journal import Field, add_journal_option, entry_of, read
 from dedangle.cli.signals import Signals
 from dedangle.cli.wiring import UsageError, wire
 from dedangle.core.decisions import Door, Outcome, Result
-from dedangle.core.records import BlockDeviceMapping
+from dedangle.core.records import BlockDeviceMapping, Refusal
 from dedangle.core.rows import mapping_of
 from dedangle.report import exit_codes
 from dedangle.state import journal
@@ -64,7 +64,7 @@ class Undo(Guarded, ShowOne):
         )
         observed = undoer.look()
         found = undoing.judge(observed)
-        if isinstance(found, str):
+        if isinstance(found, Refusal):
             console.complain(f"Entry {undone.id} cannot be undone: {found}. Nothing was changed.")
             return exit_codes.INCOMPLETE
         outcome = None

@@ -13,6 +13,7 @@ from dedangle.compute.budget import Budget, OutOfTimeError
 from dedangle.compute.this_host import ThisHost
 from dedangle.core.decisions import Door, Finding, Remedy, Result
 from dedangle.core.doors import Policy
+from dedangle.core.records import Refusal
 from dedangle.reconcile.server import Reconciler, UnpreparedError
 from dedangle.systems import libvirt
 from dedangle.systems.cinder.api import CinderApi
@@ -62,8 +63,8 @@ class HostDoor:
                 Result.CHANGED_MEANWHILE,
             )
 
-    def prepare(self, finding: Finding) -> str:
-        """Tear the connection down that only Nova's mapping, live or deleted, describes; return what may be left of it.
+    def prepare(self, finding: Finding) -> Refusal | None:
+        """Tear the connection down that only Nova's mapping, live or deleted, describes; return why it may be left.
 
         Raises UnpreparedError where the row must stay then.
         """
@@ -71,28 +72,29 @@ class HostDoor:
         self._require_power_as_judged()
         attachment_id = finding.attachment_id
         if not attachment_id or (finding.attachment and finding.attachment.is_reserved):
-            return ""
+            return None
         connection_info = self._system.connection_info(attachment_id)
         if not connection_info:
-            return ""
+            return None
         mapping_id = finding.mapping.id if finding.mapping else None
-        held = lease.check(
+        refusal = lease.check(
             self._context, self._manager.driver, self._manager.host, self.instance.uuid, mapping_id, connection_info
         )
-        if not held.may_disconnect:
+        if refusal:
+            kept = Refusal(f"it was not disconnected: {refusal}")
             if not libvirt.lists_guests(self._manager.driver):
                 # Its guest would keep the disk, where libvirt's gets a new domain at each start.
-                raise UnpreparedError(f"it was not disconnected: {held.why}")
-            return self._left(finding, f"it was not disconnected: {held.why}")
+                raise UnpreparedError(kept.why)
+            return self._left(finding, kept)
         encryption = self._encryption(finding.volume_id, connection_info.get("data", {}))
-        why = self._disconnect(connection_info, encryption)
+        failed = self._disconnect(connection_info, encryption)
         # A reboot whose mapping stays would have to connect what is dead, and end in ERROR.
-        if why and not (self._policy.door is Door.REBOOT and finding.remedy is Remedy.REMOVE_MAPPING):
-            raise UnpreparedError(f"its connection stays: {why}")
-        return self._left(finding, why) if why else ""
+        if failed and not (self._policy.door is Door.REBOOT and finding.remedy is Remedy.REMOVE_MAPPING):
+            raise UnpreparedError(f"its connection stays: {failed}")
+        return self._left(finding, failed) if failed else None
 
-    def _disconnect(self, connection_info: dict[str, Any], encryption: dict[str, Any]) -> str:
-        """Return why the connection may be there still, or an empty string."""
+    def _disconnect(self, connection_info: dict[str, Any], encryption: dict[str, Any]) -> Refusal | None:
+        """Return why the connection may be there still."""
         guest_is_off = self._policy.door is Door.REBOOT and self._policy.guest_off
         try:
             self._budget.spend(
@@ -106,19 +108,19 @@ class HostDoor:
                 )
             )
         except OutOfTimeError as error:
-            return f"tearing it down was given up: {error}"
+            return Refusal(f"the disconnect ran out of time: {error}")
         except Exception as error:  # noqa: BLE001  # whatever the driver raises, the connection may be left
-            return f"tearing it down failed ({type(error).__name__})"
-        return ""
+            return Refusal(f"the disconnect failed ({type(error).__name__})")
+        return None
 
-    def _left(self, finding: Finding, why: str) -> str:
-        """Tell that the host may keep the connection; an attachment must stay then, for it is what others see of it."""
+    def _left(self, finding: Finding, why: Refusal) -> Refusal:
+        """Report that the host may keep the connection; an attachment must stay then, because it is what others see."""
         if finding.remedy is Remedy.REMOVE_ATTACHMENT:
-            raise UnpreparedError(why)
+            raise UnpreparedError(why.why)
         LOG.warning(
             "The connection of volume %s may be left on the host: %s", finding.volume_id, why, instance=self.instance
         )
-        return f"the host may keep the connection: {why}"
+        return Refusal(f"the host may keep the connection: {why}")
 
     def _require_power_as_judged(self) -> None:
         """Raise UnpreparedError if a guest that was off runs by now; start takes no instance lock."""

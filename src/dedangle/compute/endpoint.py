@@ -10,7 +10,7 @@ from typing import Any
 import oslo_messaging as messaging
 from nova import utils
 
-from dedangle.core.decisions import Door
+from dedangle.core.decisions import Door, Identity
 from dedangle.systems import libvirt
 from dedangle.systems.nova.rpc import NAMESPACE, VERSION
 
@@ -39,12 +39,12 @@ class Endpoint:
         self,
         context: Any,
         server_id: str,
-        identity: list[str | None],
+        identity: dict[str, Any],
         door: str,
         allowed: dict[str, bool],
         deadline: float,
     ) -> dict[str, str]:
         """Judge the server anew under the instance lock, and remove what the identity names if that still holds."""
         locked = utils.synchronized(server_id)(self._manager.remove_one)
-        outcome = locked(context, server_id, tuple(identity), Door(door), allowed, deadline)
+        outcome = locked(context, server_id, Identity(**identity), Door(door), allowed, deadline)
         return {"result": outcome.result.value, "detail": outcome.detail}

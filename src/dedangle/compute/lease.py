@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator
 from collections.abc import Mapping as MappingType
 from typing import Any
@@ -13,20 +12,13 @@ from oslo_serialization import jsonutils
 
 from dedangle.core import addresses
 from dedangle.core.addresses import Connection
+from dedangle.core.records import Refusal
 from dedangle.systems import libvirt, scsi
 
 # Servers whose mappings are read with one query.
 _CHUNK = 50
 # A resize that waits for its confirmation: the source has disconnected the volumes, the destination has the server.
 _NOT_MOVING = ("finished",)
-
-
-@dataclasses.dataclass(frozen=True)
-class Lease:
-    """Whether the address is shown to be the volume's own; why: one sentence without secrets if it is not."""
-
-    may_disconnect: bool
-    why: str = ""
 
 
 def check(
@@ -36,48 +28,49 @@ def check(
     server_id: str,
     mapping_id: int | None,
     connection_info: MappingType[str, Any],
-) -> Lease:
-    """Return whether nothing else on the host uses the address, and the device at it is still this volume.
+) -> Refusal | None:
+    """Return why the host must not disconnect: the address may not be the volume's own any more. It names no secret.
 
     mapping_id is the live block device mapping whose own address it is; None if that is soft-deleted. What cannot be
-    read makes the answer no. The mappings are read last: an attach that begins meanwhile has its mapping by then.
+    read is a refusal. The mappings are read last: an attach that begins meanwhile has its mapping by then.
     """
     if any(each.__module__ == "nova.virt.fake" for each in type(driver).__mro__):
-        return Lease(may_disconnect=True)
+        return None
     try:
-        why = (
+        return (
             _other_guest(driver, server_id, connection_info)
             or _other_volume(connection_info)
             or _migration(context, driver, host)
             or addresses.conflict(connection_info, list(_connections(context, host, mapping_id)))
         )
-    except Exception as error:  # noqa: BLE001 -- what cannot be read makes the answer no
-        why = f"it cannot be shown that nothing else on the host uses its address ({type(error).__name__})"
-    return Lease(may_disconnect=not why, why=why)
+    except Exception as error:  # noqa: BLE001 -- what cannot be read is a refusal
+        return Refusal(f"it cannot be shown that nothing else on the host uses its address ({type(error).__name__})")
 
 
-def _other_guest(driver: Any, server_id: str, connection_info: MappingType[str, Any]) -> str:
+def _other_guest(driver: Any, server_id: str, connection_info: MappingType[str, Any]) -> Refusal | None:
     found = libvirt.sources_of_others(driver, server_id)
     if not found.complete:
-        return found.why
+        return Refusal(found.why)
     mine = addresses.sources(connection_info)
     users = (other for other, source in found.rows if any(libvirt.is_same_source(source, each) for each in mine))
     other = next(users, "")
-    return f"the guest of server {other} on the host has the same device" if other else ""
+    return Refusal(f"the guest of server {other} on the host has the same device") if other else None
 
 
-def _other_volume(connection_info: MappingType[str, Any]) -> str:
+def _other_volume(connection_info: MappingType[str, Any]) -> Refusal | None:
     wwn = scsi.other_wwn(connection_info, utils.get_root_helper())
-    return f"the device at its address is another volume by now, with WWN {wwn}" if wwn else ""
+    return Refusal(f"the device at its address is another volume by now, with WWN {wwn}") if wwn else None
 
 
-def _migration(context: Any, driver: Any, host: str) -> str:
-    """Why the mappings do not show all addresses: while a server moves they are those of one of its two hosts."""
+def _migration(context: Any, driver: Any, host: str) -> Refusal | None:
+    """Return why the mappings do not show all addresses: a server that moves has two hosts and the addresses of one."""
     for node in driver.get_available_nodes():
         for each in objects.MigrationList.get_in_progress_by_host_and_node(context, host, node):
             if each.status not in _NOT_MOVING:
-                return f"server {each.instance_uuid} is migrating to or from the host, and its addresses are not known"
-    return ""
+                return Refusal(
+                    f"server {each.instance_uuid} is migrating to or from the host, and its addresses are not known"
+                )
+    return None
 
 
 def _connections(context: Any, host: str, mapping_id: int | None) -> Iterator[Connection]:

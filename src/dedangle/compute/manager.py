@@ -21,7 +21,7 @@ from dedangle.compute.budget import Budget, OutOfTimeError
 from dedangle.compute.door import HostDoor, clock
 from dedangle.compute.endpoint import Endpoint
 from dedangle.core import planning
-from dedangle.core.decisions import Door, Finding, Outcome, Remedy, Result
+from dedangle.core.decisions import Door, Finding, Identity, Outcome, Remedy, Result
 from dedangle.core.doors import Policy
 from dedangle.reconcile.server import Judged, UnpreparedError
 from dedangle.state.journal import Journal, JournalUnwritableError
@@ -120,7 +120,7 @@ class ComputeManager(manager.ComputeManager):
         self,
         context: Any,
         server_id: str,
-        identity: tuple[str | None, ...],
+        identity: Identity,
         door: Door,
         allowed: dict[str, bool],
         deadline: float,
@@ -158,7 +158,7 @@ class ComputeManager(manager.ComputeManager):
         except JournalUnwritableError as error:
             return Outcome(result=Result.FAILED, detail=f"{error} on host {self.host}")
 
-    def _remove_one(self, door: HostDoor, journal: Journal, identity: tuple[str | None, ...]) -> Outcome:
+    def _remove_one(self, door: HostDoor, journal: Journal, identity: Identity) -> Outcome:
         door.require_time()
         judged = door.reconciler.audit(door.instance.uuid)
         if judged.unread:
@@ -167,7 +167,7 @@ class ComputeManager(manager.ComputeManager):
             judged, journal, prepare=door.prepare, wanted=lambda finding: finding.identity == identity
         ):
             return outcome
-        kept = [finding.reason for finding in judged.findings if finding.identity[3:] == identity[3:]]
+        kept = [finding.reason for finding in judged.findings if finding.identity.has_rows_of(identity)]
         return Outcome(result=Result.CHANGED_MEANWHILE, detail=" ".join(["judged anew on its host:", *kept]))
 
     def _journal(self, settings: config.Settings, door: Door) -> Journal:

@@ -10,6 +10,8 @@ from collections.abc import Iterable, Iterator
 from collections.abc import Mapping as MappingType
 from typing import Any
 
+from dedangle.core.records import Refusal
+
 Key = tuple[str, ...]
 
 # What says how a volume is used, who uses it, or where it was found last, but not where it is.
@@ -37,20 +39,24 @@ class Connection:
     connection_info: MappingType[str, Any] = dataclasses.field(default_factory=dict, repr=False)
 
 
-def conflict(connection_info: MappingType[str, Any], others: Iterable[Connection]) -> str:
-    """Return why the others do not leave the address to this connection alone; empty if they do."""
+def conflict(connection_info: MappingType[str, Any], others: Iterable[Connection]) -> Refusal | None:
+    """Return why the others do not leave the address to this connection alone."""
     mine = keys(connection_info)
     if not mine:
-        return "its block device mapping names no address that could be compared"
+        return Refusal("its block device mapping names no address that could be compared")
     for other in others:
         if other.is_attaching:
-            return f"server {other.server_id} is attaching volume {other.volume_id}, whose address is not known yet"
+            return Refusal(
+                f"server {other.server_id} is attaching volume {other.volume_id}, whose address is not known yet"
+            )
         theirs = keys(other.connection_info)
         if other.connection_info and not theirs:
-            return f"the address of volume {other.volume_id} of server {other.server_id} on the host is not known"
+            return Refusal(
+                f"the address of volume {other.volume_id} of server {other.server_id} on the host is unknown"
+            )
         if mine & theirs:
-            return f"server {other.server_id} on the host uses the same address for volume {other.volume_id}"
-    return ""
+            return Refusal(f"server {other.server_id} on the host uses the same address for volume {other.volume_id}")
+    return None
 
 
 def keys(connection_info: MappingType[str, Any]) -> frozenset[Key]:

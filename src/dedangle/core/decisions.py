@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 from datetime import datetime
+from typing import NamedTuple
 
 from dedangle.core.records import Attachment, BlockDeviceMapping, StrEnum
 
@@ -54,6 +55,45 @@ class Disposition(StrEnum):
     """Nothing, though it looks dangling: a root disk, a legacy mapping, somebody else's."""
 
 
+class FindingKey(NamedTuple):
+    """Names a finding across runs: the same in every run, and another one as soon as a row of it has changed."""
+
+    code: str
+    server_id: str
+    volume_id: str
+    attachment_id: str | None
+    bdm_uuid: str | None
+    version: str | None
+    """Of the mapping, or the status of the attachment."""
+
+    def __str__(self) -> str:
+        return " ".join(part or "-" for part in self)
+
+    @classmethod
+    def parse(cls, text: str) -> FindingKey:
+        """Return the key whose text it is; raises ValueError."""
+        parts = text.split(" ", len(cls._fields) - 1)
+        if len(parts) != len(cls._fields):
+            raise ValueError(f"not the key of a finding: {text}")
+        code, server_id, volume_id, *others = parts
+        return cls(code, server_id, volume_id, *(None if part == "-" else part for part in others))
+
+
+class Identity(NamedTuple):
+    """Names a finding in terms that another machine uses too."""
+
+    code: str
+    remedy: str
+    server_id: str
+    volume_id: str
+    attachment_id: str | None
+    bdm_uuid: str | None
+
+    def has_rows_of(self, other: Identity) -> bool:
+        """Whether both are about the same mapping and attachment, whatever their codes."""
+        return self._replace(code=other.code, remedy=other.remedy, server_id=other.server_id) == other
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Finding:
     """A pair that is not consistent, or a part of one, with its code and its evidence."""
@@ -81,24 +121,19 @@ class Finding:
     """Whether two servers may write to one volume now."""
     advice: str = ""
     """What stands in the way, or that nothing does, and the next command to type: the second half of the reason."""
-    sighted_as: str = ""
+    sighted_as: FindingKey | None = None
     """The key under which it was first seen, where it has taken another code since."""
 
     @property
-    def identity(self) -> tuple[str | None, ...]:
-        """What it is about, in words that another machine uses too."""
-        return (self.code, self.remedy.value, self.server_id, self.volume_id, self.attachment_id, self.bdm_uuid)
+    def identity(self) -> Identity:
+        return Identity(self.code, self.remedy.value, self.server_id, self.volume_id, self.attachment_id, self.bdm_uuid)
 
     @property
-    def key(self) -> str:
-        """The same for the same finding in every run, and another one as soon as a row of it has changed."""
+    def key(self) -> FindingKey:
         if self.sighted_as:
             return self.sighted_as
-        version = self.mapping.version if self.mapping else self.attachment.status if self.attachment else ""
-        return " ".join(
-            str(part or "-")
-            for part in (self.code, self.server_id, self.volume_id, self.attachment_id, self.bdm_uuid, version)
-        )
+        version = self.mapping.version if self.mapping else self.attachment.status if self.attachment else None
+        return FindingKey(self.code, self.server_id, self.volume_id, self.attachment_id, self.bdm_uuid, version)
 
 
 class Result(StrEnum):

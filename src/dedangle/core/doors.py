@@ -14,7 +14,8 @@ from typing import NamedTuple
 from dedangle.core.decisions import Disposition, Door, Finding, Remedy, Verdict
 from dedangle.core.findings import Needs
 from dedangle.core.pair import ServerState
-from dedangle.core.records import Server
+from dedangle.core.records import Refusal, Server
+from dedangle.core.times import utc
 
 # Longer than a Galera node that wakes up, or a replica behind a backup, is seen to lag; nothing younger is believed
 # against the other side.
@@ -61,8 +62,8 @@ class Case:
     now: datetime
     advice: str
     """What the operator can do where the door does nothing, with the next command."""
-    kept_because: str = ""
-    """Why the remedy must not be carried out, whatever the door; empty where nothing is in the way."""
+    kept_because: Refusal | None = None
+    """Why the remedy must not be carried out, whatever the door."""
     not_before: datetime | None = None
     """Before this time the operation that made the rows may still be in progress."""
     changed_at: datetime | None = None
@@ -176,7 +177,7 @@ def just_changed(case: Case) -> Ruling | None:
     if case.changed_at and not older_than(case.changed_at, settled_after, case.now):
         until = case.changed_at + settled_after
         return Ruling(
-            Disposition.WAIT, f"It waits until {_utc(until)}: its row changed less than two minutes before. Run again."
+            Disposition.WAIT, f"It waits until {utc(until)}: its row changed less than two minutes before. Run again."
         )
     first_seen = case.finding.first_seen
     settled_after = min(settled_after, case.policy.grace)
@@ -184,7 +185,7 @@ def just_changed(case: Case) -> Ruling | None:
         until = first_seen + settled_after
         return Ruling(
             Disposition.WAIT,
-            f"It waits until {_utc(until)}: it was first seen less than two minutes before. Run again.",
+            f"It waits until {utc(until)}: it was first seen less than two minutes before. Run again.",
         )
     return None
 
@@ -192,7 +193,7 @@ def just_changed(case: Case) -> Ruling | None:
 def too_young(case: Case) -> Ruling | None:
     """The attach that made the mapping may still be in progress: it waits as long as Nova lets an attach take."""
     if case.not_before and case.now < case.not_before:
-        return Ruling(Disposition.WAIT, f"It waits until {_utc(case.not_before)}: the attach may still be in progress.")
+        return Ruling(Disposition.WAIT, f"It waits until {utc(case.not_before)}: the attach may still be in progress.")
     return None
 
 
@@ -210,7 +211,7 @@ def in_grace(case: Case) -> Ruling | None:
     for what, moment in moments.items():
         if moment and not older_than(moment, grace, case.now):
             return Ruling(
-                Disposition.WAIT, f"It waits: {what} {_utc(moment)}, less than {grace.total_seconds():.0f} s ago."
+                Disposition.WAIT, f"It waits: {what} {utc(moment)}, less than {grace.total_seconds():.0f} s ago."
             )
     return None
 
@@ -354,7 +355,3 @@ def _state(server: Server | None) -> str:
 def older_than(moment: datetime | None, span: timedelta, now: datetime) -> bool:
     """Whether the moment is at least the span ago; an unknown moment is, and nothing is younger than no span at all."""
     return not span or moment is None or now - moment >= span
-
-
-def _utc(moment: datetime) -> str:
-    return f"{moment:%Y-%m-%d %H:%M:%S} UTC"

@@ -7,13 +7,13 @@ import dataclasses
 from collections.abc import Callable
 from datetime import datetime
 
-from dedangle.core.decisions import Disposition, Finding, Remedy, Verdict
+from dedangle.core.decisions import Disposition, Finding, FindingKey, Remedy, Verdict
 from dedangle.core.doors import Case, Policy, dispose, older_than
 from dedangle.core.evidence import facts, why_kept
 from dedangle.core.findings import KINDS
 from dedangle.core.pair import Pair
 from dedangle.core.pairing import newest
-from dedangle.core.records import Attachment, BlockDeviceMapping, Existence
+from dedangle.core.records import Attachment, BlockDeviceMapping, Existence, Refusal
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Draft:
     code: str = ""
     mapping: BlockDeviceMapping | None = None
     attachment: Attachment | None = None
-    kept_because: str = ""
+    kept_because: Refusal | None = None
     """Why the remedy must not be carried out whatever the door."""
     not_before: datetime | None = None
     """Before this time the operation that made the rows may still be in progress."""
@@ -43,7 +43,7 @@ class Draft:
 
 
 def finding_of(
-    draft: Draft, pair: Pair, now: datetime, policy: Policy, first_seen: Callable[[str], datetime | None]
+    draft: Draft, pair: Pair, now: datetime, policy: Policy, first_seen: Callable[[FindingKey], datetime | None]
 ) -> Finding:
     server_state, mapping, attachment = pair.server_state, draft.mapping, draft.attachment
     server = server_state.server

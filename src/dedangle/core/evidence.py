@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dedangle.core.decisions import Finding, Verdict
 from dedangle.core.pair import Pair, ServerState
 from dedangle.core.records import Attachment, BlockDeviceMapping, Existence, Server
+from dedangle.core.times import utc
 
 
 def why_kept(finding: Finding, pair: Pair) -> str:
@@ -69,7 +70,7 @@ def _of_mapping(pair: Pair, mapping: BlockDeviceMapping) -> Iterator[str]:
         yield f"Cinder: attachment {mapping.attachment_id} is not found, and not in the server's list"
         failed = server_state.live_migration_failed_at
         if failed and server_state.failed_to_migrate_since(mapping.changed_at):
-            yield f"Nova: a live migration of the server failed at {failed:%Y-%m-%d %H:%M:%S} UTC"
+            yield f"Nova: a live migration of the server failed at {utc(failed)}"
     elsewhere = pair.named.get(mapping.attachment_id or "")
     for row in elsewhere.rows if elsewhere else ():
         yield f"Cinder: attachment {row.id} is of volume {row.volume_id} and server {row.server_id}"

@@ -10,20 +10,21 @@ import dataclasses
 from collections.abc import Callable, Iterator
 from datetime import datetime
 
-from dedangle.core.decisions import Disposition, Finding, Remedy, Verdict
+from dedangle.core.decisions import Disposition, Finding, FindingKey, Remedy, Verdict
 from dedangle.core.doors import Policy
 from dedangle.core.drafting import Draft, finding_of
 from dedangle.core.pair import Pair, ServerState
 from dedangle.core.pairing import is_root_device
-from dedangle.core.records import Attachment, BlockDeviceMapping, Existence, Volume
+from dedangle.core.records import Attachment, BlockDeviceMapping, Existence, Refusal, Volume
 
 # In these cases Cinder's recompute after a delete leaves the volume's status as the operator expects it; any other
 # status (error, maintenance, ...) it would overwrite (cinder/db/sqlalchemy/api.py:volume_detached).
 _SETTLED = ("available", "in-use", "reserved", "attaching", "detaching")
+_SHARES_HOST = Refusal("another attachment of the volume may be connected through the same host")
 
 
 def judge(
-    pair: Pair, *, now: datetime, policy: Policy, first_seen: Callable[[str], datetime | None]
+    pair: Pair, *, now: datetime, policy: Policy, first_seen: Callable[[FindingKey], datetime | None]
 ) -> tuple[Finding, ...]:
     """Judge every mapping and attachment of the pair.
 
@@ -62,7 +63,7 @@ def _drafts(pair: Pair, policy: Policy) -> Iterator[Draft]:
                 Verdict.FOREIGN,
                 "mapping-of-deleted-server",
                 mapping=mapping,
-                kept_because="Nova has no trace of the server, not even that it was deleted",
+                kept_because=Refusal("Nova has no trace of the server, not even that it was deleted"),
             )
         for attachment in pair.attachments:
             yield Draft(Verdict.FOREIGN, "attachment-unknown-owner", attachment=attachment)
@@ -139,10 +140,10 @@ def _of_deleted(pair: Pair, volume: Volume | None) -> Iterator[Draft]:
 
 def _left_by_deleted(pair: Pair, volume: Volume | None, attachment: Attachment) -> Draft:
     server = pair.server_state.server
-    if _is_named_by_a_rival(pair, attachment):
+    if _is_named_by_other_server(pair, attachment):
         return Draft(Verdict.MISMATCH, "link-mismatch", attachment=attachment)
     if attachment.is_reserved:
-        kept_because = _hold_attachment(pair, volume)
+        kept_because = _kept_attachment(pair, volume)
         return Draft(Verdict.DANGLING, "attachment-of-deleted-server", attachment=attachment, kept_because=kept_because)
     if any(marker.kind == "host" for marker in pair.server_state.markers):
         return Draft(Verdict.IN_FLIGHT, attachment=attachment)
@@ -154,23 +155,23 @@ def _left_by_deleted(pair: Pair, volume: Volume | None, attachment: Attachment) 
         Verdict.DANGLING,
         "attachment-of-deleted-server",
         attachment=attachment,
-        kept_because=_hold_attachment(pair, volume) or _host_left_behind(pair, host),
+        kept_because=_kept_attachment(pair, volume) or _host_left_behind(pair, host),
         guest_may_live=True,
         proved=pair.server_state.guest_lacks(pair.volume_id, hosts),
     )
 
 
-def _host_left_behind(pair: Pair, host: str | None) -> str:
+def _host_left_behind(pair: Pair, host: str | None) -> Refusal | None:
     """Why the attachment's host may hold what the server's last one does not; evacuation and live migration leave one.
 
-    Empty where the attachment's host proves that it has no guest of the server with the disk.
+    None if the attachment's host proves that it has no guest of the server with the disk.
     """
     server = pair.server_state.server
     if not (host and server and server.host and host != server.host) or pair.server_state.guest_lacks(
         pair.volume_id, {host}
     ):
-        return ""
-    return f"it is connected through host {host}, and the server was last on {server.host}"
+        return None
+    return Refusal(f"it is connected through host {host}, and the server was last on {server.host}")
 
 
 def _of_living(pair: Pair, volume: Volume | None, policy: Policy) -> Iterator[Draft]:
@@ -199,14 +200,14 @@ def _without_id(pair: Pair, volume: Volume | None, mapping: BlockDeviceMapping, 
     attachment = pair.attachments[0] if pair.attachments else None
     if attachment and not (attachment.is_reserved and len(pair.attachments) == 1):
         return Draft(Verdict.MISMATCH, "attach-half-made", mapping=mapping, attachment=attachment, no_remedy=True)
-    if attachment and _is_named_by_a_rival(pair, attachment):
+    if attachment and _is_named_by_other_server(pair, attachment):
         return Draft(Verdict.MISMATCH, "link-mismatch", mapping=mapping, attachment=attachment)
     # Cinder's row goes first: the mapping names no attachment and is the only evidence, and dangles by itself then.
-    kept_because = _hold_attachment(pair, volume) if attachment else ""
+    kept_because = _kept_attachment(pair, volume) if attachment else None
     if mapping.source_type != "volume":
-        kept_because = "a volume that Nova makes itself gets its attachment only when the guest is built"
+        kept_because = Refusal("a volume that Nova makes itself gets its attachment only when the guest is built")
     elif mapping.created_at is None:
-        kept_because = "the age of the mapping is not known"
+        kept_because = Refusal("the age of the mapping is not known")
     # nova/compute/api.py:_attach_volume has Nova write the mapping, asks Cinder, then writes the attachment's id: with
     # neither task_state nor instance action, so that only age tells an attach on its way from one that ended.
     not_before = mapping.created_at + policy.attach_timeout if mapping.created_at else None
@@ -235,7 +236,7 @@ def _named(
     if volume and volume.status == "available" and policy.available_means_gone:
         verdict = Verdict.PROTECTED if _is_root(pair, mapping) else Verdict.DANGLING
         shared = _may_share_host(pair, volume, server_host, own)
-        kept_because = "another server may use the volume on the same host" if shared else ""
+        kept_because = Refusal("another server may use the volume on the same host") if shared else None
         return Draft(
             verdict,
             "volume-status-wrong",
@@ -258,7 +259,7 @@ def _lost(pair: Pair, volume: Volume | None, mapping: BlockDeviceMapping, policy
     # Cold migration, resize, shelving and rebuild make an attachment, delete the old one and change the mapping last; a
     # volume swap does so on another volume. A crash leaves a live disk behind an attachment that no mapping names.
     if pair.attachments or server_state.unmapped:
-        behind = "; ".join(server_state.cinder_is_behind)
+        behind = Refusal("; ".join(server_state.cinder_is_behind)) if server_state.cinder_is_behind else None
         # One attachment, of the same volume, that nothing was ever connected through, is the one that was made last.
         alone = pair.attachments[0] if len(pair.attachments) == len(server_state.unmapped) == 1 else None
         replacement = (
@@ -281,7 +282,7 @@ def _lost(pair: Pair, volume: Volume | None, mapping: BlockDeviceMapping, policy
         code = "mapping-without-attachment"
     verdict = Verdict.PROTECTED if _is_root(pair, mapping) else Verdict.DANGLING
     proved = server_state.guest_lacks(mapping.volume_id, {server.host if server else None})
-    kept_because = _hold_lost(pair, volume, policy)
+    kept_because = _kept_lost_mapping(pair, volume, policy)
     return Draft(verdict, code, mapping=mapping, kept_because=kept_because, proved=proved)
 
 
@@ -297,17 +298,17 @@ def _is_lost_in_use(server_state: ServerState, mapping: BlockDeviceMapping, poli
     return not goes_off and bool(server_state.hosts_with_disk(mapping.volume_id))
 
 
-def _hold_lost(pair: Pair, volume: Volume | None, policy: Policy) -> str:
+def _kept_lost_mapping(pair: Pair, volume: Volume | None, policy: Policy) -> Refusal | None:
     server = pair.server_state.server
     # The server's own host sees what else uses the device, and lets the mapping go without a disconnect then.
     by_host = policy.at_host or pair.server_state.host_acts
     if not by_host and _may_share_host(pair, volume, server.host if server else None, None):
         # os-brick and Nova count a host's users of a multi-attach volume by Cinder's attachments alone
         # (nova/virt/libvirt/driver.py:_should_disconnect_target): tearing this one's connection down can take theirs.
-        return "another server may use the volume on the same host, and disconnecting it could unplug that server"
+        return Refusal("another server may use the volume on the same host, and disconnecting it could unplug that one")
     if volume and volume.status == "in-use" and not pair.others.rows:
-        return "the volume is in-use although it has no attachment, so one of the two is wrong"
-    return ""
+        return Refusal("the volume is in-use although it has no attachment, so one of the two is wrong")
+    return None
 
 
 def _beside(pair: Pair, volume: Volume | None, own: Attachment | None, attachment: Attachment) -> Draft:
@@ -318,7 +319,7 @@ def _beside(pair: Pair, volume: Volume | None, own: Attachment | None, attachmen
         settled = own.status == "attached" or (
             pair.server_state.server is not None and pair.server_state.server.is_without_host
         )
-        kept_because = "" if settled else f"the attachment that Nova names, {own.id}, is {own.status}"
+        kept_because = None if settled else Refusal(f"the attachment that Nova names, {own.id}, is {own.status}")
         return dataclasses.replace(_unmapped(pair, volume, attachment, kept_because), explained_on=_rightful_host(pair))
     host, own_host = (volume.host_of(attachment.id), volume.host_of(own.id)) if volume else (None, None)
     server_host = pair.server_state.server.host if pair.server_state.server else None
@@ -330,9 +331,9 @@ def _beside(pair: Pair, volume: Volume | None, own: Attachment | None, attachmen
         return Draft(Verdict.MISMATCH, "migration-half-done", attachment=attachment)
     # The server's guest has the disk, by its own attachment: only the host that it has left can tell that it is gone.
     proved = pair.server_state.guest_lacks(pair.volume_id, {host})
-    kept_because = _hold_attachment(pair, volume)
+    kept_because = _kept_attachment(pair, volume)
     if _may_share_host(pair, volume, host, attachment):
-        kept_because = kept_because or "another attachment of the volume may be connected through the same host"
+        kept_because = kept_because or _SHARES_HOST
     return Draft(
         Verdict.DANGLING,
         "attachment-left-by-migration",
@@ -348,16 +349,16 @@ def _rightful_host(pair: Pair) -> str | None:
     return pair.server_state.server.host if pair.server_state.server else None
 
 
-def _unmapped(pair: Pair, volume: Volume | None, attachment: Attachment, kept_because: str = "") -> Draft:
+def _unmapped(pair: Pair, volume: Volume | None, attachment: Attachment, kept_because: Refusal | None = None) -> Draft:
     # A mapping of another volume or of another server names it: either side may be the one that is wrong.
-    if attachment.id not in pair.server_state.unmapped or _is_named_by_a_rival(pair, attachment):
+    if attachment.id not in pair.server_state.unmapped or _is_named_by_other_server(pair, attachment):
         return Draft(Verdict.MISMATCH, "link-mismatch", attachment=attachment)
-    kept_because = kept_because or _hold_attachment(pair, volume)
+    kept_because = kept_because or _kept_attachment(pair, volume)
     if attachment.is_reserved:
         return Draft(Verdict.DANGLING, "attachment-never-used", attachment=attachment, kept_because=kept_because)
     host = volume.host_of(attachment.id) if volume else None
     if _may_share_host(pair, volume, host, attachment):
-        kept_because = kept_because or "another attachment of the volume may be connected through the same host"
+        kept_because = kept_because or _SHARES_HOST
     if attachment.status.startswith("error"):
         return Draft(Verdict.DANGLING, "attachment-failed", attachment=attachment, kept_because=kept_because)
     # An attachment whose host Cinder does not tell may be connected through any.
@@ -375,23 +376,23 @@ def _unmapped(pair: Pair, volume: Volume | None, attachment: Attachment, kept_be
     return Draft(verdict, "attachment-unknown-to-nova", attachment=attachment, kept_because=kept_because, proved=proved)
 
 
-def _hold_attachment(pair: Pair, volume: Volume | None) -> str:
+def _kept_attachment(pair: Pair, volume: Volume | None) -> Refusal | None:
     if pair.server_state.nova_is_behind:
-        return "; ".join(pair.server_state.nova_is_behind)
+        return Refusal("; ".join(pair.server_state.nova_is_behind))
     unproved = pair.server_state.unproved
     if unproved:
-        return (
+        return Refusal(
             f"a mapping of the server names attachment {min(unproved)}, which Cinder does not have for it, "
             "so any other attachment of the server may be the one in use"
         )
     if volume is None:
-        return "Cinder has the attachment but not its volume"
+        return Refusal("Cinder has the attachment but not its volume")
     if volume.status not in _SETTLED:
-        return f"the volume is {volume.status}, which removing an attachment would overwrite"
-    return ""
+        return Refusal(f"the volume is {volume.status}, which removing an attachment would overwrite")
+    return None
 
 
-def _is_named_by_a_rival(pair: Pair, attachment: Attachment) -> bool:
+def _is_named_by_other_server(pair: Pair, attachment: Attachment) -> bool:
     return any(each.attachment_id == attachment.id for each in pair.other_servers_bdms.rows)
 
 

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 
 from dedangle.core.decisions import Disposition, Finding, Remedy
+from dedangle.core.records import Refusal
 
 Scope = tuple[str, str]
 """(kind, name): run, cell or project."""
@@ -38,7 +39,10 @@ def changes(findings: Iterable[Finding]) -> tuple[Finding, ...]:
     """
     acting = [finding for finding in findings if finding.disposition in (Disposition.REMOVE, Disposition.RELINK)]
     return tuple(
-        sorted(acting, key=lambda finding: (finding.server_id, finding.remedy is Remedy.REMOVE_ATTACHMENT, finding.key))
+        sorted(
+            acting,
+            key=lambda finding: (finding.server_id, finding.remedy is Remedy.REMOVE_ATTACHMENT, str(finding.key)),
+        )
     )
 
 
@@ -75,8 +79,8 @@ def removals_left(planned: Iterable[Finding], limits: Limits, totals: Mapping[Sc
     )
 
 
-def refusal(planned: Iterable[Finding], limits: Limits, totals: Mapping[Scope, int]) -> str:
-    """Why the fuse trips, or an empty string; totals are the live attachments in each scope."""
+def refusal(planned: Iterable[Finding], limits: Limits, totals: Mapping[Scope, int]) -> Refusal | None:
+    """Return why the fuse trips; totals are the live attachments in each scope."""
     counts = _counts(planned, limits)
     for scope in sorted(counts, key=lambda each: (each != RUN, each)):
         kind, name = scope
@@ -85,13 +89,13 @@ def refusal(planned: Iterable[Finding], limits: Limits, totals: Mapping[Scope, i
         if scope == RUN and limits.unjudged_removals:
             where += f", {limits.unjudged_removals} of them found before on servers that it had no time for,"
         if count > limits.max_removals:
-            return (
+            return Refusal(
                 f"{count} removals {where} are more than max_removals ({limits.max_removals}). "
                 "Look at the findings first; raise --max-removals if they are what you expect."
             )
         if count > _limit(limits, total):
-            return (
+            return Refusal(
                 f"{count} removals {where} are more than max_removals_percent ({limits.max_removals_percent:g}) of "
                 f"{total} attachments. Look at the findings first: an outage or a restored database looks like this."
             )
-    return ""
+    return None

@@ -18,6 +18,17 @@ class StrEnum(str, enum.Enum):
         return str(self.value)
 
 
+@dataclasses.dataclass(frozen=True)
+class Refusal:
+    """Why something is not done or not believed; a function that may refuse returns None where it does not."""
+
+    why: str
+    """A clause for a message, without a capital or a full stop."""
+
+    def __str__(self) -> str:
+        return self.why
+
+
 class Existence(StrEnum):
     """What Nova knows of a server id."""
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from dedangle.core.decisions import Finding
 from dedangle.core.records import Attachment, BlockDeviceMapping
+from dedangle.core.times import utc
 
 FIELDS = (
     *("code", "remedy", "disposition", "server_id", "volume_id", "attachment_id", "bdm_uuid", "cell", "host"),
@@ -37,7 +38,7 @@ def mapping_of(row: dict[str, Any]) -> BlockDeviceMapping:
 
 def _plain(value: Any) -> Any:
     if isinstance(value, datetime):
-        return value.strftime("%Y-%m-%dT%H:%M:%SZ")
+        return utc(value)
     if isinstance(value, tuple):
         return [_plain(each) for each in value]
     return str(value) if isinstance(value, str) else value

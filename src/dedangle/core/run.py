@@ -7,8 +7,9 @@ import dataclasses
 from collections import Counter
 from collections.abc import Iterable
 
-from dedangle.core.decisions import Finding, Outcome, Result, Verdict
+from dedangle.core.decisions import Finding, FindingKey, Outcome, Result, Verdict
 from dedangle.core.findings import KINDS
+from dedangle.core.records import Refusal
 
 
 @dataclasses.dataclass
@@ -16,12 +17,12 @@ class Run:
     """Filled in while a run goes on; the same for every door and every output."""
 
     run_id: str
-    findings: dict[str, Finding] = dataclasses.field(default_factory=dict)
-    outcomes: dict[str, Outcome] = dataclasses.field(default_factory=dict)
+    findings: dict[FindingKey, Finding] = dataclasses.field(default_factory=dict)
+    outcomes: dict[FindingKey, Outcome] = dataclasses.field(default_factory=dict)
     not_checked: list[str] = dataclasses.field(default_factory=list)
     troubles: list[str] = dataclasses.field(default_factory=list)
     """What went wrong beside the findings, each with the next command to type."""
-    refusal: str = ""
+    refusal: Refusal | None = None
     paired: int = 0
     """Pairs that the bulk read found consistent, without a finding of their own."""
 
@@ -47,7 +48,7 @@ class Run:
         """The findings to show: those with a code of the table, or all that are not consistent."""
         shown = (each for each in self.findings.values() if each.code in KINDS or everything)
         order = (each for each in shown if each.verdict is not Verdict.CONSISTENT)
-        return sorted(order, key=lambda each: (each.code not in KINDS, each.code, each.server_id, each.key))
+        return sorted(order, key=lambda each: (each.code not in KINDS, each.code, each.server_id, str(each.key)))
 
     def counts(self) -> dict[str, int]:
         """How many findings of each code, pairs that are none by their verdict, and outcomes of what was tried."""
@@ -71,6 +72,6 @@ class Run:
         """Whether a removal was refused or failed; changed-meanwhile is neither."""
         return any(each.result in (Result.FAILED, Result.REFUSED) for each in self.outcomes.values())
 
-    def _result(self, key: str) -> Result | None:
+    def _result(self, key: FindingKey) -> Result | None:
         outcome = self.outcomes.get(key)
         return outcome.result if outcome else None

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dedangle.core import pairing
 from dedangle.core.decisions import Remedy, Result
 from dedangle.core.observations import Observation
-from dedangle.core.records import Attachment, BlockDeviceMapping, Existence, Server, Volume
+from dedangle.core.records import Attachment, BlockDeviceMapping, Existence, Refusal, Server, Volume
 
 # As exact as every database keeps it: MySQL has whole seconds, nova-compute and SQLite write more.
 _VERSION_LENGTH = len("2026-11-22 21:30:00")
@@ -69,49 +69,49 @@ class Restoration:
         )
 
 
-def unfit(remedy: str | None, result: str | None) -> str:
-    """Why an entry of the journal can never be undone, or an empty string; without a result a crash came between."""
+def unfit(remedy: str | None, result: str | None) -> Refusal | None:
+    """Return why an entry of the journal can never be undone; without a result a crash came between."""
     if remedy == Remedy.REMOVE_ATTACHMENT:
-        return (
+        return Refusal(
             "it removed an attachment, and Cinder gives no attachment its id back; to attach the volume anew run: "
             "openstack server add volume SERVER VOLUME"
         )
     if remedy != Remedy.REMOVE_MAPPING:
-        return f"its remedy is {remedy or 'lost'}, and only a removed mapping can be restored"
+        return Refusal(f"its remedy is {remedy or 'lost'}, and only a removed mapping can be restored")
     if result not in (None, Result.REMOVED):
-        return f"it removed nothing: its outcome is {result}"
-    return ""
+        return Refusal(f"it removed nothing: its outcome is {result}")
+    return None
 
 
-def judge(observed: UndoObservation) -> Restoration | str:
+def judge(observed: UndoObservation) -> Restoration | Refusal:
     """What can be restored, or why it cannot be now."""
     removed, seen = observed.removed, observed.seen
     server_state = pairing.server_state(seen)
     unread = (*server_state.unread, *([] if seen.other_servers_bdms.complete else [seen.other_servers_bdms.why]))
     if unread:
-        return f"cannot tell, {'; '.join(unread)}"
+        return Refusal(f"cannot tell, {'; '.join(unread)}")
     # Not by its cell, which has no name inside nova-compute.
     rows = (each for each in (*seen.after.mappings, *seen.after.tombstones) if each.uuid == removed.uuid)
     row = next((each for each in rows if each.id == removed.id), None)
     if row is None:
-        return "Nova has archived or purged the mapping's row"
+        return Refusal("Nova has archived or purged the mapping's row")
     if not row.deleted:
-        return "the mapping is live, it was restored already"
+        return Refusal("the mapping is live, it was restored already")
     if _content(row) != _content(removed):
-        return "the mapping's row is not as it was when it was removed"
+        return Refusal("the mapping's row is not as it was when it was removed")
     server = server_state.server
     if server is None or server_state.existence is not Existence.LIVE:
-        return f"server {removed.server_id} is {server_state.existence}"
+        return Refusal(f"server {removed.server_id} is {server_state.existence}")
     volume = next(iter(seen.cinder.volumes[removed.volume_id].rows), None)
     if volume is None:
-        return f"Cinder has no volume {removed.volume_id} any more"
+        return Refusal(f"Cinder has no volume {removed.volume_id} any more")
     # An undo that died between connecting its attachment and completing it leaves the volume so.
     half_made = observed.resumed and volume.status == "attaching"
     busy = [str(each) for each in server_state.markers if not (half_made and each.kind == "volume")]
     if busy:
-        return f"the server is busy: {'; '.join(busy)}"
+        return Refusal(f"the server is busy: {'; '.join(busy)}")
     if server.vm_state not in ("active", "stopped") and not server.is_without_host:
-        return f"the server is {server.vm_state}; bring it to ACTIVE, SHUTOFF or SHELVED_OFFLOADED first"
+        return Refusal(f"the server is {server.vm_state}; bring it to ACTIVE, SHUTOFF or SHELVED_OFFLOADED first")
     mine = [each for each in _attachments(observed) if each.server_id == removed.server_id]
     found = Restoration(row=row, server=server, volume=volume, replacement=next(iter(mine), None))
     hindrances = (
@@ -119,7 +119,7 @@ def judge(observed: UndoObservation) -> Restoration | str:
         *_strangers(observed, found, len(mine)),
         *_connector(observed, found),
     )
-    return next(iter(hindrances), found)
+    return next(map(Refusal, hindrances), found)
 
 
 def facts(observed: UndoObservation) -> Iterator[str]:

@@ -282,7 +282,8 @@ def lock(path: Path, url: str | None) -> Check:
     )
 
 
-def _sentence(why: str) -> str:
+def _sentence(why: object) -> str:
+    why = str(why)
     return f"{why[0].upper()}{why[1:].rstrip('.')}."
 
 

@@ -12,7 +12,7 @@ import itertools
 from collections.abc import Collection, Iterable, Iterator
 
 from dedangle.core.observations import NovaView
-from dedangle.core.records import Attachment, BlockDeviceMapping, Link, Reading
+from dedangle.core.records import Attachment, BlockDeviceMapping, Link, Reading, Refusal
 from dedangle.systems import ports
 
 # A block of so many lost attachments, made one after the other by different servers, is Cinder's loss: the odds that
@@ -24,9 +24,9 @@ _SAMPLE = 3
 
 @dataclasses.dataclass(frozen=True)
 class Trust:
-    """What a control read tells; empty doubt and no facts: Cinder's word of absence is believed."""
+    """The answer of a control read; without doubt and facts: Cinder's word of absence is believed."""
 
-    doubt: str = ""
+    doubt: Refusal | None = None
     """Why the credentials, or this Cinder, may not show what there is."""
     cinder_is_behind: tuple[str, ...] = ()
     """Facts that show that Cinder has lost attachments which are in use."""
@@ -51,21 +51,23 @@ class ControlRead:
         """
         project_id = self._cinder.project_id
         if project_id is None:
-            return Trust("the project of the credentials is not known, so nothing proves that they see the others")
+            return Trust(
+                Refusal("the project of the credentials is not known, so nothing proves that they see the others")
+            )
         is_shown = before is not None and _is_shown(before, listed, project_id)
         if is_shown and not lost:
             return Trust()
         gone = [each for each in before.mappings if each.attachment_id in lost] if before else []
         links = self._nova.links(before.server_id if before else "", gone)
         if not links.complete and not links.rows:
-            return Trust(f"no control read was possible: {links.why}")
+            return Trust(Refusal(f"no control read was possible: {links.why}"))
         try:
             behind = tuple(self._blocks(gone, links.rows)) or tuple(self._majority(links.rows) if gone else ())
             return (
                 Trust(cinder_is_behind=behind) if behind or is_shown else self._doubt(links, project_id, before, listed)
             )
         except _UnreadError as error:
-            return Trust(f"the control read failed: {error}")
+            return Trust(Refusal(f"the control read failed: {error}"))
 
     def nova_is_behind(self, unmapped: Collection[Attachment]) -> tuple[str, ...]:
         """Facts that show that Nova has lost mappings which are in use; none where that cannot be told.
@@ -145,22 +147,26 @@ class ControlRead:
             return Trust()
         if foreign:
             return Trust(
-                f"Cinder shows none of the {len(foreign)} attachments looked for that Nova uses for other servers: the "
-                "credentials may not see every project, or this is not the Cinder that Nova uses"
+                Refusal(
+                    f"Cinder shows none of the {len(foreign)} attachments looked for that Nova uses for other servers: "
+                    "the credentials may not see every project, or this is not the Cinder that Nova uses"
+                )
             )
         return Trust(self._doubt_without_links(links, project_id, before, listed))
 
     def _doubt_without_links(
         self, links: Reading[Link], project_id: str, before: NovaView | None, listed: Collection[Attachment]
-    ) -> str:
+    ) -> Refusal | None:
         """The same where Nova uses no attachment of another project: a host may have one server alone."""
         servers, mappings = (before.servers, before.mappings) if before else ((), ())
         if {each.project_id for each in servers} - {project_id}:
             others = self._cinder.sees_other_projects()
             if not others.complete:
-                return f"the control read failed: {others.why}"
+                return Refusal(f"the control read failed: {others.why}")
             if not any(others.rows):
-                return "Cinder shows no volume of another project, so nothing proves that the credentials see every one"
+                return Refusal(
+                    "Cinder shows no volume of another project, so nothing proves that the credentials see every one"
+                )
         ids = {each.id for each in listed}
         is_novas = any(each.attachment_id in ids for each in mappings)
         if (
@@ -168,8 +174,10 @@ class ControlRead:
             or any(map(self._is_there, links.rows))
             or any(self._has_volume(each.volume_id) for each in mappings)
         ):
-            return ""
-        return "Cinder shows no attachment and no volume that Nova uses, so it may not be the Cinder that Nova uses"
+            return None
+        return Refusal(
+            "Cinder shows no attachment and no volume that Nova uses, so it may not be the Cinder that Nova uses"
+        )
 
     def _is_there(self, link: Link) -> bool:
         """Whether Cinder shows the link's attachment; raises _UnreadError."""

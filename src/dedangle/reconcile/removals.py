@@ -117,16 +117,15 @@ class _Recorded:
         self._begun = False
         self.outcomes: list[tuple[Finding, Outcome]] = []
 
-    def begin(self, _: Finding) -> str:
+    def begin(self, _: Finding) -> None:
         if self._begun or self._server is None:
-            return ""
+            return
         others = self._actions.begin(self._server)
         if not others.complete:
             raise UnpreparedError(f"no instance action could be recorded: {others.why}")
         if others.rows:
             raise UnpreparedError(str(others.rows[0]), Result.CHANGED_MEANWHILE)
         self._begun = True
-        return ""
 
     def __enter__(self) -> _Recorded:
         return self
@@ -141,6 +140,6 @@ class _Recorded:
         # A finding that was begun and has no outcome was cut short by an error.
         succeeded = bool(results) and all(each in (Result.REMOVED, Result.RELINKED) for each in results)
         with self._shield(even_after_signal=True):
-            why = self._actions.finish(self._server, succeeded=succeeded, details=details)
-            if why:
-                self._run.trouble(f"Server {self._server.id}: its instance action stays open: {why}")
+            refusal = self._actions.finish(self._server, succeeded=succeeded, details=details)
+            if refusal:
+                self._run.trouble(f"Server {self._server.id}: its instance action stays open: {refusal}")

@@ -43,8 +43,8 @@ class Restarter:
                 journal.begin(server_id)
                 self.stopped.remember(server_id)
                 self.progress(f"Stopping server {server_id}")
-                why = self.power.stop(server_id)
-            reading = self._await(server_id, lambda each: each.is_stopped) if not why else Reading.unread(why)
+                refusal = self.power.stop(server_id)
+            reading = Reading.unread(refusal.why) if refusal else self._await(server_id, lambda each: each.is_stopped)
             if not reading.rows:
                 raise UnpreparedError(f"the server was not stopped: {reading.why or 'it is gone'}")
             yield
@@ -60,8 +60,8 @@ class Restarter:
             # It may still be on its way down, and Nova starts only what is stopped.
             reading = self._await(server_id, lambda each: each.task_state is None)
             if any(each.vm_state == "stopped" for each in reading.rows):
-                why = self.power.start(server_id)
-                reading = self._await(server_id, _is_up) if not why else Reading.unread(why)
+                refusal = self.power.start(server_id)
+                reading = Reading.unread(refusal.why) if refusal else self._await(server_id, _is_up)
             if reading.complete:
                 self.stopped.forget(server_id)
             else:

@@ -11,11 +11,11 @@ from collections.abc import Callable, Generator
 from datetime import datetime
 
 from dedangle.core import pairing, planning
-from dedangle.core.decisions import Finding, Outcome, Remedy, Result, Verdict
+from dedangle.core.decisions import Finding, FindingKey, Outcome, Remedy, Result, Verdict
 from dedangle.core.doors import Policy
 from dedangle.core.judging import judge
 from dedangle.core.observations import CinderView, NovaView, Observation
-from dedangle.core.records import HostState, Reading, Server
+from dedangle.core.records import HostState, Reading, Refusal, Server
 from dedangle.reconcile.control import ControlRead
 from dedangle.state.journal import Journal, JournalUnwritableError
 from dedangle.systems import ports
@@ -67,7 +67,7 @@ class Reconciler:
     hosts: ports.Hosts
     policy: Policy
     clock: Callable[[], datetime]
-    first_seen: Callable[[str], datetime | None]
+    first_seen: Callable[[FindingKey], datetime | None]
     thorough: bool = False
     """Whether every volume is asked for, also where everything pairs."""
     shield: Callable[..., contextlib.AbstractContextManager[object]] = lambda **_: contextlib.nullcontext()
@@ -102,19 +102,19 @@ class Reconciler:
         journal: Journal,
         *,
         more: Callable[[int], int] | None = None,
-        prepare: Callable[[Finding], str] = lambda _: "",
+        prepare: Callable[[Finding], Refusal | None] = lambda _: None,
         wanted: Callable[[Finding], bool] = lambda _: True,
     ) -> Generator[tuple[Finding, Outcome], None, None]:
         """Remove what the judgement said may be removed, as far as it still holds.
 
         Yields each finding that was tried with its outcome, as soon as it is known. Where a removal brings up new ones,
         more is asked how many (removals) of so many may be carried out too, and without it none are looked for;
-        prepare is called before each write, returns what the outcome must tell and may raise UnpreparedError; what is
+        prepare is called before each write, returns why it was done in part and may raise UnpreparedError; what is
         not wanted is left. Raises
         journal.JournalUnwritableError where the next removal could not be written down, and after the outcome of one
         that was, where that could not be.
         """
-        tried: set[str] = set()
+        tried: set[FindingKey] = set()
         plan = tuple(filter(wanted, judged.changes))
         for _ in range(_ROUNDS):
             if not plan:
@@ -162,7 +162,7 @@ class Reconciler:
         lost = [ident for ident, reading in named_ones.items() if reading.absent]
         trust = control.trust(before, attachments.rows, lost)
         cinder = CinderView(
-            attachments=Reading(attachments.rows, not trust.doubt, trust.doubt),
+            attachments=Reading(attachments.rows, not trust.doubt, str(trust.doubt or "")),
             named=named_ones,
             volumes={each: self.cinder.volume(each) for each in sorted(volume_ids)},
             of_volumes={each: self.cinder.attachments_of_volume(each) for each in sorted(volume_ids)},
@@ -189,14 +189,14 @@ class Reconciler:
         hosts = {each.host for each in nova.servers if each.host and not each.deleted}
         return nova.host_state is not HostState.DOWN and any(map(self.hosts.acts, hosts))
 
-    def doubt(self) -> str:
-        """Why the credentials may not see all attachments, proved by one that they must see; empty: they see them."""
+    def doubt(self) -> Refusal | None:
+        """Return why the credentials may not see all attachments; one that they must see proves that they do."""
         return ControlRead(self.nova, self.cinder).trust().doubt
 
     def _remove(
-        self, finding: Finding, judged: Judged, journal: Journal, prepare: Callable[[Finding], str]
+        self, finding: Finding, judged: Judged, journal: Journal, prepare: Callable[[Finding], Refusal | None]
     ) -> tuple[Outcome, JournalUnwritableError | None]:
-        """What came of it, and why that is not in the journal, where it is not."""
+        """Return the outcome, and the error if it could not be journalled."""
         unwritten = None
         entry = journal.intend(finding)
         LOG.info(
@@ -210,9 +210,11 @@ class Reconciler:
             extra={"instance_uuid": finding.server_id},
         )
         try:
-            told = prepare(finding)
+            refusal = prepare(finding)
             outcome = self._write(finding, judged)
-            outcome = dataclasses.replace(outcome, detail="; ".join(filter(None, (outcome.detail, told))))
+            if refusal:
+                details = filter(None, (outcome.detail, refusal.why))
+                outcome = dataclasses.replace(outcome, detail="; ".join(details))
         except UnpreparedError as error:
             outcome = Outcome(result=error.result, detail=str(error))
         try:

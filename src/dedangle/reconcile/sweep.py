@@ -13,7 +13,7 @@ from dedangle.core import planning
 from dedangle.core.decisions import Finding
 from dedangle.core.packing import Page
 from dedangle.core.planning import Limits, Scope
-from dedangle.core.records import Reading
+from dedangle.core.records import Reading, Refusal
 from dedangle.core.run import Run
 from dedangle.core.sharding import WHOLE, Shard
 from dedangle.reconcile.screen import Gathered, Screen
@@ -58,14 +58,15 @@ def read_screen(
                 gathered.forget(cell)
                 nova.leave_out(cell, why)
             # What cell0 has was never on a host, so that a fault of it is one of the control plane's.
-            unread = unread or silent.get(nova.cell0 or "", "")
+            if not unread and nova.cell0 in silent:
+                unread = Refusal(silent[nova.cell0])
             if not unread and gathered.has_links:
                 unread = reconciler.doubt()
             if not unread:
                 screen = _with_sharers(gathered.screen(), cinder, run)
                 return _within_sight(screen, silent, nova, run) if silent else screen
         except NoRoomError as error:
-            unread = str(error)
+            unread = Refusal(str(error))
     run.miss([f"every server: {unread}"])
     return None
 
@@ -108,8 +109,8 @@ def totals(
     return Reading((found,))
 
 
-def gather(reading: list[Iterator[Reading[Page]]], gathered: Gathered) -> str:
-    """Take all pages in; returns why one was not read, or an empty string."""
+def gather(reading: list[Iterator[Reading[Page]]], gathered: Gathered) -> Refusal | None:
+    """Take all pages in; return why one could not be read."""
     # In turns, so that each database works on its next page while the page of another one is taken in.
     while reading:
         for each in tuple(reading):
@@ -117,10 +118,10 @@ def gather(reading: list[Iterator[Reading[Page]]], gathered: Gathered) -> str:
             if answer is None:
                 reading.remove(each)
             elif not answer.complete:
-                return answer.why
+                return Refusal(answer.why)
             else:
                 gathered.take(answer.rows)
-    return ""
+    return None
 
 
 def judge_servers(

@@ -11,7 +11,7 @@ from typing import Any
 from dedangle.core import undoing
 from dedangle.core.decisions import Outcome, Result
 from dedangle.core.observations import CinderView, Observation
-from dedangle.core.records import Attachment, BlockDeviceMapping, Reading
+from dedangle.core.records import Attachment, BlockDeviceMapping, Reading, Refusal
 from dedangle.core.undoing import Restoration, UndoObservation
 from dedangle.state.journal import Entry, Journal
 from dedangle.systems import ports
@@ -56,8 +56,8 @@ class Undoer:
         """Look again and restore the mapping; raises JournalUnwritableError before anything is changed."""
         observed = self.look()
         found = undoing.judge(observed)
-        if isinstance(found, str):
-            return Outcome(result=Result.CHANGED_MEANWHILE, detail=found)
+        if isinstance(found, Refusal):
+            return Outcome(result=Result.CHANGED_MEANWHILE, detail=found.why)
         with self.shield():
             intended = journal.intend_undo(self.entry, found.row, found.plan, tuple(undoing.facts(observed)))
             outcome = self._restore(found)

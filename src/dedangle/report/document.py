@@ -34,6 +34,6 @@ def document(run: Run, *, everything: bool) -> str:
         "findings": [row(run, each) for each in run.listed(everything)],
         "not_checked": run.not_checked,
         "troubles": run.troubles,
-        "refusal": run.refusal or None,
+        "refusal": str(run.refusal) if run.refusal else None,
     }
     return json.dumps(body, indent=2) + "\n"

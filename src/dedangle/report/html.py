@@ -18,6 +18,7 @@ from dedangle.core.decisions import Disposition, Finding, Result, Verdict
 from dedangle.core.findings import KINDS
 from dedangle.core.run import Run
 from dedangle.core.text import harmless
+from dedangle.core.times import utc
 from dedangle.report import document
 
 # A command stands in an advice behind a colon or in parentheses.
@@ -78,9 +79,9 @@ def page(run: Run, *, everything: bool, command: str, at: datetime) -> str:
         script=script,
         run_id=run.run_id,
         command=command,
-        at=f"{at:%Y-%m-%d %H:%M} UTC",
+        at=utc(at),
         complete=run.complete,
-        refusal=run.refusal,
+        refusal=str(run.refusal or ""),
         not_checked=run.not_checked,
         troubles=run.troubles,
         consistent=run.counts()[Verdict.CONSISTENT.value],

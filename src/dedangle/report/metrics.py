@@ -4,8 +4,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
-import os
 from collections import Counter
 from collections.abc import Iterator
 from datetime import datetime
@@ -15,6 +13,7 @@ from prometheus_client import CollectorRegistry, Metric, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
 
+from dedangle import files
 from dedangle.core.decisions import Finding, Result
 from dedangle.core.run import Run
 from dedangle.core.sharding import Shard
@@ -56,7 +55,7 @@ def write(
     seconds is how long the run took, and lock_age for how many of them it held the lock. Whoever reads the file at any
     moment reads all of one run.
     """
-    with _locked(path):
+    with files.locked(path):
         before = _samples(path)
         removed = {each.key for each in run.removed()}
         left = [each for each in run.listed() if each.key not in removed]
@@ -86,28 +85,16 @@ def write(
 
 def write_lock_age(path: Path, lock_age: float, shard: Shard) -> None:
     """Say in the file for how many seconds another run has held the lock, and leave all else as is; raises OSError."""
-    with _locked(path):
+    with files.locked(path):
         age = {_key("lock_age_seconds", shard=str(shard)): max(lock_age, 0)}
         _replace(path, _samples(path) | age)
-
-
-@contextlib.contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Let nobody else replace the file between reading and replacing: a run that is kept out may be at it, too."""
-    # The collector passes over a name that begins with a dot.
-    with path.with_name(f".{path.name}.lock").open("a") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
 
 
 def _replace(path: Path, samples: dict[_Key, float]) -> None:
     registry = CollectorRegistry()
     registry.register(_Samples(samples))
-    # The collector takes every *.prom for metrics, and reads it as another user: write_to_textfile sets no mode.
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    draft.write_bytes(generate_latest(registry))
-    draft.chmod(0o644)
-    draft.replace(path)
+    # The collector reads it as another user: write_to_textfile sets no mode.
+    files.replace(path, generate_latest(registry), mode=0o644)
 
 
 class _Samples(Collector):

@@ -15,6 +15,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from dedangle.core import times
 from dedangle.core.decisions import Door, Finding, Outcome, Remedy
 from dedangle.core.records import BlockDeviceMapping
 from dedangle.core.rows import FIELDS, finding_row, plain_row
@@ -80,7 +81,7 @@ class Journal:
         )
 
     def _append(self, fields: dict[str, Any]) -> None:
-        stamp = {"at": self._clock().isoformat(), "run_id": self._run_id, "door": self._door.value}
+        stamp = {"at": times.utc(self._clock()), "run_id": self._run_id, "door": self._door.value}
         line = json.dumps({**stamp, **fields}, sort_keys=True).encode() + b"\n"
         try:
             self._path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
@@ -100,7 +101,7 @@ class Entry:
 
     @property
     def at(self) -> datetime:
-        return datetime.fromisoformat((self.intent or self.outcome)["at"])
+        return times.parse((self.intent or self.outcome)["at"])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -146,8 +147,8 @@ def _parsed(line: bytes) -> dict[str, Any] | None:
         fields = json.loads(line)
         match fields:
             case {"at": str(at), "phase": "begin"} | {"at": str(at), "phase": "intent" | "outcome", "entry": str()}:
-                # A time without a zone could not be compared with the others.
-                return fields if datetime.fromisoformat(at).tzinfo else None
+                times.parse(at)
+                return dict(fields)
     except (ValueError, RecursionError):
         pass
     return None

@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterator
 from datetime import datetime, timezone
 from pathlib import Path
 
+from dedangle.core.times import utc
+
 _POLL = 1.0
 
 
@@ -19,7 +21,7 @@ class AnotherRunError(Exception):
 
     def __init__(self, what: str, since: datetime | None = None) -> None:
         """Since is when the other run took the lock, None where the lock does not tell."""
-        began = f" since {since:%Y-%m-%d %H:%M:%S} UTC" if since else ""
+        began = f" since {utc(since)}" if since else ""
         super().__init__(f"Another run of dedangle holds {what}{began}. Wait for it to end, or use --wait-lock.")
         self.since = since
 

@@ -3,24 +3,23 @@
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import json
-import os
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import datetime
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from dedangle.core.decisions import Disposition, Finding
+from dedangle import files
+from dedangle.core import times
+from dedangle.core.decisions import Disposition, Finding, FindingKey
 
 _TO_BE_DONE = (Disposition.REMOVE, Disposition.RELINK, Disposition.WAIT)
 
 
 class _Memory(NamedTuple):
-    first_seen: dict[str, datetime]
+    first_seen: dict[FindingKey, datetime]
     last_checked: dict[str, datetime]
-    due: dict[str, datetime]
+    due: dict[FindingKey, datetime]
     """When findings that are to be removed, now or after the grace period, were last judged so."""
 
 
@@ -31,21 +30,19 @@ class Sightings:
         self._path = state_dir / "sightings.json"
         self._memory: _Memory | None = None
 
-    def first_seen(self, key: str) -> datetime | None:
-        """When the finding of that key (Finding.key) was seen first; None where it never was."""
+    def first_seen(self, key: FindingKey) -> datetime | None:
+        """Return when the finding was seen first; None if it never was."""
         return self._remembered.first_seen.get(key)
 
     def server_ids(self) -> set[str]:
         """The servers of which something is remembered."""
         memory = self._remembered
-        return {*memory.last_checked, *(key.split()[1] for key in memory.first_seen)}
+        return {*memory.last_checked, *(key.server_id for key in memory.first_seen)}
 
     def due(self, server_ids: Collection[str], seen_by: datetime) -> int:
         """How many findings of the servers are to be removed, of those that were first seen by then."""
         memory = self._remembered
-        return sum(
-            key.split()[1] in server_ids and memory.first_seen.get(key, seen_by) <= seen_by for key in memory.due
-        )
+        return sum(key.server_id in server_ids and memory.first_seen.get(key, seen_by) <= seen_by for key in memory.due)
 
     def least_recent_first(self, server_ids: Iterable[str], now: datetime) -> list[str]:
         """The servers in the order in which they were last checked, those that never were before all others."""
@@ -65,11 +62,13 @@ class Sightings:
 
         Of a server whose state is known by now nothing is kept but that.
         """
-        with self._locked():
+        self._path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
+        # Shards and an audit may share the file: none of them may lose what another wrote.
+        with files.locked(self._path):
             old = self._load()
             findings = tuple(findings)
             kept, due = (
-                {key: moment for key, moment in moments.items() if not known(key.split()[1])}
+                {key: moment for key, moment in moments.items() if not known(key.server_id)}
                 for moments in (old.first_seen, old.due)
             )
             kept |= {each.key: each.first_seen for each in findings if each.first_seen}
@@ -77,9 +76,7 @@ class Sightings:
             waiting = {server_id: moment for server_id, moment in old.last_checked.items() if not known(server_id)}
             self._memory = _Memory(kept, {**waiting, **dict.fromkeys(tried, now)}, due)
             text = json.dumps({name: _texts(moments) for name, moments in self._memory._asdict().items()}, indent=0)
-            draft = self._path.with_name(f"{self._path.name}.{os.getpid()}")
-            draft.write_text(text)
-            draft.replace(self._path)
+            files.replace(self._path, text.encode(), mode=0o640)
 
     @property
     def _remembered(self) -> _Memory:
@@ -88,29 +85,23 @@ class Sightings:
             self._memory = self._load()
         return self._memory
 
-    @contextlib.contextmanager
-    def _locked(self) -> Iterator[None]:
-        """Shards and an audit may share the file: none of them shall lose what another wrote."""
-        self._path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
-        with self._path.with_name(f"{self._path.name}.lock").open("a") as handle:
-            fcntl.flock(handle, fcntl.LOCK_EX)
-            yield
-
     def _load(self) -> _Memory:
         # Lost sightings only make a finding wait for its grace period once more.
         try:
             entries = json.loads(self._path.read_text())
-            return _Memory(*(_moments(entries[name]) for name in _Memory._fields))
+            first_seen, last_checked, due = (_moments(entries[name]) for name in _Memory._fields)
+            return _Memory(_by_key(first_seen), last_checked, _by_key(due))
         except (OSError, ValueError, AttributeError, TypeError, KeyError):
             return _Memory({}, {}, {})
 
 
 def _moments(texts: dict[str, str]) -> dict[str, datetime]:
-    moments = {name: datetime.fromisoformat(text) for name, text in texts.items()}
-    if any(each.tzinfo is None for each in moments.values()):
-        raise ValueError("a time without a zone could not be compared with the others")
-    return moments
+    return {name: times.parse(text) for name, text in texts.items()}
 
 
-def _texts(moments: dict[str, datetime]) -> dict[str, str]:
-    return {name: moment.isoformat() for name, moment in sorted(moments.items())}
+def _by_key(moments: dict[str, datetime]) -> dict[FindingKey, datetime]:
+    return {FindingKey.parse(text): moment for text, moment in moments.items()}
+
+
+def _texts(moments: Mapping[Any, datetime]) -> dict[str, str]:
+    return {name: times.utc(moment) for name, moment in sorted((str(key), each) for key, each in moments.items())}

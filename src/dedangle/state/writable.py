@@ -7,12 +7,13 @@ import os
 import tempfile
 from pathlib import Path
 
+from dedangle.core.records import Refusal
 from dedangle.state import journal
 
 _PAGE = b"\0" * 4096
 
 
-def why_unwritable(state_dir: Path) -> str:
+def why_unwritable(state_dir: Path) -> Refusal | None:
     """Write a page into a file without a name, and return why that failed; a directory that is missing is not made."""
     try:
         with tempfile.TemporaryFile(dir=state_dir) as handle:
@@ -23,5 +24,5 @@ def why_unwritable(state_dir: Path) -> str:
         if path.exists():
             path.open("ab").close()
     except OSError as error:
-        return error.strerror or type(error).__name__
-    return ""
+        return Refusal(error.strerror or type(error).__name__)
+    return None

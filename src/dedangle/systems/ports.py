@@ -18,6 +18,7 @@ from dedangle.core.records import (
     Marker,
     NamedServer,
     Reading,
+    Refusal,
     Server,
     Volume,
 )
@@ -127,16 +128,16 @@ class Actions(Protocol):
     def begin(self, server: Server) -> Reading[Marker]:
         """Record that the server is about to be changed, unless other runs change it just now, which are returned."""
 
-    def finish(self, server: Server, *, succeeded: bool, details: str) -> str:
-        """Record what came of it; returns why that could not be, or an empty string."""
+    def finish(self, server: Server, *, succeeded: bool, details: str) -> Refusal | None:
+        """Record the outcome; return why it could not be recorded."""
 
 
 class Power(Protocol):
-    """Each method returns why Nova will not, or an empty string where it will, some time later."""
+    """Each method asks Nova to act, which it does some time later, and returns why it refuses."""
 
-    def stop(self, server_id: str) -> str: ...
+    def stop(self, server_id: str) -> Refusal | None: ...
 
-    def start(self, server_id: str) -> str: ...
+    def start(self, server_id: str) -> Refusal | None: ...
 
 
 class Neighbours(NamedTuple):

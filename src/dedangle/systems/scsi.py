@@ -18,21 +18,21 @@ _ROOT = Path("/")
 _MULTIPATH = "mpath-"
 
 
-def other_wwn(connection_info: MappingType[str, Any], root_helper: str) -> str:
+def other_wwn(connection_info: MappingType[str, Any], root_helper: str) -> str | None:
     """Return the WWN that a device at the volume's address has in place of the recorded one.
 
-    Empty if no WWN was recorded, if there is no such device, or if it is still the volume. os-brick removes devices by
+    None if no WWN was recorded, if there is no such device, or if it is still the volume. os-brick removes devices by
     target and LUN: an array gives a LUN that became free to the next volume.
     """
     recorded = addresses.recorded_wwn(connection_info)
     if not recorded:
-        return ""
+        return None
     scsi = linuxscsi.LinuxSCSI(root_helper)
     for name in sorted(_names(connection_info)):
         for wwn in _wwns(scsi, name):
             if addresses.is_wwn(wwn) and wwn != recorded:
                 return wwn
-    return ""
+    return None
 
 
 def _names(connection_info: MappingType[str, Any]) -> set[str]:

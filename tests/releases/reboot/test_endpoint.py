@@ -11,6 +11,7 @@ from nova import objects
 
 from cloud import HOST, Cloud, Server, device_of
 from dedangle.compute.endpoint import Endpoint
+from dedangle.core.decisions import Identity
 from dedangle.core.records import Disk
 
 REMOVES = ("mapping-without-attachment", "remove-mapping")
@@ -22,7 +23,7 @@ def endpoint(cloud: Cloud) -> Endpoint:
 
 
 def remove(cloud: Cloud, server: Server, volume: str, attachment: str, *, wait: float = 60) -> dict[str, str]:
-    identity = [*REMOVES, server.id, volume, attachment, cloud.bdm(server, volume).uuid]
+    identity = Identity(*REMOVES, server.id, volume, attachment, cloud.bdm(server, volume).uuid)._asdict()
     allowed = {"no_host": False, "allow_root": False, "available_means_gone": False}
     cloud.settle()
     deadline = time.time() + wait

@@ -3,12 +3,12 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timezone
+from datetime import datetime
 from typing import Any
 
-from dedangle.core import packing
+from dedangle.core import packing, times
 from dedangle.core.pairing import is_quiet
-from dedangle.core.records import Attachment, Volume
+from dedangle.core.records import Attachment, Refusal, Volume
 
 OWNER = "os-vol-tenant-attr:tenant_id"
 # The extension's key follows a policy of its own, the other one is shown to administrators alone.
@@ -34,7 +34,7 @@ def attachment(row: dict[str, Any]) -> Attachment:
 
 def _moment(text: object) -> datetime | None:
     try:
-        return datetime.fromisoformat(str(text)).replace(tzinfo=timezone.utc)
+        return times.parse(str(text))
     except ValueError:
         return None
 
@@ -57,7 +57,7 @@ def volume(row: dict[str, Any]) -> Volume:
     """Return the volume; raises HiddenError."""
     hidden = why_hidden(row)
     if hidden:
-        raise HiddenError(hidden)
+        raise HiddenError(hidden.why)
     metadata = row.get("metadata", {})
     consumers = [name for key, name in _CONSUMERS.items() if key in metadata]
     consumers += ["ironic" for key in metadata if key.startswith("ironic_node_")]
@@ -74,8 +74,8 @@ def volume(row: dict[str, Any]) -> Volume:
     )
 
 
-def why_hidden(row: dict[str, Any]) -> str:
-    """Return which field of a volume Cinder hides from the role that asked; empty if it hides none that counts.
+def why_hidden(row: dict[str, Any]) -> Refusal | None:
+    """Return which field of a volume that counts Cinder hides from the role that asked.
 
     In every release from 22.0 to 29.0 the host names of attachments are None to anybody but an administrator (since
     28.0 also a service), and the key migration_status is there for administrators alone
@@ -83,14 +83,14 @@ def why_hidden(row: dict[str, Any]) -> str:
     """
     shown = [key for key in _MIGRATION_STATUS if key in row]
     if not shown:
-        return (
+        return Refusal(
             f"Cinder hides the migration status of volume {row['id']} ({_MIGRATION_STATUS[0]}) from the role of these "
             "credentials, which must be one that Cinder's policy volume_extension:volume_mig_status_attribute allows"
         )
     is_administrator = "migration_status" in row
     if not is_administrator and any(each.get("host_name") is None for each in row.get("attachments", [])):
-        return (
+        return Refusal(
             f"Cinder hides the hosts of the attachments of volume {row['id']} from the role of these credentials, "
             "which must be one that Cinder's policy context_is_admin allows"
         )
-    return ""
+    return None

@@ -9,7 +9,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from dedangle.core.records import Marker, Reading, Server
+from dedangle.core.records import Marker, Reading, Refusal, Server
 from dedangle.systems.nova import schema
 from dedangle.systems.nova.cells import Cell
 
@@ -49,8 +49,8 @@ class InstanceActions:
         answer = self._cells[server.cell].ask(write)()
         return Reading(tuple(marker for found in answer.rows for marker in found), answer.complete, answer.why)
 
-    def finish(self, server: Server, *, succeeded: bool, details: str) -> str:
-        """Record what came of it; returns why that could not be, or an empty string. Administrators see the details."""
+    def finish(self, server: Server, *, succeeded: bool, details: str) -> Refusal | None:
+        """Record the outcome, whose details administrators see; return why it could not be recorded."""
         actions, events = schema.instance_actions, schema.instance_actions_events
         now = self._now()
         ended = {"finish_time": now, "updated_at": now}
@@ -65,7 +65,8 @@ class InstanceActions:
             )
             connection.execute(action.values({**ended, "message": None if succeeded else "Error"}))
 
-        return self._cells[server.cell].ask(write)().why
+        answer = self._cells[server.cell].ask(write)()
+        return None if answer.complete else Refusal(answer.why)
 
     def others(self, connection: sa.Connection, server_id: str) -> Iterator[Marker]:
         """Other runs that are changing the server just now."""

@@ -6,6 +6,7 @@ from __future__ import annotations
 from keystoneauth1 import adapter
 from keystoneauth1 import exceptions as ks_exceptions
 
+from dedangle.core.records import Refusal
 from dedangle.systems import rest
 
 # os-stop and os-start have been the same since the first of them.
@@ -20,25 +21,25 @@ class NovaApi:
     def __init__(self, client: adapter.Adapter) -> None:
         self._client = client
 
-    def stop(self, server_id: str) -> str:
-        """Ask Nova to stop the server, which it does later; returns why Nova will not, or an empty string."""
+    def stop(self, server_id: str) -> Refusal | None:
+        """Ask Nova to stop the server, which it does later; return why Nova refuses."""
         return self._act(server_id, "os-stop")
 
-    def start(self, server_id: str) -> str:
-        """Ask Nova to start the server, which it does later; returns why Nova will not, or an empty string."""
+    def start(self, server_id: str) -> Refusal | None:
+        """Ask Nova to start the server, which it does later; return why Nova refuses."""
         return self._act(server_id, "os-start")
 
-    def why_hidden(self, server_id: str) -> str:
-        """Why Nova does not show the server, or an empty string where it does."""
+    def why_hidden(self, server_id: str) -> Refusal | None:
+        """Return why Nova does not show the server."""
         try:
             answer = self._client.get(f"/servers/{server_id}", raise_exc=False, timeout=_TIMEOUT)
         except ks_exceptions.ClientException as error:
-            return f"Nova did not answer ({type(error).__name__})"
+            return Refusal(f"Nova did not answer ({type(error).__name__})")
         if answer.status_code == 200:
-            return ""
-        return f"Nova answered {answer.status_code} to server {server_id}: {rest.message(answer)}"
+            return None
+        return Refusal(f"Nova answered {answer.status_code} to server {server_id}: {rest.message(answer)}")
 
-    def _act(self, server_id: str, action: str) -> str:
+    def _act(self, server_id: str, action: str) -> Refusal | None:
         try:
             answer = self._client.post(
                 f"/servers/{server_id}/action",
@@ -49,7 +50,7 @@ class NovaApi:
                 status_code_retries=0,
             )
         except ks_exceptions.ClientException as error:
-            return f"Nova did not answer to {action} ({type(error).__name__})"
+            return Refusal(f"Nova did not answer to {action} ({type(error).__name__})")
         if answer.status_code == 202:
-            return ""
-        return f"Nova answered {answer.status_code} to {action}: {rest.message(answer)}"
+            return None
+        return Refusal(f"Nova answered {answer.status_code} to {action}: {rest.message(answer)}")

@@ -54,7 +54,7 @@ class NovaRpc:
                 host,
                 "carry_out",
                 server_id=finding.server_id,
-                identity=list(finding.identity),
+                identity=finding.identity._asdict(),
                 door=policy.door.value,
                 allowed=_allowed(policy),
                 # The message may wait for the instance lock for longer than we wait for the answer.

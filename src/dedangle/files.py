@@ -1,0 +1,27 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Files that several runs share: one run changes a file at a time, and a reader sees a whole file at any moment."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold the lock of the file, which is `.NAME.lock` beside it, while the block reads and replaces; raise OSError."""
+    # node_exporter's textfile collector skips names that begin with a dot.
+    with path.with_name(f".{path.name}.lock").open("a") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+
+
+def replace(path: Path, content: bytes, *, mode: int) -> None:
+    """Write the file as a draft beside it and rename that; mode is the file's, whatever the umask. Raise OSError."""
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    draft.write_bytes(content)
+    draft.chmod(mode)
+    draft.replace(path)
