@@ -13,7 +13,7 @@ from shell import Dedangle
 
 @pytest.fixture(scope="session")
 def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
-    with Cloud(tmp_path_factory.mktemp("cloud"), say=print) as cloud:
+    with Cloud(tmp_path_factory.mktemp("cloud"), progress=print) as cloud:
         yield cloud
 
 

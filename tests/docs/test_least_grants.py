@@ -22,7 +22,7 @@ NOVAS = "nova.compute.manager.ComputeManager"
 @pytest.fixture(scope="module")
 def cloud(tmp_path_factory: pytest.TempPathFactory, mariadb: None) -> Iterator[Cloud]:
     # With Nova's own nova-compute all is written from the command line.
-    with Cloud(tmp_path_factory.mktemp("least"), manager=NOVAS, database="mariadb", say=print) as cloud:
+    with Cloud(tmp_path_factory.mktemp("least"), manager=NOVAS, database="mariadb", progress=print) as cloud:
         yield cloud
 
 

@@ -14,7 +14,7 @@ from dedangle.lab.cloud import Cloud
 
 @pytest.fixture(scope="session")
 def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
-    with Cloud(tmp_path_factory.mktemp("cloud"), manager=NOVA_MANAGER, say=print) as cloud:
+    with Cloud(tmp_path_factory.mktemp("cloud"), manager=NOVA_MANAGER, progress=print) as cloud:
         yield cloud
 
 

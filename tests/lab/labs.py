@@ -16,7 +16,7 @@ import sys, time
 from pathlib import Path
 from dedangle.lab.cloud import Cloud
 home, manager, database = sys.argv[1:]
-Cloud(Path(home), manager=manager, database=database, say=lambda line: print(line, flush=True)).up()
+Cloud(Path(home), manager=manager, database=database, progress=lambda line: print(line, flush=True)).up()
 time.sleep(600)
 """
 

@@ -85,7 +85,7 @@ def test_nova_conf_takes_overrides(tmp_path: Path) -> None:
 
 def test_a_second_lab_beside_the_first(cloud: Cloud, tmp_path: Path) -> None:
     said: list[str] = []
-    with Cloud(tmp_path, manager=NOVA_MANAGER, say=said.append) as other:
+    with Cloud(tmp_path, manager=NOVA_MANAGER, progress=said.append) as other:
         assert not set(other.ports.values()) & set(cloud.ports.values())
         volume = Builder(other).volume()
         with pytest.raises(AlreadyUpError):

@@ -49,7 +49,7 @@ class Bed:
                 database=database,
                 nova_overrides=overrides,
                 cinder_overrides=self._cinder(),
-                say=print,
+                progress=print,
             ) as cloud:
                 for each in self.types:
                     kind = {"name": each, "extra_specs": {"volume_backend_name": each}}

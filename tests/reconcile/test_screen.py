@@ -141,7 +141,7 @@ def test_of_a_cell_that_was_not_read_to_its_end_nothing_counts(world: World) -> 
     )
     of_rest = screen(rest)
     assert (seen.suspects, seen.paired) == (of_rest.suspects, of_rest.paired)
-    assert (seen.whole, of_rest.whole) == (False, True)
+    assert (seen.every_cell_read, of_rest.every_cell_read) == (False, True)
     assert seen.totals == +Counter({**of_rest.totals, planning.RUN: len(world.attachments)})
 
 

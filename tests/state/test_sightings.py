@@ -52,18 +52,22 @@ def test_a_server_that_is_beyond_suspicion_is_forgotten(tmp_path: Path) -> None:
     remember(tmp_path, once, tried="A", known="A")
     remember(tmp_path, known="A")
     assert Sightings(tmp_path).first_seen(once.key) is None
-    assert json.loads((tmp_path / "sightings.json").read_text()) == {"first_seen": {}, "last_checked": {}, "due": {}}
+    assert json.loads((tmp_path / "sightings.json").read_text()) == {
+        "first_seen": {},
+        "last_checked": {},
+        "removals": {},
+    }
 
 
 def test_what_is_due_is_known_until_its_server_is_known_without_it(tmp_path: Path) -> None:
     old, young = finding("A"), finding("B", NOW + HOUR)
     kept = dataclasses.replace(finding("C"), disposition=Disposition.REPORT)
     remember(tmp_path, old, young, kept, tried="ABC", known="ABC")
-    due = Sightings(tmp_path).due
-    assert [due(ids, NOW) for ids in ("ABC", "A", "B", "")] == [1, 1, 0, 0]
-    assert due("ABC", NOW + HOUR) == 2
+    removals = Sightings(tmp_path).unjudged_removals
+    assert [removals(ids, NOW) for ids in ("ABC", "A", "B", "")] == [1, 1, 0, 0]
+    assert removals("ABC", NOW + HOUR) == 2
     remember(tmp_path, dataclasses.replace(old, disposition=Disposition.REPORT), known="A")
-    assert Sightings(tmp_path).due("ABC", NOW + HOUR) == 1
+    assert Sightings(tmp_path).unjudged_removals("ABC", NOW + HOUR) == 1
 
 
 def test_the_least_recently_checked_come_first(tmp_path: Path) -> None:

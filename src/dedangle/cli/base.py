@@ -91,7 +91,7 @@ class Verb(Guarded, Lister):
         from dedangle.report import document
 
         findings = run.listed(args.all)
-        listed = [document.row(run, each) for each in findings]
+        listed = [document.row(run, finding) for finding in findings]
         columns = document.COLUMNS
         if args.formatter == "table":
             columns = (*_SHORT, *(("outcome",) if run.outcomes else ()))

@@ -68,7 +68,7 @@ class ChangingVerb(Verb):
         from dedangle.reconcile.removals import Removals
         from dedangle.state.journal import JournalUnwritableError
 
-        changes = [finding for each in judged for finding in each.changes]
+        changes = [finding for one in judged for finding in one.changes]
         if not changes:
             console.complain(_nothing_to_do(run))
             return True
@@ -76,7 +76,7 @@ class ChangingVerb(Verb):
             planned = f"{len(changes)} change{'s' if len(changes) > 1 else ''} planned"
             console.complain(f"{planned}. Nothing was changed. Run again with --execute.")
             return True
-        stops = [each.seen.server_id for each in judged if restarter and reconciler.counts_on_stop(each)]
+        stops = [one.seen.server_id for one in judged if restarter and reconciler.counts_on_stop(one)]
         question = [f"{finding.remedy}: {finding.sentence}" for finding in changes]
         question += [f"Server {server_id} is stopped for that, and started again." for server_id in stops]
         question.append(f"Make these {len(changes)} changes?")

@@ -63,7 +63,7 @@ class Cleanup(ChangingVerb):
         inspection = wiring.inspection(reconciler, self.progress)
         judged = inspection.of_servers(servers.identify(args.server, wiring.nova), run)
         servers.require_known(judged)
-        left_stopped = [each.seen.server_id for each in judged if restarter.was_left_stopped(each.server)]
+        left_stopped = [one.seen.server_id for one in judged if restarter.was_left_stopped(one.server)]
         agreed = self.carry_out(args, wiring, reconciler, run, judged, restarter=restarter if args.restart else None)
         for server_id in left_stopped:
             if agreed and args.restart and args.execute:

@@ -54,13 +54,13 @@ class Doctor(Guarded, Lister):
                     steps.setdefault(each.next_step, []).append(each.name)
             for step, names in steps.items():
                 sys.stdout.write(harmless(f"{', '.join(names)}: {step}") + "\n")
-        return exit_codes.INCOMPLETE if any(each.state is State.FAIL for each in self.checks) else exit_codes.DONE
+        return exit_codes.INCOMPLETE if any(check.state is State.FAIL for check in self.checks) else exit_codes.DONE
 
     def take_action(self, parsed_args: argparse.Namespace) -> tuple[tuple[str, ...], list[list[Any]]]:
         # The next steps stand below a table: beside the sentences no screen would hold them.
         short = parsed_args.formatter == "table" and not parsed_args.columns
         columns = _COLUMNS[:-1] if short else _COLUMNS
-        rows = [(each.name, each.state.value, each.sentence, each.next_step) for each in self.checks]
+        rows = [(check.name, check.state.value, check.sentence, check.next_step) for check in self.checks]
         return columns, [[cell(value, parsed_args.formatter) for value in row[: len(columns)]] for row in rows]
 
 

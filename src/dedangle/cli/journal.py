@@ -68,10 +68,10 @@ class JournalList(JournalVerb, Lister):
     def take_action(self, parsed_args: argparse.Namespace) -> tuple[tuple[str, ...], list[list[Any]]]:
         wanted = {"server_id": parsed_args.server, "volume_id": parsed_args.volume, "code": parsed_args.code}
         chosen = [
-            _fields(each)
-            for each in self.history.entries
-            if all(value in (None, each.intent.get(name)) for name, value in wanted.items())
-            and (parsed_args.since is None or each.at >= parsed_args.since)
+            _fields(entry)
+            for entry in self.history.entries
+            if all(value in (None, entry.intent.get(name)) for name, value in wanted.items())
+            and (parsed_args.since is None or entry.at >= parsed_args.since)
         ]
         columns = _SHORT if parsed_args.formatter == "table" and not parsed_args.columns else _COLUMNS
         return columns, [[Field(cell(each[name], parsed_args.formatter)) for name in columns] for each in chosen]
@@ -98,7 +98,7 @@ class Field(FormattableColumn):  # type: ignore[type-arg,unused-ignore]
             case None:
                 return ""
             case list() as lines:
-                return "\n".join(harmless(str(each)) for each in lines)
+                return "\n".join(harmless(str(line)) for line in lines)
             case dict() as row:
                 return "\n".join(harmless(f"{name}: {'' if value is None else value}") for name, value in row.items())
         return str(self._value)

@@ -24,15 +24,15 @@ def identify(servers: Sequence[str], nova: Fleet) -> list[str]:
     Raises UsageError for a name that no live server or more than one has, UnreachableError while a cell is silent: it
     may hold a server of that name.
     """
-    names = {each for each in servers if not _ID.fullmatch(each)}
+    names = {server for server in servers if not _ID.fullmatch(server)}
     if not names:
-        return list(dict.fromkeys(each.lower() for each in servers))
+        return list(dict.fromkeys(server.lower() for server in servers))
     found = nova.named(names)
     if not found.complete:
         shown = ", ".join(map(harmless, sorted(names)))
         raise UnreachableError(f"Cannot tell which server is named {shown}: {found.why}. Name it by its id.")
-    ids = [each if each not in names else _only(each, found.rows) for each in servers]
-    return list(dict.fromkeys(each.lower() for each in ids))
+    ids = [server if server not in names else _only(server, found.rows) for server in servers]
+    return list(dict.fromkeys(ident.lower() for ident in ids))
 
 
 def _only(name: str, found: Sequence[NamedServer]) -> str:

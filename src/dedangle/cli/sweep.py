@@ -54,7 +54,7 @@ class Sweep(ChangingVerb):
                 self._take_turn(args, wiring, held)
                 begun = self._turn_began = time.monotonic()
 
-            def is_over(share: float = 1) -> bool:
+            def out_of_time(share: float = 1) -> bool:
                 return args.time_budget is not None and time.monotonic() - begun >= share * args.time_budget
 
             reconciler, concurrency = wiring.reconciler(self.door), wiring.settings.concurrency
@@ -63,7 +63,7 @@ class Sweep(ChangingVerb):
                 run,
                 shard=shard,
                 # Were all of it spent on looking, no run would ever come to the removals.
-                out_of_time=lambda: is_over(0.5 if args.execute else 1),
+                out_of_time=lambda: out_of_time(0.5 if args.execute else 1),
                 grace=wiring.settings.grace,
             )
             if fleet is None:
@@ -75,7 +75,7 @@ class Sweep(ChangingVerb):
                 run,
                 fleet.judged,
                 fleet.totals,
-                out_of_time=is_over,
+                out_of_time=out_of_time,
                 concurrency=concurrency,
                 unjudged_removals=fleet.unjudged_removals,
             )

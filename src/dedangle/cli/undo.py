@@ -111,7 +111,7 @@ def _removed(undone: Entry) -> BlockDeviceMapping:
 def _was_begun(undone: Entry, own: Path) -> bool:
     """Whether our own journal, which may not be the one that the entry is from, tells of an undo of it."""
     try:
-        return any(each.intent.get("undoes") == undone.id for each in journal.read(own).entries)
+        return any(entry.intent.get("undoes") == undone.id for entry in journal.read(own).entries)
     except OSError:
         return False
 

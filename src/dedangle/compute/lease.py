@@ -52,7 +52,7 @@ def _other_guest(driver: Any, server_id: str, connection_info: MappingType[str, 
     if not found.complete:
         return Refusal(found.why)
     mine = addresses.sources(connection_info)
-    users = (other for other, source in found.rows if any(libvirt.is_same_source(source, each) for each in mine))
+    users = (other for other, source in found.rows if any(libvirt.is_same_source(source, own) for own in mine))
     other = next(users, "")
     return Refusal(f"the guest of server {other} on the host has the same device") if other else None
 

@@ -102,7 +102,7 @@ def recorded_wwn(connection_info: MappingType[str, Any]) -> str:
         f"3{naa.group(1)}" if naa else None,
         data.get("wwn"),
     )
-    words = (str(each).lower() for each in candidates if each)
+    words = (str(name).lower() for name in candidates if name)
     return next((each for each in words if is_wwn(each)), "")
 
 

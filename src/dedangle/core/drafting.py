@@ -110,8 +110,10 @@ def _words(pair: Pair, finding: Finding) -> dict[str, str]:
     """What sentences and advice may name; {stop} is the server that has no right to the volume."""
     others = pair.other_writers or pair.other_claimants
     other = others[0] if others else "none"
-    has_right = any(each.status == "attached" for each in pair.attachments)
-    other_has_right = any(each.status == "attached" and each.server_id == other for each in pair.others.rows)
+    has_right = any(attachment.status == "attached" for attachment in pair.attachments)
+    other_has_right = any(
+        attachment.status == "attached" and attachment.server_id == other for attachment in pair.others.rows
+    )
     return {
         "server": finding.server_id,
         "volume": finding.volume_id,
@@ -123,7 +125,7 @@ def _words(pair: Pair, finding: Finding) -> dict[str, str]:
 
 def _changed_at(pair: Pair, attachment: Attachment | None) -> datetime | None:
     """When the newest row of the pair was changed, as far as its system tells."""
-    moments = [each.changed_at for each in (*pair.mappings, *pair.tombstones)]
+    moments = [mapping.changed_at for mapping in (*pair.mappings, *pair.tombstones)]
     if attachment and attachment.attached_at:
         moments.append(attachment.attached_at)
     return newest(moments)
@@ -136,4 +138,6 @@ def _age_is_unknown(pair: Pair, attachment: Attachment | None) -> bool:
     """
     if attachment is None or pair.server_state.existence is not Existence.LIVE:
         return False
-    return attachment.attached_at is None and all(each.attachment_id != attachment.id for each in pair.tombstones)
+    return attachment.attached_at is None and all(
+        tombstone.attachment_id != attachment.id for tombstone in pair.tombstones
+    )

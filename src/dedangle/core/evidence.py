@@ -79,17 +79,17 @@ def _of_mapping(pair: Pair, mapping: BlockDeviceMapping) -> Iterator[str]:
 def _of_attachment(pair: Pair, attachment: Attachment, *, is_named: bool) -> Iterator[str]:
     yield f"Cinder: attachment {attachment.id} of volume {attachment.volume_id} is {attachment.status}"
     if not is_named:
-        released = any(each.attachment_id == attachment.id for each in pair.tombstones)
+        released = any(tombstone.attachment_id == attachment.id for tombstone in pair.tombstones)
         yield f"Nova: {'a deleted' if released else 'no'} mapping names attachment {attachment.id}"
 
 
 def _of_others(pair: Pair) -> Iterator[str]:
-    for rival in pair.other_servers_bdms.rows:
-        names = f"names attachment {rival.attachment_id}" if rival.attachment_id else "names no attachment"
-        yield f"Nova {rival.cell}: server {rival.server_id} maps the volume and {names}"
+    for bdm in pair.other_servers_bdms.rows:
+        names = f"names attachment {bdm.attachment_id}" if bdm.attachment_id else "names no attachment"
+        yield f"Nova {bdm.cell}: server {bdm.server_id} maps the volume and {names}"
     for other in pair.others.rows:
         yield f"Cinder: server {other.server_id} holds attachment {other.id} of the volume ({other.status})"
-    concerned = {*pair.other_claimants, *(each.server_id for each in pair.others.rows)}
+    concerned = {*pair.other_claimants, *(attachment.server_id for attachment in pair.others.rows)}
     for server in pair.other_servers.rows:
         if server.id in concerned:
             state = "deleted" if server.deleted else f"{server.vm_state}, on {server.host or 'no host'}"

@@ -96,14 +96,14 @@ def _as_far_as_seen(draft: Draft, pair: Pair) -> Draft:
     else:
         # A deleted server's attach or detach goes on no more, but another server's may (pairing.py:_is_left_half_way).
         stuck = server_state.existence is Existence.DELETED and any(
-            each.kind == "volume" for each in server_state.markers
+            marker.kind == "volume" for marker in server_state.markers
         )
         unsure = stuck and draft.verdict is Verdict.IN_FLIGHT
     return Draft(Verdict.CANNOT_TELL, mapping=mapping, attachment=attachment) if unsure else draft
 
 
 def _all(pair: Pair, verdict: Verdict, code: str = "", *, is_urgent: bool = False) -> Iterator[Draft]:
-    named = {each.attachment_id for each in pair.mappings}
+    named = {mapping.attachment_id for mapping in pair.mappings}
     for mapping in pair.mappings:
         yield Draft(verdict, code, mapping=mapping, is_urgent=is_urgent)
     for attachment in pair.attachments:
@@ -129,7 +129,7 @@ def _in_flight(pair: Pair, volume: Volume | None) -> Iterator[Draft]:
 
 
 def _of_deleted(pair: Pair, volume: Volume | None) -> Iterator[Draft]:
-    if any(each.is_legacy for each in pair.mappings):
+    if any(mapping.is_legacy for mapping in pair.mappings):
         yield from _all(pair, Verdict.LEGACY)
         return
     for mapping in pair.mappings:
@@ -175,7 +175,9 @@ def _host_left_behind(pair: Pair, host: str | None) -> Refusal | None:
 
 
 def _of_living(pair: Pair, volume: Volume | None, policy: Policy) -> Iterator[Draft]:
-    if len(pair.mappings) > 1 or any(each.attachment_id in pair.server_state.twice_named for each in pair.mappings):
+    if len(pair.mappings) > 1 or any(
+        mapping.attachment_id in pair.server_state.twice_named for mapping in pair.mappings
+    ):
         for mapping in pair.mappings:
             yield Draft(Verdict.MISMATCH, "mapping-duplicated", mapping=mapping)
         return
@@ -189,7 +191,7 @@ def _of_living(pair: Pair, volume: Volume | None, policy: Policy) -> Iterator[Dr
     elif mapping.attachment_id is None:
         yield _without_id(pair, volume, mapping, policy)
     else:
-        own = next((each for each in pair.attachments if each.id == mapping.attachment_id), None)
+        own = next((attachment for attachment in pair.attachments if attachment.id == mapping.attachment_id), None)
         yield _named(pair, volume, mapping, own, policy)
         for attachment in pair.attachments:
             if attachment is not own:
@@ -364,7 +366,7 @@ def _unmapped(pair: Pair, volume: Volume | None, attachment: Attachment, kept_be
     # An attachment whose host Cinder does not tell may be connected through any.
     server_host = pair.server_state.server.host if pair.server_state.server else None
     proved = not pair.mappings and pair.server_state.guest_lacks(pair.volume_id, {host, server_host})
-    if any(each.attachment_id == attachment.id for each in pair.tombstones):
+    if any(tombstone.attachment_id == attachment.id for tombstone in pair.tombstones):
         return Draft(
             Verdict.DANGLING,
             "attachment-released-by-nova",
@@ -393,7 +395,7 @@ def _kept_attachment(pair: Pair, volume: Volume | None) -> Refusal | None:
 
 
 def _is_named_by_other_server(pair: Pair, attachment: Attachment) -> bool:
-    return any(each.attachment_id == attachment.id for each in pair.other_servers_bdms.rows)
+    return any(bdm.attachment_id == attachment.id for bdm in pair.other_servers_bdms.rows)
 
 
 def _may_share_host(pair: Pair, volume: Volume | None, host: str | None, except_server: Attachment | None) -> bool:
@@ -403,11 +405,13 @@ def _may_share_host(pair: Pair, volume: Volume | None, host: str | None, except_
     does not tell may be the same.
     """
     connected = [
-        each for each in (*pair.others.rows, *pair.attachments) if each != except_server and not each.is_reserved
+        attachment
+        for attachment in (*pair.others.rows, *pair.attachments)
+        if attachment != except_server and not attachment.is_reserved
     ]
-    hosts = [volume.host_of(each.id) if volume else None for each in connected]
-    listed = {each.id for each in connected}
-    hosts += [None for each in pair.other_servers_bdms.rows if each.is_connected and each.attachment_id not in listed]
+    hosts = [volume.host_of(attachment.id) if volume else None for attachment in connected]
+    listed = {attachment.id for attachment in connected}
+    hosts += [None for bdm in pair.other_servers_bdms.rows if bdm.is_connected and bdm.attachment_id not in listed]
     return any(not host or not other or host == other for other in hosts)
 
 

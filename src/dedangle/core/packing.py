@@ -112,11 +112,11 @@ def rows_of_text(text: str, count: int, ids: int, *, flagged: bool = False) -> R
         if len(packed) == count * (ID * ids + flagged):
             return Rows(packed)
     lines = [each.split(",") for each in text.splitlines()]
-    if len(lines) != count or any(len(each) != ids + flagged for each in lines) or text[-1:] not in ("", "\n"):
+    if len(lines) != count or any(len(line) != ids + flagged for line in lines) or text[-1:] not in ("", "\n"):
         return None
-    if flagged and any(len(each[ids]) != 2 for each in lines):
+    if flagged and any(len(line[ids]) != 2 for line in lines):
         return None
-    return rows_of((tuple(each[:ids]), bytes.fromhex(each[ids]) if flagged else b"") for each in lines)
+    return rows_of((tuple(line[:ids]), bytes.fromhex(line[ids]) if flagged else b"") for line in lines)
 
 
 def _uuid(text: str) -> bytes:

@@ -138,20 +138,22 @@ class Pair:
         Left out are those that Nova knows to be deleted, and those whose only mapping is a tombstone that names the
         attachment: Nova has let it go. Each of them has a finding of its own.
         """
-        mapped = {each.server_id for each in self.other_servers_bdms.rows}
+        mapped = {bdm.server_id for bdm in self.other_servers_bdms.rows}
         held = {
-            each.server_id
-            for each in self.others.rows
-            if each.server_id and not (self.other_servers_bdms.complete and each.id in self.released)
+            attachment.server_id
+            for attachment in self.others.rows
+            if attachment.server_id and not (self.other_servers_bdms.complete and attachment.id in self.released)
         }
         return tuple(sorted(each for each in mapped | held if not self._is_deleted(each)))
 
     @property
     def other_writers(self) -> tuple[str, ...]:
         """Those of them that may have a running guest: a server that is off, or never had a guest, does not write."""
-        off = {each.id for each in self.other_servers.rows if not each.deleted and not each.may_have_guest}
-        return tuple(each for each in self.other_claimants if each not in off)
+        without_guest = {
+            server.id for server in self.other_servers.rows if not server.deleted and not server.may_have_guest
+        }
+        return tuple(each for each in self.other_claimants if each not in without_guest)
 
     def _is_deleted(self, server_id: str) -> bool:
-        found = [each.deleted for each in self.other_servers.rows if each.id == server_id]
+        found = [server.deleted for server in self.other_servers.rows if server.id == server_id]
         return bool(found) and all(found)

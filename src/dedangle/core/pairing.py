@@ -28,7 +28,7 @@ _OF_THE_LIVING = ("task_state", "event", "action", "lock")
 
 def newest(moments: Iterable[datetime | None]) -> datetime | None:
     """The latest of the moments that are known."""
-    return max((each for each in moments if each), default=None)
+    return max((moment for moment in moments if moment), default=None)
 
 
 def is_busy(volume: Volume) -> bool:
@@ -49,8 +49,8 @@ def needed_of_cinder(
     Returns (volume ids, attachment ids); both empty where all that Nova names is there, attached, and nothing else is.
     A thorough look asks for every volume: that of a whole pair can still have a wrong status.
     """
-    found = {each.id: each for each in attachments}
-    named = {each.attachment_id for each in nova.mappings}
+    found = {attachment.id: attachment for attachment in attachments}
+    named = {mapping.attachment_id for mapping in nova.mappings}
     volumes = {each.volume_id for each in found.values() if each.id not in named or each.status != "attached"}
     lost = set()
     for mapping in nova.mappings:
@@ -64,7 +64,7 @@ def needed_of_cinder(
     elif set(found) - named:
         # A swap makes the attachment of the new volume before its instance action is recorded: until then only the
         # status of the old volume, whose pair is whole, tells (nova/compute/api.py:swap_volume).
-        volumes.update(each.volume_id for each in nova.mappings)
+        volumes.update(mapping.volume_id for mapping in nova.mappings)
     return frozenset(volumes), frozenset(lost)
 
 
@@ -73,17 +73,17 @@ def hosts_concerned(nova: NovaView, cinder: CinderView) -> frozenset[str]:
 
     They are asked where anything does not pair: an attachment is lost, a row has no partner, the server is deleted.
     """
-    named = {each.attachment_id for each in nova.mappings}
+    named = {mapping.attachment_id for mapping in nova.mappings}
     attachments = cinder.attachments.rows
     lost = any(each.absent for each in cinder.named.values())
     gone = _existence(nova) is not Existence.LIVE and bool(attachments or nova.mappings)
-    unlinked = any(each.attachment_id is None and not each.is_legacy for each in nova.mappings)
-    if not (lost or gone or unlinked or any(each.id not in named for each in attachments)):
+    unlinked = any(mapping.attachment_id is None and not mapping.is_legacy for mapping in nova.mappings)
+    if not (lost or gone or unlinked or any(attachment.id not in named for attachment in attachments)):
         return frozenset()
-    connected = [each for each in attachments if not each.is_reserved]
+    connected = [attachment for attachment in attachments if not attachment.is_reserved]
     volumes = [volume for reading in cinder.volumes.values() for volume in reading.rows]
     hosts = {host for volume in volumes for each in connected for host in [volume.host_of(each.id)]}
-    return frozenset(host for host in (*hosts, *(each.host for each in nova.servers)) if host)
+    return frozenset(host for host in (*hosts, *(server.host for server in nova.servers)) if host)
 
 
 def other_holders(
@@ -91,29 +91,31 @@ def other_holders(
 ) -> frozenset[str]:
     """The ids of the other servers that an attachment or a live mapping gives one of the volumes."""
     attached = {each.server_id for reading in cinder.of_volumes.values() for each in reading.rows if each.server_id}
-    mapped = {each.server_id for each in other_servers_bdms.rows if not each.deleted}
+    mapped = {bdm.server_id for bdm in other_servers_bdms.rows if not bdm.deleted}
     return frozenset(attached | mapped) - {server_id}
 
 
 def pairs(observation: Observation) -> tuple[Pair, ...]:
     """One pair for each volume that a live mapping or an attachment of the server names, in order of volume id."""
     cinder, nova = observation.cinder, observation.after
-    the_scene = server_state(observation)
-    volume_ids = {each.volume_id for each in nova.mappings} | {each.volume_id for each in cinder.attachments.rows}
+    the_server = server_state(observation)
+    volume_ids = {mapping.volume_id for mapping in nova.mappings} | {
+        attachment.volume_id for attachment in cinder.attachments.rows
+    }
     unasked: Reading[Volume] = Reading.unread("the volume was not asked for")
     result = []
     for volume_id in sorted(volume_ids):
         of_volume = cinder.of_volumes.get(volume_id, Reading[Attachment]())
-        of_others = [each for each in observation.other_servers_bdms.rows if _is_of(each, volume_id)]
+        of_others = [bdm for bdm in observation.other_servers_bdms.rows if _is_of(bdm, volume_id)]
         result.append(
             Pair(
-                server_state=the_scene,
+                server_state=the_server,
                 volume_id=volume_id,
-                mappings=_by_id(each for each in nova.mappings if each.volume_id == volume_id),
-                tombstones=_by_id(each for each in nova.tombstones if each.volume_id == volume_id),
+                mappings=_by_id(mapping for mapping in nova.mappings if mapping.volume_id == volume_id),
+                tombstones=_by_id(tombstone for tombstone in nova.tombstones if tombstone.volume_id == volume_id),
                 attachments=tuple(
                     sorted(
-                        (each for each in cinder.attachments.rows if each.volume_id == volume_id),
+                        (attachment for attachment in cinder.attachments.rows if attachment.volume_id == volume_id),
                         key=lambda each: each.id,
                     )
                 ),
@@ -136,9 +138,9 @@ def pairs(observation: Observation) -> tuple[Pair, ...]:
     return tuple(result)
 
 
-def _is_of(rival: BlockDeviceMapping, volume_id: str) -> bool:
+def _is_of(bdm: BlockDeviceMapping, volume_id: str) -> bool:
     # A server may have been booted from the volume by its id in capitals, which MySQL's collations take for the same.
-    return rival.volume_id.lower() == volume_id.lower()
+    return bdm.volume_id.lower() == volume_id.lower()
 
 
 def _by_id(mappings: Iterable[BlockDeviceMapping]) -> tuple[BlockDeviceMapping, ...]:
@@ -149,11 +151,11 @@ def server_state(observation: Observation) -> ServerState:
     """What is true of the whole server, whatever its pairs."""
     nova, cinder = observation.after, observation.cinder
     existence = _existence(nova)
-    listed = {each.id: each.volume_id for each in cinder.attachments.rows}
-    legacy = {each.volume_id for each in nova.mappings if each.is_legacy}
-    named = Counter(each.attachment_id for each in nova.mappings if each.attachment_id)
+    listed = {attachment.id: attachment.volume_id for attachment in cinder.attachments.rows}
+    legacy = {mapping.volume_id for mapping in nova.mappings if mapping.is_legacy}
+    named = Counter(mapping.attachment_id for mapping in nova.mappings if mapping.attachment_id)
     lost = frozenset(each for each in named if each not in listed and cinder.named.get(each, Reading.unread("")).absent)
-    incomplete = [each.why for each in cinder.readings() if not each.complete]
+    incomplete = [reading.why for reading in cinder.readings() if not reading.complete]
     return ServerState(
         server_id=observation.server_id,
         server=server_of(nova),
@@ -164,9 +166,9 @@ def server_state(observation: Observation) -> ServerState:
         last_action_at=nova.last_action_at,
         lost=lost,
         unproved=frozenset(
-            each.attachment_id
-            for each in nova.mappings
-            if each.attachment_id and listed.get(each.attachment_id) != each.volume_id
+            mapping.attachment_id
+            for mapping in nova.mappings
+            if mapping.attachment_id and listed.get(mapping.attachment_id) != mapping.volume_id
         ),
         unmapped=frozenset(each for each, volume in listed.items() if each not in named and volume not in legacy),
         only_volume=_only_volume(nova.mappings),
@@ -185,7 +187,7 @@ def _root_is_lost_too(nova: NovaView, lost: frozenset[str]) -> tuple[str, ...]:
     server = server_of(nova)
     if len(lost) < 2 or server is None or not server.may_have_guest:
         return ()
-    roots = [each for each in nova.mappings if each.attachment_id in lost and is_root_device(each, server)]
+    roots = [mapping for mapping in nova.mappings if mapping.attachment_id in lost and is_root_device(mapping, server)]
     return tuple(f"Cinder has lost attachment {each.attachment_id} of the server's root disk too" for each in roots)
 
 
@@ -200,17 +202,17 @@ def _device(name: str | None) -> str:
 
 
 def _only_volume(mappings: tuple[BlockDeviceMapping, ...]) -> str | None:
-    candidates = [each for each in mappings if each.is_connected] or mappings
+    candidates = [mapping for mapping in mappings if mapping.is_connected] or mappings
     return candidates[0].volume_id if len(candidates) == 1 else None
 
 
 def _existence(nova: NovaView) -> Existence:
-    if any(not each.deleted for each in nova.servers):
+    if any(not server.deleted for server in nova.servers):
         return Existence.LIVE
     if nova.building:
         return Existence.BUILDING
     # A missing hidden copy proves nothing (it is deleted without a trace), and so a deleted hidden one does not either.
-    return Existence.DELETED if any(not each.hidden for each in nova.servers) else Existence.UNKNOWN
+    return Existence.DELETED if any(not server.hidden for server in nova.servers) else Existence.UNKNOWN
 
 
 def server_of(nova: NovaView) -> Server | None:
@@ -223,8 +225,8 @@ def _markers(observation: Observation, existence: Existence) -> tuple[Marker, ..
     before, after = observation.before, observation.after
     markers = [*before.markers, *after.markers]
     if existence is Existence.DELETED:
-        markers = [each for each in markers if each.kind not in _OF_THE_LIVING]
-    markers += _markers_of_servers([each for each in after.servers if not each.deleted])
+        markers = [marker for marker in markers if marker.kind not in _OF_THE_LIVING]
+    markers += _markers_of_servers([server for server in after.servers if not server.deleted])
     if after.building:
         markers.append(Marker(kind="build", detail="request that has not reached its cell"))
     if after.host_state is HostState.DOWN:
@@ -240,7 +242,7 @@ def _markers_of_servers(living: Sequence[Server]) -> Iterator[Marker]:
             yield Marker(kind="task_state", detail=server.task_state)
         elif server.vm_state == "building":
             yield Marker(kind="task_state", detail="none yet, the server is building")
-    if len(living) > 1 or any(each.hidden for each in living):
+    if len(living) > 1 or any(server.hidden for server in living):
         yield Marker(kind="copy", detail="of the server in another cell (cross-cell resize)")
 
 
@@ -256,9 +258,9 @@ def _markers_of_volumes(observation: Observation, existence: Existence) -> Itera
 def _is_left_half_way(volume: Volume, observation: Observation) -> bool:
     """Whether an attach or detach of a server that is gone will never go on, and is nobody else's."""
     rows = observation.cinder.of_volumes.get(volume.id, Reading[Attachment]()).rows
-    others = [each for each in rows if each.server_id != observation.server_id]
+    others = [row for row in rows if row.server_id != observation.server_id]
     other_servers_bdms = [
-        each for each in observation.other_servers_bdms.rows if _is_of(each, volume.id) and not each.deleted
+        bdm for bdm in observation.other_servers_bdms.rows if _is_of(bdm, volume.id) and not bdm.deleted
     ]
     return (
         volume.status in ("attaching", "detaching")

@@ -52,7 +52,7 @@ def scopes(cell: str | None, project_id: str | None) -> tuple[Scope, ...]:
 
 
 def _counts(planned: Iterable[Finding], limits: Limits) -> Counter[Scope]:
-    counts = Counter(scope for each in planned for scope in scopes(each.cell, each.project_id))
+    counts = Counter(scope for finding in planned for scope in scopes(finding.cell, finding.project_id))
     if counts:
         counts[RUN] += limits.unjudged_removals
     return counts

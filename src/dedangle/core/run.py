@@ -27,7 +27,7 @@ class Run:
     """Pairs that the bulk read found consistent, without a finding of their own."""
 
     def add(self, findings: Iterable[Finding]) -> None:
-        self.findings.update((each.key, each) for each in findings)
+        self.findings.update((finding.key, finding) for finding in findings)
 
     def miss(self, why: Iterable[str]) -> None:
         """Note what was not read, once."""
@@ -46,13 +46,13 @@ class Run:
 
     def listed(self, everything: bool = False) -> list[Finding]:
         """The findings to show: those with a code of the table, or all that are not consistent."""
-        shown = (each for each in self.findings.values() if each.code in KINDS or everything)
+        shown = (finding for finding in self.findings.values() if finding.code in KINDS or everything)
         order = (each for each in shown if each.verdict is not Verdict.CONSISTENT)
         return sorted(order, key=lambda each: (each.code not in KINDS, each.code, each.server_id, str(each.key)))
 
     def counts(self) -> dict[str, int]:
         """How many findings of each code, pairs that are none by their verdict, and outcomes of what was tried."""
-        counts = Counter(each.code for each in self.findings.values())
+        counts = Counter(finding.code for finding in self.findings.values())
         counts[Verdict.CONSISTENT.value] += self.paired
         counts.update(outcome.result.value for outcome in self.outcomes.values())
         return dict(sorted(counts.items()))
@@ -70,7 +70,7 @@ class Run:
 
     def failed(self) -> bool:
         """Whether a removal was refused or failed; changed-meanwhile is neither."""
-        return any(each.result in (Result.FAILED, Result.REFUSED) for each in self.outcomes.values())
+        return any(outcome.result in (Result.FAILED, Result.REFUSED) for outcome in self.outcomes.values())
 
     def _result(self, key: FindingKey) -> Result | None:
         outcome = self.outcomes.get(key)

@@ -50,8 +50,8 @@ class Restoration:
         A hard reboot takes connection_info from Cinder as it is, a start takes it from the mapping's row; neither gives
         Cinder a connector (nova virt/block_device.py:refresh_connection_info). Only an unshelve does.
         """
-        whole = self.is_own and self.replacement is not None and self.replacement.status == "attached"
-        return self.server.host is not None and not whole
+        is_attached = self.is_own and self.replacement is not None and self.replacement.status == "attached"
+        return self.server.host is not None and not is_attached
 
     @property
     def plan(self) -> str:
@@ -91,8 +91,8 @@ def judge(observed: UndoObservation) -> Restoration | Refusal:
     if unread:
         return Refusal(f"cannot tell, {'; '.join(unread)}")
     # Not by its cell, which has no name inside nova-compute.
-    rows = (each for each in (*seen.after.mappings, *seen.after.tombstones) if each.uuid == removed.uuid)
-    row = next((each for each in rows if each.id == removed.id), None)
+    rows = (mapping for mapping in (*seen.after.mappings, *seen.after.tombstones) if mapping.uuid == removed.uuid)
+    row = next((row for row in rows if row.id == removed.id), None)
     if row is None:
         return Refusal("Nova has archived or purged the mapping's row")
     if not row.deleted:
@@ -107,12 +107,12 @@ def judge(observed: UndoObservation) -> Restoration | Refusal:
         return Refusal(f"Cinder has no volume {removed.volume_id} any more")
     # An undo that died between connecting its attachment and completing it leaves the volume so.
     half_made = observed.resumed and volume.status == "attaching"
-    busy = [str(each) for each in server_state.markers if not (half_made and each.kind == "volume")]
+    busy = [str(marker) for marker in server_state.markers if not (half_made and marker.kind == "volume")]
     if busy:
         return Refusal(f"the server is busy: {'; '.join(busy)}")
     if server.vm_state not in ("active", "stopped") and not server.is_without_host:
         return Refusal(f"the server is {server.vm_state}; bring it to ACTIVE, SHUTOFF or SHELVED_OFFLOADED first")
-    mine = [each for each in _attachments(observed) if each.server_id == removed.server_id]
+    mine = [attachment for attachment in _attachments(observed) if attachment.server_id == removed.server_id]
     found = Restoration(row=row, server=server, volume=volume, replacement=next(iter(mine), None))
     hindrances = (
         *_takers(observed, volume, server),
@@ -157,8 +157,8 @@ def _takers(observed: UndoObservation, volume: Volume, server: Server) -> Iterat
         if removed.is_bootable and other.boot_index == removed.boot_index:
             yield f"the server boots from volume {other.volume_id} now"
     if not volume.multiattach:
-        for rival in observed.seen.other_servers_bdms.rows:
-            yield f"server {rival.server_id} maps the volume now"
+        for bdm in observed.seen.other_servers_bdms.rows:
+            yield f"server {bdm.server_id} maps the volume now"
         for each in _attachments(observed):
             if each.server_id != removed.server_id:
                 yield f"{each.server_id or 'no server'} holds attachment {each.id} of the volume now"

@@ -170,7 +170,7 @@ def sees_all(reconciler: Reconciler, power: NovaApi) -> Iterator[Check]:
     in_cinder, in_nova = ALL_IN_CINDER, ALL_IN_NOVA
     links = reconciler.nova.links("")
     project_id = reconciler.cinder.project_id
-    others = [each for each in links.rows if each.project_id != project_id]
+    others = [link for link in links.rows if link.project_id != project_id]
     if not links.complete or not others:
         why = links.why or "no active server of another project has a volume, so nothing proves it"
         if any(reconciler.cinder.sees_other_projects().rows):
@@ -229,10 +229,10 @@ def cinder_database(database: CinderDatabase, reconciler: Reconciler) -> Check:
 def hosts(cells: Sequence[Cell], rpc: NovaRpc, now: datetime, service_down_time: timedelta) -> Check:
     """Which of a sample of the compute hosts that are up can be asked over Nova's message bus, and run dedangle."""
     waiting = [cell.ask(compute_hosts(now, service_down_time)) for cell in cells]
-    answers = [each() for each in waiting]
-    if not all(each.complete for each in answers):
-        return unknown(HOSTS, "; ".join(each.why for each in answers if each.why))
-    known: list[ComputeHost] = [host for each in answers for row in each.rows for host in row]
+    answers = [read() for read in waiting]
+    if not all(answer.complete for answer in answers):
+        return unknown(HOSTS, "; ".join(answer.why for answer in answers if answer.why))
+    known: list[ComputeHost] = [host for answer in answers for row in answer.rows for host in row]
     up = sorted(host.name for host in known if host.is_up)
     if not up:
         return Check(
@@ -242,7 +242,7 @@ def hosts(cells: Sequence[Cell], rpc: NovaRpc, now: datetime, service_down_time:
     with ThreadPool(len(sample)) as threads:
         asked = list(threads.map(rpc.about, sample))
     acting = [each for each in asked if each.complete]
-    releases = ", ".join(sorted({each.rows[0] for each in acting}))
+    releases = ", ".join(sorted({answer.rows[0] for answer in acting}))
     sentence = f"Compute hosts that are up: {len(up)}; asked: {len(sample)}; running dedangle: {len(acting)}"
     sentence += f" ({releases})." if acting else "."
     if len(acting) == len(sample):

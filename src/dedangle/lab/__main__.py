@@ -34,7 +34,7 @@ def main() -> int:
             for database in TOPOLOGIES:
                 Cloud(arguments.home, database=database).down()
         else:
-            up(Cloud(arguments.home, database=arguments.database, keep=True, say=print))
+            up(Cloud(arguments.home, database=arguments.database, keep=True, progress=print))
     except LabError as error:
         print(f"dedangle.lab: {error}", file=sys.stderr)
         return 1

@@ -106,7 +106,7 @@ class Builder:
     def rebuild(self, server: str) -> None:
         """Rebuild from the image that the root volume was made of, as Nova wants it to be; the lab's are all empty."""
         disks = self.user.nova("GET", f"/servers/{server}/os-volume_attachments", expect=200).body["volumeAttachments"]
-        for volume in (each["volumeId"] for each in disks):
+        for volume in (disk["volumeId"] for disk in disks):
             made_of = {"os-set_image_metadata": {"metadata": {"image_id": IMAGE}}}
             self.user.cinder("POST", f"/volumes/{volume}/action", made_of, expect=200)
         self._act(server, {"rebuild": {"imageRef": IMAGE}}, "ACTIVE")

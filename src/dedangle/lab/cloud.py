@@ -44,7 +44,7 @@ class Cloud:
         cinder_overrides: config.Sections | None = None,
         hosts: int = 1,
         keep: bool = False,
-        say: Callable[[str], None] = lambda _: None,
+        progress: Callable[[str], None] = lambda _: None,
     ) -> None:
         self.home = Home(home, database)
         self.manager = manager
@@ -53,7 +53,7 @@ class Cloud:
         self.hosts = hosts
         self.keep = keep
         self.faults = Faults(self.home.run)
-        self._say = say
+        self._progress = progress
         self._topology = TOPOLOGIES[database]
         self._services = {service.name: service for service in self._topology.services}
         self._processes = {name: Process(name, self.home) for name in self._services}
@@ -95,7 +95,7 @@ class Cloud:
                 self._start_stage(stage, *(["--build"] if build else []))
             self.home.built.touch()
             on_failure.pop_all()
-        self._say(f"The lab is up ({time.monotonic() - began:.1f} s).")
+        self._progress(f"The lab is up ({time.monotonic() - began:.1f} s).")
 
     def down(self) -> None:
         """Stop everything that runs; the state stays for the next `up`."""
@@ -249,4 +249,4 @@ class Cloud:
     def _step(self, done: str) -> Iterator[None]:
         began = time.monotonic()
         yield
-        self._say(f"{done} ({time.monotonic() - began:.1f} s)")
+        self._progress(f"{done} ({time.monotonic() - began:.1f} s)")

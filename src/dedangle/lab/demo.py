@@ -39,12 +39,12 @@ class Demo:
         self._began = time.monotonic()
         self._healthy: dict[str, str] = {}
 
-    def say(self, line: str) -> None:
+    def progress(self, line: str) -> None:
         print(f"[{time.monotonic() - self._began:5.1f} s] {line}", flush=True)
 
     def step(self, line: str) -> None:
         print(flush=True)
-        self.say(f"== {line}")
+        self.progress(f"== {line}")
 
     def run(self) -> bool:
         """Show everything; returns whether all that dangled is gone and nothing else has changed."""
@@ -86,9 +86,9 @@ class Demo:
         builder.shelve_offload(shelved.id)
         self._healthy[shelved.id] = "a shelved-offloaded server: its attachments stay reserved, and that is healthy"
         for what in self._healthy.values():
-            self.say(what)
+            self.progress(what)
         Breaker(builder).glance_like_attachment(builder.volume(name="image"))
-        self.say("an attachment that names no server, as Glance's Cinder store makes them")
+        self.progress("an attachment that names no server, as Glance's Cinder store makes them")
 
     def break_cloud(self) -> Broken:
         one, two = Builder(self.cloud, "p1"), Builder(self.cloud, "p2")
@@ -96,31 +96,31 @@ class Demo:
 
         rebooted = one.server("lost", 3)
         break_one.lose_attachment(rebooted.id, rebooted.volumes[1])
-        self.say("lost: an attachment was deleted in Cinder behind Nova's back, with a service token")
+        self.progress("lost: an attachment was deleted in Cinder behind Nova's back, with a service token")
         break_one.reset_status(rebooted.volumes[2])
-        self.say("lost: an administrator reset another volume to available/detached")
+        self.progress("lost: an administrator reset another volume to available/detached")
 
         stopped = two.server("orphaned", 2)
         break_two.delete_volume_behind(stopped.volumes[1])
         two.stop(stopped.id)
-        self.say("orphaned: a volume was reset in the same way and then deleted; the server is stopped")
+        self.progress("orphaned: a volume was reset in the same way and then deleted; the server is stopped")
 
         reserved = one.server("reserved", 1)
         for _ in range(2):
             break_one.reserve_attachment(reserved.id, one.volume())
-        self.say("reserved: two attachments were reserved, and Nova never learnt of them")
+        self.progress("reserved: two attachments were reserved, and Nova never learnt of them")
 
         gone = two.server("gone", 1)
         break_two.delete_server_while_cinder_fails(gone.id)
-        self.say("gone: the server was deleted while Cinder answered 500, and Cinder kept its attachments")
+        self.progress("gone: the server was deleted while Cinder answered 500, and Cinder kept its attachments")
 
         late = one.server("late", 1)
         break_one.mapping_of_deleted_server(late.id)
-        self.say("late: an attach finished after the server was deleted, and Nova kept its mappings")
+        self.progress("late: an attach finished after the server was deleted, and Nova kept its mappings")
 
         half = two.server("half", 1)
         break_two.mapping_never_attached(half.id, two.volume())
-        self.say("half: an attach died before it asked Cinder, a day ago, and Nova kept its mapping")
+        self.progress("half: an attach died before it asked Cinder, a day ago, and Nova kept its mapping")
 
         names = {
             rebooted.id: "lost",
@@ -151,13 +151,13 @@ class Demo:
         mark = time.time()
         action = Builder(self.cloud, "p1").reboot(server.id, "HARD")
         for event in reversed(action["events"]):
-            self.say(f"event {event['event']}: {event['result']}")
+            self.progress(f"event {event['event']}: {event['result']}")
         deletes = [each for each in self.cloud.access("cinder", mark) if each.method == "DELETE"]
-        self.say(f"the guest is up again; nova-compute sent Cinder {len(deletes)} DELETE requests")
+        self.progress(f"the guest is up again; nova-compute sent Cinder {len(deletes)} DELETE requests")
         log = (self.cloud.logs / "nova.log").read_text(errors="replace").splitlines()
         for line in log:
             if "Removing stale volume attachment" in line and server.id in line:
-                self.say("nova.log: " + line[line.index("Removing stale") :])
+                self.progress("nova.log: " + line[line.index("Removing stale") :])
 
     def dedangle(self, *arguments: str) -> str:
         """Run the command as an operator would, and show what it says."""
@@ -182,15 +182,17 @@ class Demo:
         self.step("The account")
         changes = rows.diff(before, after)
         gone = {
-            table: {each.key for each in changes if each.table == table and each.after and each.after["deleted"]}
+            table: {
+                change.key for change in changes if change.table == table and change.after and change.after["deleted"]
+            }
             for table in ("mappings", "attachments")
         }
         # A removed attachment frees its volume, and a hard reboot switches the guest on: those rows follow.
         freed = {str(before.attachments[key]["volume_id"]) for key in gone["attachments"]}
         other = [
-            each
-            for each in changes
-            if each.key not in gone.get(each.table, ()) and not (each.table == "volumes" and each.key in freed)
+            change
+            for change in changes
+            if change.key not in gone.get(change.table, ()) and not (change.table == "volumes" and change.key in freed)
         ]
         checks = {
             f"{len(broken.mappings)} dangling mappings are gone": gone["mappings"] == broken.mappings,
@@ -203,9 +205,9 @@ class Demo:
             "the last audit found nothing": not left,
         }
         for what, held in checks.items():
-            self.say(f"{'yes' if held else 'NO '}  {what}")
+            self.progress(f"{'yes' if held else 'NO '}  {what}")
         for each in other:
-            self.say(f"     {each.table} {each.key}: {each.columns}")
+            self.progress(f"     {each.table} {each.key}: {each.columns}")
         return all(checks.values())
 
 
@@ -220,7 +222,7 @@ def main() -> int:
     shutil.rmtree(HOME, ignore_errors=True)
     try:
         print("Bringing up Keystone, Placement, Nova and Cinder on 127.0.0.1", flush=True)
-        with Cloud(HOME, say=lambda line: print(f"  {line}", flush=True)) as cloud:
+        with Cloud(HOME, progress=lambda line: print(f"  {line}", flush=True)) as cloud:
             shown = Demo(cloud).run()
     except LabError as error:
         print(f"The demo stopped: {error}. The logs are in {HOME}/log.", file=sys.stderr)

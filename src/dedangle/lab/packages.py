@@ -28,7 +28,7 @@ class Packages:
 
     @property
     def are_installed(self) -> bool:
-        return all(map(shutil.which, self.programs)) and all(each.exists() for each in self.files)
+        return all(map(shutil.which, self.programs)) and all(path.exists() for path in self.files)
 
 
 MARIADB = Packages(("mariadb-server", "rabbitmq-server"), ("mariadbd",), (RABBITMQ_SERVER,))

@@ -57,7 +57,7 @@ class ControlRead:
         is_shown = before is not None and _is_shown(before, listed, project_id)
         if is_shown and not lost:
             return Trust()
-        gone = [each for each in before.mappings if each.attachment_id in lost] if before else []
+        gone = [mapping for mapping in before.mappings if mapping.attachment_id in lost] if before else []
         links = self._nova.links(before.server_id if before else "", gone)
         if not links.complete and not links.rows:
             return Trust(Refusal(f"no control read was possible: {links.why}"))
@@ -77,7 +77,7 @@ class ControlRead:
         fails may leave one.
         """
         known = self._nova.knows(unmapped)
-        unknown = [each for each in unmapped if each.id not in known.rows] if known.complete else []
+        unknown = [attachment for attachment in unmapped if attachment.id not in known.rows] if known.complete else []
         return tuple(fact for each in unknown for fact in self._unknown_block(each))
 
     def _unknown_block(self, attachment: Attachment) -> Iterator[str]:
@@ -107,9 +107,9 @@ class ControlRead:
         A database that came back from a backup lacks all that was made after it: those stand side by side.
         """
         for mapping in gone:
-            near = [each for each in links if each.cell == mapping.cell]
-            younger = sorted((each for each in near if each.number > mapping.id), key=lambda each: each.number)
-            older = sorted((each for each in near if each.number < mapping.id), key=lambda each: -each.number)
+            near = [link for link in links if link.cell == mapping.cell]
+            younger = sorted((link for link in near if link.number > mapping.id), key=lambda each: each.number)
+            older = sorted((link for link in near if link.number < mapping.id), key=lambda each: -each.number)
             lost: dict[str, Link] = {}
             for side in (younger, older):
                 for link in side:
@@ -142,7 +142,7 @@ class ControlRead:
     def _doubt(
         self, links: Reading[Link], project_id: str, before: NovaView | None, listed: Collection[Attachment]
     ) -> Trust:
-        foreign = [each for each in links.rows if each.project_id != project_id]
+        foreign = [link for link in links.rows if link.project_id != project_id]
         if any(map(self._is_there, foreign)):
             return Trust()
         if foreign:
@@ -159,7 +159,7 @@ class ControlRead:
     ) -> Refusal | None:
         """The same where Nova uses no attachment of another project: a host may have one server alone."""
         servers, mappings = (before.servers, before.mappings) if before else ((), ())
-        if {each.project_id for each in servers} - {project_id}:
+        if {server.project_id for server in servers} - {project_id}:
             others = self._cinder.sees_other_projects()
             if not others.complete:
                 return Refusal(f"the control read failed: {others.why}")
@@ -167,12 +167,12 @@ class ControlRead:
                 return Refusal(
                     "Cinder shows no volume of another project, so nothing proves that the credentials see every one"
                 )
-        ids = {each.id for each in listed}
-        is_novas = any(each.attachment_id in ids for each in mappings)
+        ids = {attachment.id for attachment in listed}
+        is_novas = any(mapping.attachment_id in ids for mapping in mappings)
         if (
             is_novas
             or any(map(self._is_there, links.rows))
-            or any(self._has_volume(each.volume_id) for each in mappings)
+            or any(self._has_volume(mapping.volume_id) for mapping in mappings)
         ):
             return None
         return Refusal(
@@ -204,6 +204,6 @@ def _answer(reading: Reading[bool]) -> bool:
 
 def _is_shown(before: NovaView, listed: Collection[Attachment], project_id: str) -> bool:
     """Whether the server's own list proves that the credentials see another project."""
-    ids = {each.id for each in listed}
-    named = any(each.attachment_id in ids for each in before.mappings)
-    return named and bool({each.project_id for each in before.servers} - {project_id})
+    ids = {attachment.id for attachment in listed}
+    named = any(mapping.attachment_id in ids for mapping in before.mappings)
+    return named and bool({server.project_id for server in before.servers} - {project_id})

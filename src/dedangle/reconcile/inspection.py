@@ -79,19 +79,19 @@ class Inspection:
             )
         finally:
             self._remember(judged, self._beyond_suspicion(screen, shard))
-        unjudged = set(screen.suspects).difference(each.seen.server_id for each in judged)
-        return Fleet(judged, screen, self.nova, shard, self.sightings.due(unjudged, self.clock() - grace))
+        unjudged = set(screen.suspects).difference(one.seen.server_id for one in judged)
+        return Fleet(judged, screen, self.nova, shard, self.sightings.unjudged_removals(unjudged, self.clock() - grace))
 
     def _remember(self, judged: Sequence[Judged], quiet: Callable[[str], bool]) -> None:
         """Note when each finding was first seen; without a place to write, the grace period begins anew each run.
 
         quiet tells the servers that a bulk read found beyond suspicion.
         """
-        read = {each.seen.server_id for each in judged if not each.unread}
+        read = {one.seen.server_id for one in judged if not one.unread}
         try:
             self.sightings.remember(
-                (finding for each in judged for finding in each.findings),
-                tried={each.seen.server_id for each in judged},
+                (finding for one in judged for finding in one.findings),
+                tried={one.seen.server_id for one in judged},
                 known=lambda server_id: server_id in read or quiet(server_id),
                 now=self.clock(),
             )
@@ -101,7 +101,7 @@ class Inspection:
     def _beyond_suspicion(self, screen: Screen, shard: Shard) -> Callable[[str], bool]:
         """Tell which of the servers with sightings a bulk read of the shard found beyond suspicion."""
         held = frozenset(screen.suspects)
-        read = None if screen.whole else frozenset(self.nova.at_home(self.sightings.server_ids()).rows)
+        read = None if screen.every_cell_read else frozenset(self.nova.at_home(self.sightings.server_ids()).rows)
         return lambda server_id: (
             shard.holds(server_id) and server_id not in held and (read is None or server_id in read)
         )

@@ -41,7 +41,7 @@ class Removals:
 
     def carry_out(self, judged: Iterable[Judged], run: Run, progress: Progress) -> None:
         """Remove what was found unless the fuse trips; each server is judged anew right before its writes."""
-        planned_servers = [each for each in judged if each.changes]
+        planned_servers = [one for one in judged if one.changes]
         planned = [finding for each in planned_servers for finding in each.changes]
         counted = self.totals(planned, self.limits)
         if not counted.complete:
@@ -64,7 +64,7 @@ class Removals:
                 self._clean(one, run, left)
             except UnpreparedError as error:
                 failed = Outcome(result=Result.FAILED, detail=str(error))
-                run.outcomes.update((each.key, failed) for each in one.changes)
+                run.outcomes.update((finding.key, failed) for finding in one.changes)
             except BaseException as error:  # noqa: BLE001  # raised again when every thread has come to a boundary
                 ended.append(error)
             return True

@@ -84,7 +84,7 @@ class Restarter:
         deadline = self.monotonic() + self.patience
         while True:
             view = self.nova.read_live(server_id)
-            living = [each for each in view.servers if not each.deleted]
+            living = [server for server in view.servers if not server.deleted]
             if view.complete and all(map(done, living)):
                 return Reading(tuple(living))
             if self.monotonic() >= deadline:

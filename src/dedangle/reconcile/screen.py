@@ -34,7 +34,7 @@ class Screen:
     ownerless: list[Finding]
     totals: Counter[Scope]
     """How many attachments there are, for the fuse."""
-    whole: bool = True
+    every_cell_read: bool = True
     """Whether every cell was read."""
     shared: dict[str, frozenset[str]] = dataclasses.field(default_factory=dict)
     """By volume: the servers that share it, each by a whole pair; that is right for a multi-attach volume alone."""
@@ -69,7 +69,7 @@ class Gathered:
         self._attachments = Spool(_ROW, self._files, by=2 * ID)
         self._volumes = Spool(ID, self._files)
         self._misspelled: set[str] = set()
-        self._whole = True
+        self._every_cell_read = True
         self._shared: dict[bytes, set[bytes]] = {}
         self.has_links = False
 
@@ -97,7 +97,7 @@ class Gathered:
     def forget(self, cell: str) -> None:
         """Leave out what came of a cell that was not read to its end; all attachments of its servers are odd then."""
         self._cells.pop(cell, None)
-        self._whole = False
+        self._every_cell_read = False
 
     def screen(self) -> Screen:
         """Compare both sides."""
@@ -111,13 +111,13 @@ class Gathered:
             suspects.update(each[_SERVER] for each in unpaired)
             unowned += [_unowned(each) for each in unpaired if each in attachments and each[_SERVER] == NO_ID]
         paired = sum(self._count(number, suspects, totals) for number in range(PARTS))
-        if not self._whole:
+        if not self._every_cell_read:
             # A fuse that counts in per cent is to count what can be judged, and not to bear more for seeing less.
             read = sum(count for (kind, _), count in totals.items() if kind == "cell")
             totals[planning.RUN] = min(totals[planning.RUN], max(read, planning.PERCENT_FROM))
         named = map(packing.unpack, suspects - {NO_ID})
         shared = {packing.unpack(each): frozenset(map(packing.unpack, by)) for each, by in self._shared.items()}
-        return Screen(sorted({*named, *self._misspelled}), paired, unowned, totals, self._whole, shared)
+        return Screen(sorted({*named, *self._misspelled}), paired, unowned, totals, self._every_cell_read, shared)
 
     def _unpaired(self, number: int, attachments: set[bytes]) -> set[bytes]:
         """The mappings and attachments of this part that have no equal, or more than one, or a volume not at rest."""

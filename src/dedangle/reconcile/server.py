@@ -52,9 +52,9 @@ class Judged:
     def unread(self) -> tuple[str, ...]:
         """What was not read and would have counted."""
         readings = [*self.seen.cinder.readings()]
-        if any(each.verdict is Verdict.CANNOT_TELL for each in self.findings):
+        if any(finding.verdict is Verdict.CANNOT_TELL for finding in self.findings):
             readings.append(self.seen.other_servers_bdms)
-        whys = (each.why for each in readings if not each.complete)
+        whys = (reading.why for reading in readings if not reading.complete)
         return tuple(dict.fromkeys((*self.seen.before.unread, *self.seen.after.unread, *whys)))
 
 
@@ -120,7 +120,7 @@ class Reconciler:
             if not plan:
                 return
             judged = self.audit(judged.seen.server_id)
-            still = {each.key for each in judged.changes}
+            still = {finding.key for finding in judged.changes}
             for finding in plan:
                 tried.add(finding.key)
                 if finding.key in still:
@@ -134,17 +134,17 @@ class Reconciler:
                     yield finding, Outcome(result=Result.FAILED, detail="; ".join(judged.unread))
                 else:
                     yield finding, Outcome(result=Result.CHANGED_MEANWHILE, detail="judged anew, it is to be kept")
-            mapped = {each.volume_id for each in judged.seen.after.mappings}
+            mapped = {mapping.volume_id for mapping in judged.seen.after.mappings}
             if more is None or mapped.isdisjoint(each.volume_id for each in plan):
                 # Only a mapping of the same volume is judged otherwise with one attachment less.
                 return
             judged = self.audit(judged.seen.server_id)
-            plan = tuple(each for each in judged.changes if each.key not in tried)
+            plan = tuple(finding for finding in judged.changes if finding.key not in tried)
             plan = plan[: more(len(plan))]
 
     def _observe(self, server_id: str) -> Observation:
         before = self.nova.read_live(server_id)
-        named = {each.attachment_id for each in before.mappings if each.attachment_id}
+        named = {mapping.attachment_id for mapping in before.mappings if mapping.attachment_id}
         attachments = self.cinder.attachments_of_server(server_id, named)
         if not attachments.complete:
             return Observation(
@@ -164,8 +164,8 @@ class Reconciler:
         cinder = CinderView(
             attachments=Reading(attachments.rows, not trust.doubt, str(trust.doubt or "")),
             named=named_ones,
-            volumes={each: self.cinder.volume(each) for each in sorted(volume_ids)},
-            of_volumes={each: self.cinder.attachments_of_volume(each) for each in sorted(volume_ids)},
+            volumes={volume_id: self.cinder.volume(volume_id) for volume_id in sorted(volume_ids)},
+            of_volumes={volume_id: self.cinder.attachments_of_volume(volume_id) for volume_id in sorted(volume_ids)},
         )
         # Before Nova is read again: a disk that the guest got after that has a mapping by then.
         guests = {host: self.hosts.disks(server_id, host) for host in pairing.hosts_concerned(before, cinder)}
@@ -181,12 +181,14 @@ class Reconciler:
             askable_hosts=frozenset(filter(self.hosts.may_answer, guests)),
             host_acts=self._acts_itself(before),
             cinder_is_behind=trust.cinder_is_behind,
-            nova_is_behind=control.nova_is_behind([each for each in attachments.rows if each.id not in named]),
+            nova_is_behind=control.nova_is_behind(
+                [attachment for attachment in attachments.rows if attachment.id not in named]
+            ),
         )
 
     def _acts_itself(self, nova: NovaView) -> bool:
         # One that is down would only be waited for, and what is on it counts as in flight anyway.
-        hosts = {each.host for each in nova.servers if each.host and not each.deleted}
+        hosts = {server.host for server in nova.servers if server.host and not server.deleted}
         return nova.host_state is not HostState.DOWN and any(map(self.hosts.acts, hosts))
 
     def doubt(self) -> Refusal | None:
@@ -246,7 +248,7 @@ class Reconciler:
 
 
 def _living(judged: Judged) -> Server | None:
-    return next((each for each in judged.seen.after.servers if not each.deleted), None)
+    return next((server for server in judged.seen.after.servers if not server.deleted), None)
 
 
 class UnpreparedError(Exception):

@@ -87,7 +87,7 @@ def _within_sight(screen: Screen, silent: dict[str, str], nova: ports.Fleet, run
         return None
     run.miss(f"every server of {cell}: {why}" for cell, why in silent.items())
     read = frozenset(home.rows)
-    suspects = [each for each in screen.suspects if each in read]
+    suspects = [server_id for server_id in screen.suspects if server_id in read]
     strays = len(screen.suspects) - len(suspects)
     if strays:
         run.miss([f"servers that hold attachments and are in none of the cells that answered: {strays}"])
@@ -101,7 +101,7 @@ def totals(
     planned = tuple(planned)
     found = Counter(screen.totals)
     if not planning.refusal(planned, limits, found):
-        for project_id in sorted({each.project_id for each in planned if each.project_id}):
+        for project_id in sorted({finding.project_id for finding in planned if finding.project_id}):
             answer = nova.mappings_of_project(project_id, shard.holds, planning.enough(limits))
             if not answer.complete:
                 return Reading.unread(answer.why)
@@ -144,7 +144,7 @@ def judge_servers(
         for one in _ahead(pool, reconciler, server_ids, out_of_time, 2 * concurrency):
             done += 1
             progress("Judging servers", done, len(server_ids))
-            run.add(each for each in one.findings if wanted(each))
+            run.add(finding for finding in one.findings if wanted(finding))
             run.miss(f"server {one.seen.server_id}: {why}" for why in one.unread)
             yield one
     if done < len(server_ids):

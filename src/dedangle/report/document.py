@@ -31,7 +31,7 @@ def document(run: Run, *, everything: bool) -> str:
         "run_id": run.run_id,
         "complete": run.complete,
         "counts": run.counts(),
-        "findings": [row(run, each) for each in run.listed(everything)],
+        "findings": [row(run, finding) for finding in run.listed(everything)],
         "not_checked": run.not_checked,
         "troubles": run.troubles,
         "refusal": str(run.refusal) if run.refusal else None,

@@ -62,7 +62,7 @@ class _Bar(NamedTuple):
 
 def page(run: Run, *, everything: bool, command: str, at: datetime) -> str:
     """The whole run as one HTML page; command is what was typed, at the time of the report in UTC."""
-    cards = [_card(run, each, command) for each in run.listed(everything)]
+    cards = [_card(run, finding, command) for finding in run.listed(everything)]
     groups = [
         {"title": title, "advice": advice, "codes": _by_code(card for card in cards if card["group"] == title)}
         for title, advice in _GROUPS.values()
@@ -129,9 +129,9 @@ def _by_code(cards: Iterable[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]
 
 def _charts(run: Run) -> list[tuple[str, list[_Bar]]]:
     """Consistent pairs are told in words: beside their number no other bar could be seen."""
-    verdicts = Counter(each.verdict.value for each in run.findings.values())
+    verdicts = Counter(finding.verdict.value for finding in run.findings.values())
     del verdicts[Verdict.CONSISTENT.value]
-    cells = Counter(each.cell or "no cell" for each in run.findings.values() if each.code in KINDS)
+    cells = Counter(finding.cell or "no cell" for finding in run.findings.values() if finding.code in KINDS)
     return [(title, list(_bars(counts))) for title, counts in (("By verdict", verdicts), ("By cell", cells)) if counts]
 
 

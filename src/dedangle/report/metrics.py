@@ -57,8 +57,8 @@ def write(
     """
     with files.locked(path):
         before = _samples(path)
-        removed = {each.key for each in run.removed()}
-        left = [each for each in run.listed() if each.key not in removed]
+        removed = {finding.key for finding in run.removed()}
+        left = [finding for finding in run.listed() if finding.key not in removed]
         seen = [each.first_seen for each in left if each.first_seen]
         last_success = "last_success_timestamp_seconds"
         fixed: dict[str, float] = {
@@ -71,7 +71,7 @@ def write(
         }
         samples = {_key(name, shard=str(shard)): value for name, value in fixed.items()}
         samples.update(Counter(_of_finding(each, shard) for each in left))
-        counters = Counter(_key("removed_total", shard=str(shard), code=each.code) for each in run.removed())
+        counters = Counter(_key("removed_total", shard=str(shard), code=finding.code) for finding in run.removed())
         counters.update(
             _key("kept_total", shard=str(shard), reason=outcome.result.value)
             for outcome in run.outcomes.values()

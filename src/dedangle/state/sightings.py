@@ -19,7 +19,7 @@ _TO_BE_DONE = (Disposition.REMOVE, Disposition.RELINK, Disposition.WAIT)
 class _Memory(NamedTuple):
     first_seen: dict[FindingKey, datetime]
     last_checked: dict[str, datetime]
-    due: dict[FindingKey, datetime]
+    removals: dict[FindingKey, datetime]
     """When findings that are to be removed, now or after the grace period, were last judged so."""
 
 
@@ -39,10 +39,12 @@ class Sightings:
         memory = self._remembered
         return {*memory.last_checked, *(key.server_id for key in memory.first_seen)}
 
-    def due(self, server_ids: Collection[str], seen_by: datetime) -> int:
+    def unjudged_removals(self, server_ids: Collection[str], seen_by: datetime) -> int:
         """How many findings of the servers are to be removed, of those that were first seen by then."""
         memory = self._remembered
-        return sum(key.server_id in server_ids and memory.first_seen.get(key, seen_by) <= seen_by for key in memory.due)
+        return sum(
+            key.server_id in server_ids and memory.first_seen.get(key, seen_by) <= seen_by for key in memory.removals
+        )
 
     def least_recent_first(self, server_ids: Iterable[str], now: datetime) -> list[str]:
         """The servers in the order in which they were last checked, those that never were before all others."""
@@ -67,14 +69,14 @@ class Sightings:
         with files.locked(self._path):
             old = self._load()
             findings = tuple(findings)
-            kept, due = (
+            kept, removals = (
                 {key: moment for key, moment in moments.items() if not known(key.server_id)}
-                for moments in (old.first_seen, old.due)
+                for moments in (old.first_seen, old.removals)
             )
-            kept |= {each.key: each.first_seen for each in findings if each.first_seen}
-            due |= {each.key: now for each in findings if each.disposition in _TO_BE_DONE}
+            kept |= {finding.key: finding.first_seen for finding in findings if finding.first_seen}
+            removals |= {finding.key: now for finding in findings if finding.disposition in _TO_BE_DONE}
             waiting = {server_id: moment for server_id, moment in old.last_checked.items() if not known(server_id)}
-            self._memory = _Memory(kept, {**waiting, **dict.fromkeys(tried, now)}, due)
+            self._memory = _Memory(kept, {**waiting, **dict.fromkeys(tried, now)}, removals)
             text = json.dumps({name: _texts(moments) for name, moments in self._memory._asdict().items()}, indent=0)
             files.replace(self._path, text.encode(), mode=0o640)
 
@@ -89,8 +91,8 @@ class Sightings:
         # Lost sightings only make a finding wait for its grace period once more.
         try:
             entries = json.loads(self._path.read_text())
-            first_seen, last_checked, due = (_moments(entries[name]) for name in _Memory._fields)
-            return _Memory(_by_key(first_seen), last_checked, _by_key(due))
+            first_seen, last_checked, removals = (_moments(entries[name]) for name in _Memory._fields)
+            return _Memory(_by_key(first_seen), last_checked, _by_key(removals))
         except (OSError, ValueError, AttributeError, TypeError, KeyError):
             return _Memory({}, {}, {})
 

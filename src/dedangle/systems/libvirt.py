@@ -114,8 +114,8 @@ def _sources(found: Iterable[ElementTree.Element]) -> list[str]:
 
 def _disks(seen: Iterable[_Seen], bdms: Collection[Any]) -> list[Disk]:
     found: dict[tuple[str, str], Disk] = {}
-    live = {each.volume_id for each in bdms if not each.deleted}
-    described = {volume_id: _described(volume_id, bdms) for volume_id in {each.volume_id for each in bdms}}
+    live = {bdm.volume_id for bdm in bdms if not bdm.deleted}
+    described = {volume_id: _described(volume_id, bdms) for volume_id in {bdm.volume_id for bdm in bdms}}
     for disk in seen:
         behind = {each for each, sources in described.items() if any(is_same_source(disk.source, s) for s in sources)}
         names = {disk.volume_id} if disk.volume_id else set()
@@ -137,7 +137,7 @@ def _disks(seen: Iterable[_Seen], bdms: Collection[Any]) -> list[Disk]:
 
 def _described(volume_id: str, bdms: Collection[Any]) -> frozenset[str]:
     """Return the sources that the volume's live mappings describe, or else its newest soft-deleted one."""
-    of_volume = [each for each in bdms if each.volume_id == volume_id]
+    of_volume = [bdm for bdm in bdms if bdm.volume_id == volume_id]
     chosen = [each for each in of_volume if not each.deleted]
     if not chosen:
         chosen = sorted(of_volume, key=lambda each: (str(each.deleted_at), each.id))[-1:]

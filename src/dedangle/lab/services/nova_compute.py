@@ -16,17 +16,17 @@ def main() -> None:
     program = Program()
     start = service.Service.start
 
-    def start_and_say_so(this: service.Service) -> None:
+    def start_and_report(this: service.Service) -> None:
         start(this)
         # The first heartbeat comes after five seconds; until then the scheduler takes a restarted host for dead.
         this.service_ref.report_count += 1
         this.service_ref.save()
         program.ready()
 
-    service.Service.start = start_and_say_so
+    service.Service.start = start_and_report
     service.SERVICE_MANAGERS["nova-compute"] = program.manager
     files = [program.home.nova_conf, *(config.host_conf(program.home, host) for host in program.parts)]
-    sys.argv = ["nova-compute", *(word for each in files for word in ("--config-file", str(each)))]
+    sys.argv = ["nova-compute", *(word for path in files for word in ("--config-file", str(path)))]
     nova.cmd.compute.main()
 
 

@@ -124,7 +124,7 @@ class CinderApi:
         return Reading((any(owner != self.project_id for owner in owners),))
 
     def multiattach(self, volume_ids: Collection[str]) -> Reading[str]:
-        found = [self.volume(each) for each in sorted(volume_ids)]
+        found = [self.volume(volume_id) for volume_id in sorted(volume_ids)]
         shared = tuple(volume.id for each in found for volume in each.rows if volume.multiattach)
         why = next((each.why for each in found if not each.complete), "")
         return Reading(shared, not why, why)

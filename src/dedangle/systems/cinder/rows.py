@@ -43,7 +43,7 @@ def attachments_page(page: list[dict[str, Any]]) -> packing.Page:
     """Pack a page of a list of attachments."""
     rows = list(map(attachment, page))
     return packing.Attachments(
-        packing.rows_of(((each.id, each.server_id, each.volume_id), packing.status_byte(each.status)) for each in rows)
+        packing.rows_of(((row.id, row.server_id, row.volume_id), packing.status_byte(row.status)) for row in rows)
     )
 
 

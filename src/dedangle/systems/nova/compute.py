@@ -75,7 +75,9 @@ class NovaCompute:
         try:
             others = objects.InstanceList.get_by_host(self._context, self._instance.host, expected_attrs=[])
             projects = {
-                each.uuid: each.project_id for each in others if each.uuid != except_server and not each.task_state
+                instance.uuid: instance.project_id
+                for instance in others
+                if instance.uuid != except_server and not instance.task_state
             }
             ids = list(projects)
             found = [
@@ -139,9 +141,9 @@ class NovaCompute:
             markers=markers,
             host_state=HostState.UP,
             live_migration_failed_at=newest(
-                each.updated_at or each.created_at
-                for each in migrations
-                if each.migration_type == "live-migration" and each.status in MIGRATION_FAILED
+                migration.updated_at or migration.created_at
+                for migration in migrations
+                if migration.migration_type == "live-migration" and migration.status in MIGRATION_FAILED
             ),
         )
 

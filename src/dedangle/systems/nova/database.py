@@ -39,7 +39,7 @@ class _Part:
     host_states: list[HostState] = dataclasses.field(default_factory=list)
     last_action_at: datetime | None = None
     live_migration_failed_at: datetime | None = None
-    is_whole: bool = False
+    is_sole_home: bool = False
     """Whether no other cell can hold anything of the server, if it is at home in this one."""
 
 
@@ -79,8 +79,8 @@ class NovaDatabase:
         return NovaView(
             server_id=server_id,
             servers=tuple(each for part in parts for each in part.servers),
-            mappings=tuple(each for each in mappings if not each.deleted),
-            tombstones=tuple(each for each in mappings if each.deleted),
+            mappings=tuple(mapping for mapping in mappings if not mapping.deleted),
+            tombstones=tuple(mapping for mapping in mappings if mapping.deleted),
             building=any(home.building for home in placed.rows),
             markers=tuple(each for part in parts for each in part.markers),
             host_state=next((each for each in _WORST_FIRST if each in states), HostState.NONE),
@@ -93,11 +93,14 @@ class NovaDatabase:
         if not placed.complete:
             yield placed.why
         homes = {home.cell_id for home in placed.rows}
-        whole = any(
-            part.is_whole for name, answer in answers.items() if self._cells[name].id in homes for part in answer.rows
+        has_sole_home = any(
+            part.is_sole_home
+            for name, answer in answers.items()
+            if self._cells[name].id in homes
+            for part in answer.rows
         )
         for name, answer in answers.items():
-            if not answer.complete and (self._cells[name].is_cell0 or not whole):
+            if not answer.complete and (self._cells[name].is_cell0 or not has_sole_home):
                 yield answer.why
 
     def other_servers_bdms(self, volume_ids: Collection[str], except_server: str) -> Reading[BlockDeviceMapping]:
@@ -117,7 +120,7 @@ class NovaDatabase:
         """
 
         def read(connection: sa.Connection, cell: str) -> list[tuple[bool, Link]]:
-            numbers = sorted(each.id for each in near if each.cell == cell)
+            numbers = sorted(link.id for link in near if link.cell == cell)
             found = [(True, each) for each in nova_links.neighbours(connection, cell, except_server, numbers)]
             return found + [(False, each) for each in nova_links.youngest(connection, cell, except_server)]
 
@@ -129,7 +132,7 @@ class NovaDatabase:
     def knows(self, attachments: Collection[Attachment]) -> Reading[str]:
         """The ids of those attachments that any mapping names, live or soft-deleted, archived ones included."""
         live = self._that_name(schema.block_device_mapping, attachments)
-        unexplained = [each for each in attachments if each.id not in live.rows]
+        unexplained = [attachment for attachment in attachments if attachment.id not in live.rows]
         if not live.complete or not unexplained:
             return live
         # Archived rows have no index but the primary key: they are read for what no other row explains.
@@ -217,8 +220,8 @@ class NovaDatabase:
         part.markers += self._actions.others(connection, server_id)
         part.last_action_at = activity.last_action(connection, server_id)
         part.live_migration_failed_at = activity.live_migration_failed_at(connection, server_id)
-        part.is_whole = nova_homes.is_whole(connection, server_id)
-        for host in {each.host for each in part.servers if each.host}:
+        part.is_sole_home = nova_homes.is_sole_home(connection, server_id)
+        for host in {server.host for server in part.servers if server.host}:
             state = about.host_state(connection, host, self._clock(), self._service_down_time)
             part.host_states.append(state)
         return part

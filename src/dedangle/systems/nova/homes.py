@@ -43,7 +43,7 @@ def at_home(connection: sa.Connection, server_ids: Collection[str], cell_ids: Co
     return found
 
 
-def is_whole(connection: sa.Connection, server_id: str) -> bool:
+def is_sole_home(connection: sa.Connection, server_id: str) -> bool:
     """Whether no other cell than this one, where it is at home, can hold anything of the server.
 
     A resize to another cell copies it there, and marks the migration in the cell that it leaves before it does so

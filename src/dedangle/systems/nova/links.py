@@ -51,7 +51,10 @@ def neighbours(connection: sa.Connection, cell: str, except_server: str, numbers
 def named(connection: sa.Connection, table: sa.Table, attachments: Collection[Attachment]) -> list[str]:
     """Return the ids of those attachments that a mapping of their volume names in the table, live or archived rows."""
     # volume_id has an index in the table of live rows, attachment_id has none.
-    volumes, ids = sorted({each.volume_id for each in attachments}), {each.id for each in attachments}
+    volumes, ids = (
+        sorted({attachment.volume_id for attachment in attachments}),
+        {attachment.id for attachment in attachments},
+    )
     found: set[str] = set()
     for start in range(0, len(volumes), _CHUNK):
         of_volumes = sa.select(table.c.attachment_id).where(table.c.volume_id.in_(volumes[start : start + _CHUNK]))

@@ -11,7 +11,7 @@ _metadata = sa.MetaData()
 
 
 def _table(name: str, *columns: str | sa.Column[Any]) -> sa.Table:
-    made = [each if isinstance(each, sa.Column) else sa.Column(each, sa.String) for each in columns]
+    made = [column if isinstance(column, sa.Column) else sa.Column(column, sa.String) for column in columns]
     return sa.Table(name, _metadata, *made)
 
 
