@@ -15,7 +15,7 @@ from dedangle.core.decisions import Door, Finding, Remedy, Result
 from dedangle.core.doors import Policy
 from dedangle.core.records import Refusal
 from dedangle.reconcile.server import Reconciler, UnpreparedError
-from dedangle.systems import libvirt
+from dedangle.systems import guests
 from dedangle.systems.cinder.api import CinderApi
 from dedangle.systems.nova.compute import NovaCompute
 
@@ -82,7 +82,7 @@ class HostDoor:
         )
         if refusal:
             kept = Refusal(f"it was not disconnected: {refusal}")
-            if not libvirt.lists_guests(self._manager.driver):
+            if not guests.of(self._manager.driver).reports_guests:
                 # Its guest would keep the disk, where libvirt's gets a new domain at each start.
                 raise UnpreparedError(kept.why)
             return self._left(finding, kept)

@@ -11,7 +11,7 @@ import oslo_messaging as messaging
 from nova import utils
 
 from dedangle.core.decisions import Door, Identity
-from dedangle.systems import libvirt
+from dedangle.systems import guests
 from dedangle.systems.nova.rpc import NAMESPACE, VERSION
 
 
@@ -32,7 +32,7 @@ class Endpoint:
 
         The guest is looked for by its id alone: it may run on when Nova has deleted, archived or purged the server.
         """
-        reading = libvirt.disks(self._manager.driver, server_id)
+        reading = guests.disks(self._manager.driver, server_id)
         return {"disks": [dataclasses.asdict(each) for each in reading.rows], "why": reading.why}
 
     def carry_out(

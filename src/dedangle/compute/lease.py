@@ -13,7 +13,7 @@ from oslo_serialization import jsonutils
 from dedangle.core import addresses
 from dedangle.core.addresses import Connection
 from dedangle.core.records import Refusal
-from dedangle.systems import libvirt, scsi
+from dedangle.systems import guests, libvirt, scsi
 
 # Servers whose mappings are read with one query.
 _CHUNK = 50
@@ -34,7 +34,7 @@ def check(
     mapping_id is the live block device mapping whose own address it is; None if that is soft-deleted. What cannot be
     read is a refusal. The mappings are read last: an attach that begins meanwhile has its mapping by then.
     """
-    if any(each.__module__ == "nova.virt.fake" for each in type(driver).__mro__):
+    if not guests.of(driver).connects_volumes:
         return None
     try:
         return (
@@ -48,7 +48,7 @@ def check(
 
 
 def _other_guest(driver: Any, server_id: str, connection_info: MappingType[str, Any]) -> Refusal | None:
-    found = libvirt.sources_of_others(driver, server_id)
+    found = guests.of(driver).sources_of_others(driver, server_id)
     if not found.complete:
         return Refusal(found.why)
     mine = addresses.sources(connection_info)

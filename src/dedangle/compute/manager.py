@@ -25,7 +25,7 @@ from dedangle.core.decisions import Door, Finding, Identity, Outcome, Remedy, Re
 from dedangle.core.doors import Policy
 from dedangle.reconcile.server import Judged, UnpreparedError
 from dedangle.state.journal import Journal, JournalUnwritableError
-from dedangle.systems import keystone
+from dedangle.systems import guests, keystone
 from dedangle.systems.cinder.api import CinderApi
 from dedangle.systems.nova.compute import NovaCompute
 
@@ -96,7 +96,7 @@ class ComputeManager(manager.ComputeManager):
             grace=timedelta(),
             attach_timeout=settings.attach_timeout,
             available_means_gone=settings.available_means_gone,
-            guest_off=_rebuilds_guests(self.driver),
+            guest_off=guests.of(self.driver).rebuilds_guests,
             at_host=True,
         )
         system = NovaCompute(context, instance, rebooting=True)
@@ -198,14 +198,6 @@ class ComputeManager(manager.ComputeManager):
             self._access = keystone.cinder_client(CONF, {}, timeout=CONF.dedangle.reboot_budget)
             self._access.client.connect_retries = self._access.client.status_code_retries = 0
         return self._access
-
-
-def _rebuilds_guests(driver: Any) -> bool:
-    """Whether a hard reboot makes a new guest from what is mapped, whether the old one is on or off.
-
-    Any other driver is left to what needs no guest powered off.
-    """
-    return any(each.__module__ in ("nova.virt.libvirt.driver", "nova.virt.fake") for each in type(driver).__mro__)
 
 
 def _is_connected(finding: Finding) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 from dedangle.core.decisions import Finding, Outcome, Result
 from dedangle.core.doors import Policy
 from dedangle.core.records import Disk, Reading
-from dedangle.systems import libvirt
+from dedangle.systems import guests
 
 
 class ThisHost:
@@ -21,7 +21,7 @@ class ThisHost:
     def disks(self, server_id: str, host: str) -> Reading[Disk]:
         if (server_id, host) != (self._instance.uuid, self._instance.host):
             return Reading.unread(f"host {host} cannot be asked from here")
-        return libvirt.disks(self._driver, server_id)
+        return guests.disks(self._driver, server_id)
 
     def acts(self, host: str) -> bool:  # noqa: ARG002 - whoever asks is the one that acts
         return False

@@ -37,15 +37,12 @@ def disks(driver: Any, server_id: str) -> Reading[Disk]:
     """Return the volumes behind the disks of the server's domain, as it runs and as it will start next.
 
     The domain is found by its id alone, so the guest of a server that Nova has deleted, archived or purged is found
-    too. No rows: libvirt has no such domain. Unread if the driver is not libvirt's. A disk appears once for each
-    volume and source, and as running if the running domain has it.
+    too. No rows: libvirt has no such domain. A disk appears once for each volume and source, and as running if the
+    running domain has it.
     """
-    host: Any = getattr(driver, "_host", None)
-    if not hasattr(host, "get_guest"):
-        return Reading.unread("only nova-compute with libvirt reports the disks of a guest")
     try:
         # Nova looks a domain up by nothing but the uuid (nova virt/libvirt/host.py:_get_domain).
-        domain = _read(host.get_guest(objects.Instance(uuid=server_id)))
+        domain = _read(driver._host.get_guest(objects.Instance(uuid=server_id)))
     except exception.InstanceNotFound:
         return Reading()
     except Exception as error:  # noqa: BLE001 -- libvirt raises many kinds, and none of them is an answer
@@ -60,15 +57,8 @@ def disks(driver: Any, server_id: str) -> Reading[Disk]:
     return Reading(tuple(_disks(seen, _bdms(server_id))))
 
 
-def lists_guests(driver: Any) -> bool:
-    """Whether it is libvirt's driver, which reports the domains of the host."""
-    return hasattr(getattr(driver, "_host", None), "list_guests")
-
-
 def sources_of_others(driver: Any, server_id: str) -> Reading[tuple[str, str]]:
     """Return (server id, source) of each disk of every other domain on the host, as it runs and as it will start."""
-    if not lists_guests(driver):
-        return Reading.unread("only nova-compute with libvirt reports the disks of its guests")
     found = set()
     try:
         for guest in driver._host.list_guests(only_running=False):

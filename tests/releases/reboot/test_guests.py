@@ -9,7 +9,7 @@ import pytest
 from nova import exception, objects
 
 from dedangle.core.records import Disk
-from dedangle.systems import libvirt
+from dedangle.systems import guests, libvirt
 
 objects.register_all()
 
@@ -123,8 +123,8 @@ def test_a_disk_that_is_passed_through_leaves_the_guest_unread(mapped: list[Any]
 
 
 def test_what_is_not_libvirt_is_unread() -> None:
-    assert not libvirt.disks(object(), SERVER).complete
-    assert not libvirt.sources_of_others(object(), SERVER).complete
+    assert not guests.disks(object(), SERVER).complete
+    assert not guests.of(object()).sources_of_others(object(), SERVER).complete
     assert libvirt.disks(driver(), SERVER).absent
 
 

@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Nova's virt drivers, libvirt first: what each proves about the guests of its host, and what a reboot does there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from dedangle.core.records import Disk, Reading
+from dedangle.systems import libvirt
+
+_UNPROVED: Reading[Any] = Reading.unread("only nova-compute with libvirt reports the disks of its guests")
+
+
+class VirtDriver(NamedTuple):
+    """One row for each driver that dedangle knows; a driver that has no row proves nothing."""
+
+    module: str
+    """Of Nova's class."""
+    reports_guests: bool = False
+    rebuilds_guests: bool = False
+    """Whether a hard reboot makes a new guest from what is mapped, whether the old one is on or off."""
+    connects_volumes: bool = True
+    disks: Callable[[Any, str], Reading[Disk]] = lambda _driver, _server_id: _UNPROVED
+    """As libvirt.disks."""
+    sources_of_others: Callable[[Any, str], Reading[tuple[str, str]]] = lambda _driver, _server_id: _UNPROVED
+    """As libvirt.sources_of_others."""
+
+
+_DRIVERS = (
+    VirtDriver(
+        "nova.virt.libvirt.driver",
+        reports_guests=True,
+        rebuilds_guests=True,
+        disks=libvirt.disks,
+        sources_of_others=libvirt.sources_of_others,
+    ),
+    VirtDriver("nova.virt.fake", rebuilds_guests=True, connects_volumes=False),
+)
+_OTHER = VirtDriver("")
+
+
+def of(driver: Any) -> VirtDriver:
+    """Return the row of a nova-compute's driver, by the modules of its classes."""
+    modules = {base.__module__ for base in type(driver).__mro__}
+    return next((known for known in _DRIVERS if known.module in modules), _OTHER)
+
+
+def disks(driver: Any, server_id: str) -> Reading[Disk]:
+    """Return the volumes behind the disks of the server's guest; unread if the driver does not report them."""
+    return of(driver).disks(driver, server_id)
