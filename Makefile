@@ -9,7 +9,7 @@ unexport PYTHONDONTWRITEBYTECODE
 # Else make takes them for leavings of a chain of rules and deletes them.
 .PRECIOUS: .venvs/%/made-from
 
-.PHONY: demo lab lab-down test test-libvirt test-thorough test-releases lint docs clean
+.PHONY: demo lab lab-down test test-libvirt test-thorough test-releases coverage lint docs clean
 
 demo: .venv/made-from ## a cloud comes up, is broken, and is cleaned through all doors
 	@.venv/bin/python -m dedangle.lab.demo
@@ -30,11 +30,14 @@ test-thorough: .venv/made-from ## 300 operations while the sweep removes; everyt
 	DEDANGLE_THOROUGH=1 .venv/bin/pytest -s tests/interleavings tests/compute tests/command/test_crashes.py \
 		tests/sweep/test_several_machines.py tests/sweep/test_unattended.py
 
-test-releases: ## the wheel and its doors beside Nova and Cinder of every release, two at a time; RELEASES=34.0.0 for one
+test-releases: ## the wheel beside Nova and Cinder of every release; RELEASES=34.0.0 for one, PYTHON=python3.13 for another Python
 	@$(MAKE) --no-print-directory --keep-going --output-sync=target --jobs=2 $(RELEASES:%=test-nova-%)
 
 test-nova-%: .venvs/%/made-from
 	@DB=$(DB) tools/test-release $*
+
+coverage: .venv/made-from ## lines and branches of the pure core that its own tests run
+	.venv/bin/pytest --quiet --cov dedangle.core --cov-branch --cov-report term-missing:skip-covered tests/core
 
 lint: .venv/made-from
 	.venv/bin/ruff check src tests tools benchmarks docs

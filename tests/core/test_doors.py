@@ -220,9 +220,9 @@ class TestTwoServersThatHoldOneVolume:
     def test_the_server_to_stop_is_the_one_that_has_no_right_to_the_volume(self) -> None:
         lost = self.SHARED.but(attachments=(attachment("C", holder=OTHER_SERVER),))
         (finding,) = findings(lost)
-        assert (finding.is_urgent, finding.reason.split()[-1]) == (True, lost.servers[0].id)
+        assert (finding.is_urgent, finding.next[0]) == (True, f"openstack server stop {lost.servers[0].id}")
         (rightful,) = findings(self.SHARED.but(attachments=(attachment("A"),)))
-        assert (rightful.is_urgent, rightful.reason.split()[-1]) == (True, OTHER_SERVER)
+        assert (rightful.is_urgent, rightful.next[0]) == (True, f"openstack server stop {OTHER_SERVER}")
 
     def test_once_it_is_off_the_mapping_goes_by_command(self) -> None:
         lost = self.SHARED.but(servers=(stopped(),), attachments=(attachment("C", holder=OTHER_SERVER),))

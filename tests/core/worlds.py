@@ -9,7 +9,7 @@ from collections.abc import Mapping as MappingType
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
-from dedangle.core import pairing, planning
+from dedangle.core import exits, pairing, planning
 from dedangle.core.decisions import Door, Finding, FindingKey
 from dedangle.core.doors import Policy
 from dedangle.core.judging import judge
@@ -241,7 +241,8 @@ def judged(
     now: datetime = NOW,
     first_seen: Callable[[FindingKey], datetime | None] = lambda _: LONG_AGO,
 ) -> tuple[Finding, ...]:
-    return tuple(finding for pair in pairs for finding in judge(pair, now=now, policy=policy, first_seen=first_seen))
+    found = (finding for pair in pairs for finding in judge(pair, now=now, policy=policy, first_seen=first_seen))
+    return exits.borrowed(tuple(found))
 
 
 def removals(world: World, **how: Any) -> tuple[Finding, ...]:

@@ -38,7 +38,7 @@ def finding(code: str, number: int = 0, disposition: Disposition = Disposition.R
     ids = {
         name: str(uuid.UUID(int=number * 4 + place)) for place, name in enumerate(("server", "volume", "attachment"))
     }
-    ids |= {"other": str(uuid.UUID(int=number * 4 + 3)), "stop": ids["server"]}
+    ids |= {"other": str(uuid.UUID(int=number * 4 + 3))}
     sentence, advice = kind.sentence.format(**ids), kind.advice.format(**ids)
     made = Finding(
         code=code,
@@ -52,6 +52,7 @@ def finding(code: str, number: int = 0, disposition: Disposition = Disposition.R
         reason=f"{sentence} {advice}",
         sentence=sentence,
         advice=advice,
+        next=(f"openstack server stop {ids['server']}", f"dedangle cleanup {ids['server']} --no-host --execute"),
         cell=f"cell{number % 3}",
         host=f"compute-{number % 40}",
         project_id=uuid.UUID(int=number % 17).hex,
@@ -79,7 +80,7 @@ def varied() -> Run:
         refused,
         finding("mapping-without-attachment", 3),
         finding("mapping-without-attachment", 4),
-        finding("mapping-of-deleted-server", 5, Disposition.REMOVE, advice="It can be removed: run again."),
+        finding("mapping-of-deleted-server", 5, Disposition.REMOVE, advice="It can be removed.", next=()),
         finding("mapping-never-attached", 6, Disposition.WAIT),
         finding("mapping-without-attachment", 7, Disposition.PROTECT, verdict=Verdict.PROTECTED),
         finding("volume-in-use-elsewhere", 8, is_urgent=True),
@@ -111,7 +112,7 @@ def hostile() -> Run:
                 project_id=text,
                 reason=text,
                 sentence=text,
-                advice=f"Run: dedangle cleanup {text}",
+                next=(f"dedangle cleanup {text}",),
                 evidence=(text, f"Cinder: {text}"),
             )
             for text in HOSTILE

@@ -120,7 +120,9 @@ class Finding:
     is_urgent: bool = False
     """Whether two servers may write to one volume now."""
     advice: str = ""
-    """What stands in the way, or that nothing does, and the next command to type: the second half of the reason."""
+    """What stands in the way, or that nothing does: the second half of the reason."""
+    next: tuple[str, ...] = ()
+    """The commands of one complete way out, in order; none where the decision is outside of dedangle."""
     sighted_as: FindingKey | None = None
     """The key under which it was first seen, where it has taken another code since."""
 

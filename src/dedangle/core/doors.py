@@ -44,10 +44,12 @@ class Policy:
 
 
 class Ruling(NamedTuple):
-    """What the door does, and the sentence that tells the operator so, with the next command to type."""
+    """What the door does, and the sentence that reports it to the operator."""
 
     disposition: Disposition
     sentence: str
+    next: tuple[str, ...] = ()
+    """Commands that only this rule knows; those that dedangle itself can act by are found by core/exits.py."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -61,7 +63,7 @@ class Case:
     """What the table of findings demands of this door for this code."""
     now: datetime
     advice: str
-    """What the operator can do where the door does nothing, with the next command."""
+    """What an operator must know where the door does nothing."""
     kept_because: Refusal | None = None
     """Why the remedy must not be carried out, whatever the door."""
     not_before: datetime | None = None
@@ -137,17 +139,16 @@ def guest_has_the_disk(case: Case) -> Ruling | None:
     for host in case.server_state.hosts_with_disk(case.finding.volume_id, unexpected=_is_connected(case.finding)):
         if host == case.explained_on or (host == own_host and case.guest_goes_off):
             continue
+        kept = f"Kept: the guest that runs on host {host} has the disk."
         if case.server is None or case.server.deleted:
-            then = f"End that guest on host {host} first: virsh destroy {case.server_id}"
-        else:
-            then = case.advice
-        return Ruling(Disposition.REPORT, f"It is kept: the guest that runs on host {host} has the disk. {then}")
+            return Ruling(Disposition.REPORT, f"{kept} End that guest first.", _end_guest(host, case.server_id))
+        return Ruling(Disposition.REPORT, f"{kept} {case.advice}".rstrip())
     return None
 
 
 def held(case: Case) -> Ruling | None:
     """Something about the rows themselves forbids the remedy, such as a lost attachment beside an unknown one."""
-    return Ruling(Disposition.REPORT, f"It is kept: {case.kept_because}.") if case.kept_because else None
+    return Ruling(Disposition.REPORT, f"Kept: {case.kept_because}.") if case.kept_because else None
 
 
 def root_disk(case: Case) -> Ruling | None:
@@ -155,8 +156,7 @@ def root_disk(case: Case) -> Ruling | None:
     allowed = case.policy.allow_root and case.policy.door is Door.COMMAND and case.is_stopped
     if case.finding.verdict is not Verdict.PROTECTED or allowed:
         return None
-    command = f"dedangle cleanup {case.server_id} --allow-root --no-host --execute"
-    return Ruling(Disposition.PROTECT, f"It is the root disk: stop the server and run: {command}")
+    return Ruling(Disposition.PROTECT, "Kept: it is the root disk, without which the server does not boot.")
 
 
 def only_reported(case: Case) -> Ruling | None:
@@ -176,16 +176,14 @@ def just_changed(case: Case) -> Ruling | None:
     settled_after = SETTLED_AFTER
     if case.changed_at and not older_than(case.changed_at, settled_after, case.now):
         until = case.changed_at + settled_after
-        return Ruling(
-            Disposition.WAIT, f"It waits until {utc(until)}: its row changed less than two minutes before. Run again."
-        )
+        return Ruling(Disposition.WAIT, f"It waits until {utc(until)}: its row changed less than two minutes before.")
     first_seen = case.finding.first_seen
     settled_after = min(settled_after, case.policy.grace)
     if case.age_is_unknown and first_seen and not older_than(first_seen, settled_after, case.now):
         until = first_seen + settled_after
         return Ruling(
             Disposition.WAIT,
-            f"It waits until {utc(until)}: it was first seen less than two minutes before. Run again.",
+            f"It waits until {utc(until)}: it was first seen less than two minutes before.",
         )
     return None
 
@@ -223,8 +221,11 @@ def host_may_still_answer(case: Case) -> Ruling | None:
     silent = sorted(host for host in case.server_state.askable_hosts if not case.server_state.has_answered(host))
     if not silent:
         return None
-    then = f"Bring its nova-compute back, then run: dedangle cleanup {case.server_id} --execute"
-    return Ruling(Disposition.WAIT, f"It waits for the proof of host {silent[0]} that the guest is gone. {then}")
+    return Ruling(
+        Disposition.WAIT,
+        f"It waits for host {silent[0]} to prove that the guest is gone: bring its nova-compute back first.",
+        (f"dedangle cleanup {case.server_id} --execute",),
+    )
 
 
 def deleted_without_its_host(case: Case) -> Ruling | None:
@@ -237,12 +238,10 @@ def deleted_without_its_host(case: Case) -> Ruling | None:
     if not unproved or (case.policy.no_host and case.policy.door is Door.COMMAND):
         return None
     host = case.server.host if case.server else "unknown"
-    then = (
-        f"Look on host {host} (virsh list --all --uuid), end the guest if it is there, and run: "
-        f"dedangle cleanup {case.server_id} --no-host --execute"
-    )
     return Ruling(
-        Disposition.REPORT, f"It is kept: Nova deleted the server while its host was down, so the guest may run. {then}"
+        Disposition.REPORT,
+        f"Kept: Nova deleted the server while host {host} was down, so the guest may still run there. End it first.",
+        _end_guest(host, case.server_id),
     )
 
 
@@ -259,7 +258,7 @@ def server_may_run(case: Case) -> Ruling | None:
     if not case.needs_no_guest or fit:
         return None
     unmoved = "; --restart only works on an ACTIVE server" if case.policy.restart else ""
-    return Ruling(Disposition.REPORT, f"The server is {_state(case.server)}{unmoved}. {case.advice}")
+    return Ruling(Disposition.REPORT, f"The server is {_state(case.server)}{unmoved}. {case.advice}".rstrip())
 
 
 def not_proved(case: Case) -> Ruling | None:
@@ -282,31 +281,27 @@ def host_not_asked(case: Case) -> Ruling | None:
     left_out = case.is_without_host or case.policy.no_host or case.host_acts
     if case.needs is not Needs.STOPPED or left_out:
         return None
-    restart = " --restart" if case.restart else ""
-    command = f"dedangle cleanup {case.server_id}{restart} --no-host --execute"
     return Ruling(
         Disposition.REPORT,
-        f"It is kept: host {case.finding.host} does not run dedangle, or cannot be reached from here, and may keep the "
-        f"connection. To skip the host, run: {command}",
+        f"Kept: host {case.finding.host} does not run dedangle, or cannot be reached from here, and may keep the "
+        "connection. --no-host skips the host.",
     )
 
 
 def relinkable(case: Case) -> Ruling | None:
     """Nothing is in the way: the mapping is relinked."""
     if case.finding.remedy is Remedy.RELINK_MAPPING:
-        return Ruling(Disposition.RELINK, "It can be relinked: run again with --execute.")
+        return Ruling(Disposition.RELINK, "It can be relinked.")
     return None
 
 
 def removable(case: Case) -> Ruling:
     """Nothing is in the way: the row is removed."""
     if case.needs_no_guest and case.restart and not case.proof_suffices:
-        return Ruling(Disposition.REMOVE, "It can be removed while the server is stopped: run again with --execute.")
+        return Ruling(Disposition.REMOVE, "It can be removed while the server is stopped.")
     if case.policy.door is Door.SWEEP:
-        return Ruling(
-            Disposition.REMOVE, f"Run: dedangle sweep --execute, or: dedangle cleanup {case.server_id} --execute"
-        )
-    return Ruling(Disposition.REMOVE, "It can be removed: run again with --execute.")
+        return Ruling(Disposition.REMOVE, "The next sweep removes it.")
+    return Ruling(Disposition.REMOVE, "It can be removed.")
 
 
 RULES: tuple[Callable[[Case], Ruling | None], ...] = (
@@ -336,6 +331,11 @@ def dispose(case: Case) -> Ruling:
 
 def _rulings(case: Case) -> Iterator[Ruling]:
     return (ruling for rule in RULES if (ruling := rule(case)))
+
+
+def _end_guest(host: str | None, server_id: str) -> tuple[str, ...]:
+    """Return the commands that end a guest that Nova does not know any more, and clean up after it."""
+    return (f"ssh {host or 'HOST'} virsh destroy {server_id}", f"dedangle cleanup {server_id} --no-host --execute")
 
 
 def _is_connected(finding: Finding) -> bool:

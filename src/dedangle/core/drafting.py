@@ -102,24 +102,18 @@ def finding_of(
         disposition=ruling.disposition,
         sentence=sentence,
         advice=ruling.sentence,
-        reason=f"{sentence} {ruling.sentence}",
+        next=ruling.next,
+        reason=f"{sentence} {ruling.sentence}".rstrip(),
     )
 
 
 def _words(pair: Pair, finding: Finding) -> dict[str, str]:
-    """What sentences and advice may name; {stop} is the server that has no right to the volume."""
-    others = pair.other_writers or pair.other_claimants
-    other = others[0] if others else "none"
-    has_right = any(attachment.status == "attached" for attachment in pair.attachments)
-    other_has_right = any(
-        attachment.status == "attached" and attachment.server_id == other for attachment in pair.others.rows
-    )
+    """Return what sentences and advice may name."""
     return {
         "server": finding.server_id,
         "volume": finding.volume_id,
         "attachment": finding.attachment_id or "none",
-        "other": other,
-        "stop": other if has_right and not other_has_right else finding.server_id,
+        "other": pair.other_holder or "none",
     }
 
 

@@ -38,8 +38,8 @@ class Kind:
     """The rows of the decision table that it covers."""
     sentence: str
     """Takes {server}, {volume}, {attachment}, and {other}, the server that holds the volume too."""
-    advice: str
-    """What to do where no door does it unattended; the next command to type. Takes {stop} too: the server to stop."""
+    advice: str = ""
+    """What an operator must know before acting, or an alternative; the commands are those of core/exits.py."""
     remedy: Remedy = Remedy.NONE
     reboot: Needs = Needs.NEVER
     command: Needs = Needs.NEVER
@@ -50,22 +50,19 @@ class Kind:
 
 
 _HARD_REBOOT = (
-    "Hard-reboot it on a host with dedangle-nova-compute (openstack server reboot --hard {server}), or let it be "
-    "stopped and started: dedangle cleanup {server} --restart --no-host --execute"
+    "On a host with dedangle-nova-compute a hard reboot removes it too: openstack server reboot --hard {server}."
 )
-_STOP = "Let it be stopped and started while it is cleaned: dedangle cleanup {server} --restart --execute"
 _PROVE = (
-    "It goes once the host proves that the guest does not have the disk, which takes dedangle in that host's "
-    "nova-compute; until then look at both sides with: dedangle audit --server {server} --all"
+    "It is removed once the host proves that the guest does not have the disk, which needs dedangle-nova-compute on "
+    "that host."
 )
-_LOOK = "Nothing is removed: look at both sides with: dedangle audit --server {server} --all"
+_COMPARE = "Nothing is removed. Compare both sides: dedangle audit --server {server} --all"
 
 TABLE = (
     Kind(
         code="mapping-of-deleted-server",
         states="DN-1, DN-1b",
         sentence="Nova still maps volume {volume} to server {server}, which is deleted.",
-        advice="Run: dedangle cleanup {server} --execute",
         remedy=Remedy.REMOVE_MAPPING,
         command=Needs.NOTHING,
         sweep=Needs.GRACE,
@@ -75,7 +72,6 @@ TABLE = (
         states="DN-4",
         sentence="Nova maps volume {volume} to server {server} without an attachment: the attach ended before Cinder "
         "was asked, and nothing was ever connected.",
-        advice="Run: dedangle cleanup {server} --execute",
         remedy=Remedy.REMOVE_MAPPING,
         reboot=Needs.NOTHING,
         command=Needs.NOTHING,
@@ -86,8 +82,7 @@ TABLE = (
         states="DN-2",
         sentence="Nova maps volume {volume} to server {server}, which failed before its guest ever existed, through "
         "attachment {attachment}, which Cinder does not have.",
-        advice="The server can only be deleted (openstack server delete {server}); to free the volume before, run: "
-        "dedangle cleanup {server} --execute",
+        advice="Nova can only delete the server (openstack server delete {server}).",
         remedy=Remedy.REMOVE_MAPPING,
         command=Needs.NO_GUEST,
     ),
@@ -115,7 +110,6 @@ TABLE = (
         code="attachment-of-deleted-server",
         states="DC-1",
         sentence="Cinder keeps attachment {attachment} of volume {volume} for server {server}, which is deleted.",
-        advice="Run: dedangle cleanup {server} --execute",
         remedy=Remedy.REMOVE_ATTACHMENT,
         command=Needs.NOTHING,
         sweep=Needs.GRACE,
@@ -125,7 +119,6 @@ TABLE = (
         states="DC-3, DC-4",
         sentence="Cinder keeps volume {volume} reserved for server {server} by attachment {attachment}, which Nova "
         "does not know and nothing was ever connected through.",
-        advice="Run: dedangle cleanup {server} --execute",
         remedy=Remedy.REMOVE_ATTACHMENT,
         reboot=Needs.NOTHING,
         command=Needs.NOTHING,
@@ -145,7 +138,6 @@ TABLE = (
         code="attachment-released-by-nova",
         states="DC-5",
         sentence="Cinder keeps attachment {attachment} of volume {volume} for server {server}, and Nova has let it go.",
-        advice=_STOP,
         remedy=Remedy.REMOVE_ATTACHMENT,
         reboot=Needs.GUEST_OFF,
         command=Needs.NO_GUEST,
@@ -167,7 +159,6 @@ TABLE = (
         states="DC-7",
         sentence="Cinder keeps attachment {attachment} of volume {volume} for server {server}, whose attach or detach "
         "failed.",
-        advice=_STOP,
         remedy=Remedy.REMOVE_ATTACHMENT,
         command=Needs.NO_GUEST,
     ),
@@ -190,8 +181,8 @@ TABLE = (
         states="M-1",
         sentence="Nova maps volume {volume} to server {server} through attachment {attachment}, which Cinder does not "
         "have, while Cinder holds another attachment that may be the one in use.",
-        advice="Stop the server, look at both sides, and where the other attachment is reserved and alone, run: "
-        "dedangle cleanup {server} --relink --execute",
+        advice="If the other attachment is reserved and alone, the mapping can be relinked to it while the server is "
+        "stopped.",
         remedy=Remedy.RELINK_MAPPING,
         command=Needs.NO_GUEST,
     ),
@@ -200,8 +191,7 @@ TABLE = (
         states="M-2, DN-4b",
         sentence="Nova maps volume {volume} to server {server} without an attachment, while Cinder holds attachment "
         "{attachment} for the two: the attach ended half-way.",
-        advice="Where the attachment is more than reserved, the disk may be in the guest, and nothing is removed; else "
-        "run: dedangle cleanup {server} --execute",
+        advice="If the attachment is more than reserved, the disk may be in the guest, and nothing is removed.",
         remedy=Remedy.REMOVE_ATTACHMENT,
         command=Needs.NOTHING,
     ),
@@ -210,28 +200,27 @@ TABLE = (
         states="M-3",
         sentence="Nova maps volume {volume} to server {server} through attachment {attachment}, which in Cinder "
         "belongs to another server or volume.",
-        advice=_LOOK,
+        advice=_COMPARE,
     ),
     Kind(
         code="migration-half-done",
         states="M-4",
         sentence="Nova maps volume {volume} to server {server} through attachment {attachment}, which is on another "
         "host than the server.",
-        advice=_LOOK,
+        advice=_COMPARE,
     ),
     Kind(
         code="transition-stuck",
         states="M-5",
         sentence="Volume {volume} of server {server} stays half-way through an attach or detach, with attachment "
         "{attachment} named on both sides.",
-        advice=_LOOK,
+        advice=_COMPARE,
     ),
     Kind(
         code="volume-status-wrong",
         states="M-7",
         sentence="Volume {volume} is attached to server {server} through attachment {attachment} on both sides, but "
         "its status says otherwise.",
-        advice="Set the status right: openstack volume set --state in-use --attached {volume}",
         # [dedangle] available_with_attachment = remove gives it the remedy of mapping-without-attachment.
     ),
     Kind(
@@ -239,22 +228,20 @@ TABLE = (
         states="DN-3d",
         sentence="Server {server} and server {other} both hold volume {volume}, which is not multi-attach; attachment "
         "{attachment} is the one of server {server}.",
-        advice="Stop the server that has no right to the volume before anything else: openstack server stop {stop}",
+        advice="Stop the server that has no right to the volume before anything else.",
     ),
     Kind(
         code="attachment-lost-in-use",
         states="DN-3c",
         sentence="Nova maps volume {volume} to server {server} through attachment {attachment}, which Cinder does not "
         "have although the volume is in use.",
-        advice="Keep the mapping, and attach the volume to no other server. To make the attachment again, stop the "
-        "server, run on its host: nova-manage volume_attachment get_connector --json > connector.json, and then: "
-        "nova-manage volume_attachment refresh {server} {volume} connector.json",
+        advice="Keep the mapping, and attach the volume to no other server.",
     ),
     Kind(
         code="mapping-duplicated",
         states="M-8",
         sentence="Nova maps volume {volume} to server {server} more than once, or names attachment {attachment} twice.",
-        advice=_LOOK,
+        advice=_COMPARE,
     ),
 )
 

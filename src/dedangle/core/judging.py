@@ -13,6 +13,7 @@ from datetime import datetime
 from dedangle.core.decisions import Disposition, Finding, FindingKey, Remedy, Verdict
 from dedangle.core.doors import Policy
 from dedangle.core.drafting import Draft, finding_of
+from dedangle.core.exits import way_out, with_next
 from dedangle.core.pair import Pair, ServerState
 from dedangle.core.pairing import is_root_device
 from dedangle.core.records import Attachment, BlockDeviceMapping, Existence, Refusal, Volume
@@ -31,8 +32,21 @@ def judge(
     Returns one finding for each of them, or for several that one finding explains; a finding whose code is in
     findings.KINDS is to be listed, any other's code is its verdict. Total: it never raises for any pair.
     """
-    drafts = (_as_far_as_seen(draft, pair) for draft in _drafts(pair, policy))
-    return tuple(finding_of(draft, pair, now, policy, first_seen) for draft in drafts)
+
+    def simulate(changed: Pair, allowed: Policy, later: datetime) -> tuple[Finding, ...]:
+        return tuple(_findings(changed, later, allowed, first_seen))
+
+    return tuple(
+        with_next(finding, way_out(finding, pair, policy, now, simulate))
+        for finding in _findings(pair, now, policy, first_seen)
+    )
+
+
+def _findings(
+    pair: Pair, now: datetime, policy: Policy, first_seen: Callable[[FindingKey], datetime | None]
+) -> Iterator[Finding]:
+    for draft in _drafts(pair, policy):
+        yield finding_of(_as_far_as_seen(draft, pair), pair, now, policy, first_seen)
 
 
 def ownerless(attachment: Attachment) -> Finding:

@@ -154,6 +154,21 @@ class Pair:
         }
         return tuple(each for each in self.other_claimants if each not in without_guest)
 
+    @property
+    def other_holder(self) -> str | None:
+        """The first of the other servers that may write to the volume, or else of those that hold it."""
+        return next(iter(self.other_writers or self.other_claimants), None)
+
+    @property
+    def server_without_right(self) -> str:
+        """The one of the two servers to stop: Cinder has no attachment in use of it, or of neither of them."""
+        other = self.other_holder
+        has_right = any(attachment.status == "attached" for attachment in self.attachments)
+        other_has_right = any(
+            attachment.status == "attached" and attachment.server_id == other for attachment in self.others.rows
+        )
+        return other if other and has_right and not other_has_right else self.server_state.server_id
+
     def _is_deleted(self, server_id: str) -> bool:
         found = [server.deleted for server in self.other_servers.rows if server.id == server_id]
         return bool(found) and all(found)

@@ -13,7 +13,7 @@ from dedangle.core.times import utc
 
 FIELDS = (
     *("code", "remedy", "disposition", "server_id", "volume_id", "attachment_id", "bdm_uuid", "cell", "host"),
-    *("project_id", "first_seen", "reason", "evidence"),
+    *("project_id", "first_seen", "reason", "evidence", "next"),
 )
 
 

@@ -10,7 +10,7 @@ import logging
 from collections.abc import Callable, Generator
 from datetime import datetime
 
-from dedangle.core import pairing, planning
+from dedangle.core import exits, pairing, planning
 from dedangle.core.decisions import Finding, FindingKey, Outcome, Remedy, Result, Verdict
 from dedangle.core.doors import Policy
 from dedangle.core.judging import judge
@@ -94,7 +94,7 @@ class Reconciler:
             for pair in pairing.pairs(seen)
             for finding in judge(pair, now=now, policy=self.policy, first_seen=self.first_seen)
         )
-        return Judged(findings, seen)
+        return Judged(exits.borrowed(findings), seen)
 
     def execute(
         self,

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
@@ -22,7 +21,6 @@ from dedangle.core.times import utc
 from dedangle.report import document
 
 # A command stands in an advice behind a colon or in parentheses.
-_COMMAND = re.compile(r"(?:: |\()((?:dedangle|openstack|cinder|nova-manage|virsh) [^,;()]+)")
 _OPEN_UP_TO = 10
 _GROUPS = {
     "urgent": ("Urgent", "Two servers may write to one volume. Stop one of them before anything else."),
@@ -93,14 +91,9 @@ def page(run: Run, *, everything: bool, command: str, at: datetime) -> str:
     )
 
 
-def commands(advice: str) -> list[str]:
-    """The commands that an advice names, to be copied one by one."""
-    return [each.strip().rstrip(".") for each in _COMMAND.findall(advice)]
-
-
 def _card(run: Run, finding: Finding, command: str) -> dict[str, Any]:
     outcome = run.outcomes.get(finding.key)
-    typed = commands(finding.advice)
+    typed = list(finding.next)
     if not typed and not outcome and finding.disposition in (Disposition.REMOVE, Disposition.RELINK):
         typed = [f"{command} --execute"]
     return {

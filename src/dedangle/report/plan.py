@@ -39,8 +39,11 @@ def _paragraph(number: int, finding: Finding, outcome: Outcome | None) -> Iterat
         yield _item("" if number else "Evidence", fact)
     if outcome and outcome.detail:
         yield _item("Outcome", outcome.detail)
-    elif not outcome and finding.advice:
-        yield _item("Next" if acts else "In the way", finding.advice)
+    elif not outcome and finding.advice and not acts:
+        yield _item("In the way", finding.advice)
+    if not outcome:
+        for number, command in enumerate(finding.next):
+            yield _item("" if number else "Next", command)
 
 
 def _item(title: str, text: str) -> str:

@@ -1,0 +1,174 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The way out of a finding: the commands of the least harmful one that acts.
+
+Each way in WAYS is tried by judging the pair once more with what its commands bring about and allow, so that no
+command is printed that would change nothing.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
+from typing import NamedTuple
+
+from dedangle.core.decisions import Disposition, Door, Finding, Remedy, Verdict
+from dedangle.core.doors import SETTLED_AFTER, Policy
+from dedangle.core.findings import KINDS
+from dedangle.core.pair import Pair, ServerState
+from dedangle.core.records import Disk, Reading, Server
+
+_OF_MAPPINGS = (Remedy.REMOVE_MAPPING, Remedy.RELINK_MAPPING)
+_ACTS = (Disposition.REMOVE, Disposition.RELINK)
+# nova/virt/fake.py and libvirt report it for a guest that is off (nova/compute/power_state.py:SHUTDOWN).
+_SHUTDOWN = 4
+# What brings a server whose guest is paused, saved or in a rescue domain to ACTIVE, from where it can be stopped.
+_TO_ACTIVE = {
+    "paused": "openstack server unpause {server}",
+    "suspended": "openstack server resume {server}",
+    "rescued": "openstack server unrescue {server}",
+}
+_STOP, _START = "openstack server stop {server}", "openstack server start {server}"
+
+Simulate = Callable[[Pair, Policy, datetime], tuple[Finding, ...]]
+
+
+class Way(NamedTuple):
+    """Commands, in order, and what they allow; {server} is the server's id."""
+
+    options: str
+    """Of `dedangle cleanup`."""
+    allows: dict[str, bool]
+    """Fields of the policy that the options set."""
+    stops: bool = False
+    """Whether the server is stopped by its user's command before, and started after."""
+
+
+WAYS = (
+    Way("", {}),
+    Way(" --relink", {"relink": True}),
+    Way(" --restart", {"restart": True}),
+    Way(" --no-host", {"no_host": True}),
+    Way(" --restart --no-host", {"restart": True, "no_host": True}),
+    Way(" --relink", {"relink": True}, stops=True),
+    Way(" --allow-root --no-host", {"allow_root": True, "no_host": True}),
+    Way(" --allow-root --no-host", {"allow_root": True, "no_host": True}, stops=True),
+)
+"""The least harmful way first: without downtime, with downtime, with something left on a host, without a root disk."""
+
+
+def way_out(finding: Finding, pair: Pair, policy: Policy, now: datetime, simulate: Simulate) -> tuple[str, ...]:
+    """Return the commands of the least harmful way out, in order; none where the decision is outside of dedangle.
+
+    simulate judges a pair under a policy at a moment. A finding that only waits gets the command for when it has
+    waited.
+    """
+    if finding.code not in KINDS and finding.verdict is not Verdict.IN_FLIGHT:
+        return ()
+    if finding.remedy is not Remedy.NONE or finding.verdict is Verdict.IN_FLIGHT:
+        for way in WAYS:
+            commands = _commands(way, finding, pair, policy, now, simulate)
+            if commands:
+                return commands
+    return finding.next or tuple(_fixed(finding, pair))
+
+
+def borrowed(findings: tuple[Finding, ...]) -> tuple[Finding, ...]:
+    """Give an attachment that is kept because of a mapping of the same server the way out of that mapping.
+
+    No attachment of a server is removed while a mapping of it names one that Cinder does not have.
+    """
+    lost = (each.next for each in findings if each.next and each.remedy in _OF_MAPPINGS)
+    commands = next(lost, ())
+    return tuple(
+        with_next(finding, commands) if finding.remedy is Remedy.REMOVE_ATTACHMENT and not finding.next else finding
+        for finding in findings
+    )
+
+
+def with_next(finding: Finding, commands: tuple[str, ...]) -> Finding:
+    """Return the finding with its way out, which the reason ends with."""
+    if not commands:
+        return dataclasses.replace(finding, next=())
+    return dataclasses.replace(finding, next=commands, reason=f"{finding.reason} Run: {'; then: '.join(commands)}")
+
+
+def _commands(
+    way: Way, finding: Finding, pair: Pair, policy: Policy, now: datetime, simulate: Simulate
+) -> tuple[str, ...]:
+    """Return the commands of the way if they carry the remedy of the finding out."""
+    server = pair.server_state.server
+    before: list[str] = []
+    if (way.stops or way.allows.get("restart")) and server is not None and not server.deleted:
+        if server.vm_state in _TO_ACTIVE:
+            before.append(_TO_ACTIVE[server.vm_state])
+            server = dataclasses.replace(server, vm_state="active")
+        if way.stops:
+            if server.vm_state not in ("active", "error") or server.host is None:
+                return ()
+            before.append(_STOP)
+            server = dataclasses.replace(server, vm_state="stopped", power_state=_SHUTDOWN)
+    elif way.stops:
+        return ()
+    allowed = Policy(
+        door=Door.COMMAND,
+        grace=timedelta(),
+        attach_timeout=policy.attach_timeout,
+        available_means_gone=policy.available_means_gone,
+        **way.allows,
+    )
+    later = now + max(policy.grace, policy.attach_timeout, SETTLED_AFTER)
+    findings = simulate(_with_server(pair, server), allowed, later)
+    if not any(found.disposition in _ACTS and found.identity.has_rows_of(finding.identity) for found in findings):
+        return ()
+    after = [_START] if way.stops and not way.allows.get("allow_root") else []
+    lines = (*before, f"dedangle cleanup {{server}}{way.options} --execute", *after)
+    return tuple(line.format(server=finding.server_id) for line in lines)
+
+
+def _with_server(pair: Pair, server: Server | None) -> Pair:
+    """Return the pair as it is once the server is in that state; a stopped one has no running guest on its host."""
+    state = pair.server_state
+    if server == state.server:
+        return pair
+    changed = dataclasses.replace(state, server=server)
+    if server is not None and server.is_stopped and server.host:
+        changed = dataclasses.replace(changed, guests={**state.guests, **_stopped(state, server.host)})
+    return dataclasses.replace(pair, server_state=changed)
+
+
+def _stopped(state: ServerState, host: str) -> dict[str, Reading[Disk]]:
+    """Return the reading of the host, if it was asked, once its guest is off."""
+    return {
+        name: dataclasses.replace(
+            reading, rows=tuple(dataclasses.replace(disk, is_running=False) for disk in reading.rows)
+        )
+        for name, reading in state.guests.items()
+        if name == host
+    }
+
+
+def _fixed(finding: Finding, pair: Pair) -> Iterator[str]:
+    """Yield the commands of a code that dedangle itself has no remedy for."""
+    volume = next(iter(pair.volume.rows), None)
+    server, volume_id, attachment_id = finding.server_id, finding.volume_id, finding.attachment_id
+    match finding.code:
+        case "transition-stuck" if volume is not None and volume.status == "attaching" and finding.attachment:
+            yield f"cinder --os-volume-api-version 3.44 attachment-complete {attachment_id}"
+        case "transition-stuck" if finding.attachment is None or finding.attachment.status == "attached":
+            # Rolled back: the disk stays where it is, and a detach can be asked for once more.
+            yield f"openstack volume set --state in-use {volume_id}"
+        case "transition-stuck":
+            # Nothing was connected, or the detach has failed: Nova's own detach takes both sides away.
+            yield f"openstack volume set --state in-use {volume_id}"
+            yield f"openstack server remove volume {server} {volume_id}"
+        case "volume-status-wrong":
+            yield f"openstack volume set --state in-use --attached {volume_id}"
+        case "volume-in-use-elsewhere":
+            yield f"openstack server stop {pair.server_without_right}"
+            yield f"dedangle cleanup {pair.server_without_right} --no-host --execute"
+        case "attachment-lost-in-use":
+            yield f"openstack server stop {server}"
+            yield "nova-manage volume_attachment get_connector --json > connector.json"
+            yield f"nova-manage volume_attachment refresh {server} {volume_id} connector.json"
+            yield f"openstack server start {server}"

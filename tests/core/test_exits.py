@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The commands that a finding prints: the least harmful ones that act, shaped by what is known of the server."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from core.worlds import (
+    HOST,
+    SERVER,
+    World,
+    attachment,
+    deleted,
+    findings,
+    mapping,
+    never_attached,
+    offloaded,
+    server,
+    stopped,
+    tombstone,
+    volume,
+)
+from dedangle.core.records import HostState
+
+CLEANUP = f"dedangle cleanup {SERVER}"
+LOST = World(servers=(server(),), mappings=(mapping("A"),), volumes=(volume("available"),))
+RELEASED = World(
+    servers=(server(),),
+    tombstones=(tombstone("A"),),
+    attachments=(attachment("A"),),
+    volumes=(volume(),),
+    connected={"A": HOST},
+)
+
+
+@pytest.mark.parametrize(
+    ("world", "commands"),
+    [
+        (World(servers=(deleted(),), mappings=(mapping("A"),)), [f"{CLEANUP} --execute"]),
+        (World(servers=(server(),), mappings=(never_attached(),)), [f"{CLEANUP} --execute"]),
+        (LOST, [f"{CLEANUP} --restart --no-host --execute"]),
+        (LOST.but(host_acts=True), [f"{CLEANUP} --restart --execute"]),
+        (LOST.but(servers=(stopped(),)), [f"{CLEANUP} --no-host --execute"]),
+        (LOST.but(servers=(stopped(),), host_acts=True), [f"{CLEANUP} --execute"]),
+        (
+            LOST.but(servers=(server("paused"),)),
+            [f"openstack server unpause {SERVER}", f"{CLEANUP} --restart --no-host --execute"],
+        ),
+        (
+            LOST.but(servers=(server("suspended"),), host_acts=True),
+            [f"openstack server resume {SERVER}", f"{CLEANUP} --restart --execute"],
+        ),
+        (RELEASED, [f"{CLEANUP} --restart --execute"]),
+        (RELEASED.but(servers=(stopped(),)), [f"{CLEANUP} --execute"]),
+        (
+            RELEASED.but(servers=(offloaded(),), connected={}, attachments=(attachment("A", "reserved"),)),
+            [f"{CLEANUP} --execute"],
+        ),
+        (
+            LOST.but(attachments=(attachment("B", "reserved"),), volumes=(volume("reserved"),)),
+            [f"openstack server stop {SERVER}", f"{CLEANUP} --relink --execute", f"openstack server start {SERVER}"],
+        ),
+        (
+            LOST.but(mappings=(mapping("A", boot_index=0),)),
+            [f"openstack server stop {SERVER}", f"{CLEANUP} --allow-root --no-host --execute"],
+        ),
+        (LOST.but(servers=(stopped(),), host_state=HostState.DOWN), [f"{CLEANUP} --no-host --execute"]),
+    ],
+)
+def test_the_least_harmful_commands_that_act(world: World, commands: list[str]) -> None:
+    found = [each for each in findings(world.but(thorough=True)) if each.code != "consistent"]
+    assert [list(each.next) for each in found] == [commands] * len(found)
+    assert found[0].reason.endswith(f"Run: {'; then: '.join(commands)}")
+
+
+def test_what_cannot_be_removed_yet_has_its_command_for_then() -> None:
+    young = World(servers=(server(),), mappings=(dataclasses.replace(never_attached(), created_at=None),))
+    assert [each.next for each in findings(young)] == [()]
