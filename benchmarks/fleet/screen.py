@@ -11,6 +11,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from dedangle.core.records import Refusal
 from dedangle.reconcile.screen import Gathered, Screen
 from dedangle.reconcile.sweep import gather
 from dedangle.systems.cinder.database import CinderDatabase
@@ -18,8 +19,8 @@ from dedangle.systems.nova import fleet
 from dedangle.systems.nova.cells import Cell
 
 
-def read(nova: sa.Engine, cinder_url: str) -> tuple[str, Screen]:
-    """Why something was not read, empty where all was, and what the screen makes of it."""
+def read(nova: sa.Engine, cinder_url: str) -> tuple[Refusal | None, Screen]:
+    """Return why something could not be read, and what the screen makes of the rest."""
     cell = Cell("Nova's cell1", lambda: nova, 600, "cell1")
     with Gathered() as gathered:
         unread = gather([fleet.pages(cell), *CinderDatabase(cinder_url, 600).bulk()], gathered)
@@ -36,7 +37,7 @@ def main() -> None:
     began, cpu = time.perf_counter(), time.process_time()
     unread, screen = read(sa.create_engine(nova_url), cinder_url)
     answer: dict[str, Any] = {
-        "unread": unread,
+        "unread": str(unread or ""),
         "seconds": time.perf_counter() - began,
         "cpu": time.process_time() - cpu,
         "mb_before": before,

@@ -67,8 +67,15 @@ def never_used(stage: Stage) -> Server:
     return server
 
 
-@pytest.mark.parametrize("broken", [never_attached, never_used])
-@pytest.mark.parametrize("other", ["cleanup", "sweep"])
+@pytest.mark.parametrize(
+    ("broken", "other"),
+    [
+        (never_attached, "cleanup"),
+        (never_used, "sweep"),
+        pytest.param(never_attached, "sweep", marks=pytest.mark.thorough),
+        pytest.param(never_used, "cleanup", marks=pytest.mark.thorough),
+    ],
+)
 def test_two_runs_remove_a_row_once(
     cloud: Cloud, dedangle: Dedangle, stage: Stage, tmp_path: Path, broken: Any, other: str
 ) -> None:

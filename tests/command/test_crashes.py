@@ -39,7 +39,11 @@ def two_reserved_attachments(stage: Stage) -> Server:
 
 @pytest.mark.parametrize(
     ("broken", "writes", "how"),
-    [(lost_mapping, 10, "kill"), (lost_mapping, 10, "interrupt"), (two_reserved_attachments, 8, "kill")],
+    [
+        (lost_mapping, 10, "kill"),
+        (lost_mapping, 10, "interrupt"),
+        pytest.param(two_reserved_attachments, 8, "kill", marks=pytest.mark.thorough),
+    ],
 )
 def test_after_every_write(
     cloud: Cloud, dedangle: Dedangle, broken: Callable[[Stage], Server], writes: int, how: str
@@ -50,7 +54,7 @@ def test_after_every_write(
         _Run(cloud, dedangle, broken(Stage(cloud))).end_after(number, how)
 
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        chosen = range(1, writes + 1, 1 if THOROUGH else 3)
+        chosen = range(1, writes + 1, 1 if THOROUGH else 4)
         assert list(pool.map(end_after, chosen)) == [None] * len(chosen)
     # That those were all: the run comes to its end.
     done = dedangle.until(how, str(writes + 1), "cleanup", broken(Stage(cloud)).id, *EXECUTE)

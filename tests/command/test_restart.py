@@ -115,7 +115,9 @@ def test_it_is_started_when_cleaning_failed(stage: Stage, broken: Server) -> Non
     assert "dedangle_cleanup" not in actions(stage, broken)
 
 
-@pytest.mark.parametrize("status", [403, 409, 500])
+@pytest.mark.parametrize(
+    "status", [pytest.param(403, marks=pytest.mark.thorough), pytest.param(409, marks=pytest.mark.thorough), 500]
+)
 def test_a_server_that_nova_does_not_stop_is_not_cleaned(
     cloud: Cloud, dedangle: Dedangle, stage: Stage, broken: Server, status: int
 ) -> None:
@@ -146,7 +148,9 @@ def test_a_server_that_nova_does_not_start_is_told_and_remembered(
     assert dedangle("cleanup", broken.id).code == 0
 
 
-@pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("signum", "code"), [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.thorough)]
+)
 def test_it_is_started_when_a_signal_ends_the_run(
     dedangle: Dedangle, stage: Stage, broken: Server, signum: signal.Signals, code: int
 ) -> None:

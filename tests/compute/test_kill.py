@@ -30,7 +30,7 @@ def mortal(tmp_path_factory: pytest.TempPathFactory, plan: Path) -> Iterator[Clo
             yield cloud
 
 
-@pytest.mark.parametrize("kind", ["HARD", "SOFT"])
+@pytest.mark.parametrize("kind", ["HARD", pytest.param("SOFT", marks=pytest.mark.thorough)])
 def test_a_lost_attachment_s_mapping_goes_whenever_nova_compute_is_killed(mortal: Cloud, plan: Path, kind: str) -> None:
     builder = Builder(mortal)
     breaker = Breaker(builder)

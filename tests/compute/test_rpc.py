@@ -108,7 +108,14 @@ def test_a_host_without_dedangle_is_left_its_connection_unless_an_operator_says_
     assert (change.table, change.columns["has_deleted_at"]) == ("mappings", (0, 1))
 
 
-@pytest.mark.parametrize("action", ["os-start", "rescue", "resize"])
+@pytest.mark.parametrize(
+    "action",
+    [
+        "os-start",
+        pytest.param("rescue", marks=pytest.mark.thorough),
+        pytest.param("resize", marks=pytest.mark.thorough),
+    ],
+)
 def test_number_3_a_server_cannot_be_changed_while_its_host_cleans_it(bus: Cloud, action: str) -> None:
     """They take no instance lock: before the claim one of them could connect what is being torn down."""
     server = broken(bus, f"claimed-{action}")

@@ -190,7 +190,9 @@ def test_another_run_holds_the_lock(cloud: Cloud, dedangle: Dedangle) -> None:
     assert audit.code == 0
 
 
-@pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("signum", "code"), [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.thorough)]
+)
 def test_signal_ends_the_run_at_a_safe_boundary(
     cloud: Cloud, dedangle: Dedangle, signum: signal.Signals, code: int
 ) -> None:

@@ -35,6 +35,7 @@ def test_an_unexpected_answer_says_what_was_asked(cloud: Cloud) -> None:
         cloud.user("p1").nova("GET", "/servers/none", expect=200)
 
 
+@pytest.mark.thorough
 def test_restarts_keep_the_state_and_the_ports(cloud: Cloud, builder: Builder) -> None:
     volume = builder.volume(name="before")
     before, ports = rows.snapshot(cloud.home), cloud.ports
@@ -83,6 +84,7 @@ def test_nova_conf_takes_overrides(tmp_path: Path) -> None:
     assert processes_of(tmp_path) == []
 
 
+@pytest.mark.thorough
 def test_a_second_lab_beside_the_first(cloud: Cloud, tmp_path: Path) -> None:
     said: list[str] = []
     with Cloud(tmp_path, manager=NOVA_MANAGER, progress=said.append) as other:

@@ -3,6 +3,7 @@
 
 from pathlib import Path
 
+import pytest
 from labs import NOVA_MANAGER, another_process_runs, processes_of
 
 from dedangle.lab import rows
@@ -12,6 +13,7 @@ from dedangle.lab.client import wait_for
 from dedangle.lab.cloud import Cloud
 
 
+@pytest.mark.thorough
 def test_every_service_is_a_process_of_its_own_and_ends_with_the_lab(tmp_path: Path, mariadb: None) -> None:
     cloud = Cloud(tmp_path, manager=NOVA_MANAGER, database="mariadb")
 

@@ -10,6 +10,8 @@ from cases.stage import Planted, Stage, cases
 from dedangle.lab import rows
 from dedangle.lab.cloud import Cloud
 
+pytestmark = pytest.mark.thorough
+
 
 class Removed(NamedTuple):
     """How many live rows of the case's servers are gone."""

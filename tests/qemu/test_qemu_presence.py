@@ -87,7 +87,7 @@ def let_hours_pass(stage: Stage, server: Server) -> None:
     path.write_text(json.dumps(seen))
 
 
-@pytest.mark.parametrize("door", ["sweep", "command-no-host"])
+@pytest.mark.parametrize("door", ["sweep", pytest.param("command-no-host", marks=pytest.mark.thorough)])
 def test_deleted_server_whose_guest_runs_on_keeps_its_disks_until_the_guest_ends(
     stage: Stage, host: Host, ceph: Cluster, door: str
 ) -> None:
@@ -118,7 +118,7 @@ def test_deleted_server_whose_guest_runs_on_keeps_its_disks_until_the_guest_ends
     assert [after.volumes[each]["status"] for each in volumes] == ["available", "available"]
 
 
-@pytest.mark.parametrize("door", ["sweep", "command"])
+@pytest.mark.parametrize("door", ["sweep", pytest.param("command", marks=pytest.mark.thorough)])
 def test_attachment_of_a_volume_that_the_guest_lacks_is_removed(
     stage: Stage, host: Host, ceph: Cluster, door: str
 ) -> None:
@@ -134,7 +134,7 @@ def test_attachment_of_a_volume_that_the_guest_lacks_is_removed(
     assert host.watched() == {used: 1}
 
 
-@pytest.mark.parametrize("door", ["sweep", "command"])
+@pytest.mark.parametrize("door", ["sweep", pytest.param("command", marks=pytest.mark.thorough)])
 def test_volume_that_the_guest_uses_under_the_serial_of_another_one_is_kept(
     stage: Stage, host: Host, ceph: Cluster, door: str
 ) -> None:

@@ -35,7 +35,7 @@ def volume_types(request: pytest.FixtureRequest) -> tuple[str, ...]:
     return types
 
 
-@pytest.fixture(params=["nfs", "rbd"])
+@pytest.fixture(params=[pytest.param("nfs", marks=pytest.mark.thorough), "rbd"])
 def volume_type(request: pytest.FixtureRequest) -> str:
     if request.param == "rbd":
         request.getfixturevalue("ceph")
@@ -72,7 +72,7 @@ def test_reboot_takes_the_dangling_disks_from_the_guest_and_no_other(
     assert host.hypervisor.volumes(server.id) == [*server.volumes, dangling[-1]]
 
 
-@pytest.mark.parametrize("kind", ["HARD", "SOFT"])
+@pytest.mark.parametrize("kind", ["HARD", pytest.param("SOFT", marks=pytest.mark.thorough)])
 def test_reboot_of_a_healthy_server_changes_nothing(stage: Stage, host: Host, kind: Kind, volume_type: str) -> None:
     server = stage.server()
     volumes = [*server.volumes, attached(stage, server, volume_type)]

@@ -66,7 +66,7 @@ def open_actions(cloud: Cloud, servers: list[Server]) -> int:
         return len({*nova.execute(sa.text(query), LONG_AGO).scalars()} & {each.id for each in servers})
 
 
-@pytest.mark.parametrize("concurrency", [1, AT_ONCE])
+@pytest.mark.parametrize("concurrency", [pytest.param(1, marks=pytest.mark.thorough), AT_ONCE])
 def test_as_many_at_once_as_the_option_says(
     cloud: Cloud, dedangle: Dedangle, broken: list[Server], state_dir: Path, configure: Configure, concurrency: int
 ) -> None:
@@ -82,7 +82,9 @@ def test_as_many_at_once_as_the_option_says(
     assert dedangle(*EXECUTE, *configure(concurrency=concurrency)).findings == []
 
 
-@pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("signum", "code"), [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.thorough)]
+)
 def test_signal_ends_each_at_its_next_boundary(
     cloud: Cloud,
     dedangle: Dedangle,
@@ -109,7 +111,7 @@ def test_signal_ends_each_at_its_next_boundary(
     assert held(cloud, broken) == 0
 
 
-@pytest.mark.parametrize("boundary", range(1, 30) if THOROUGH else (8, 17))
+@pytest.mark.parametrize("boundary", range(1, 30) if THOROUGH else (17,))
 def test_killed_anywhere_and_finished_by_the_next(
     cloud: Cloud, dedangle: Dedangle, broken: list[Server], configure: Configure, boundary: int
 ) -> None:
@@ -126,7 +128,7 @@ def test_killed_anywhere_and_finished_by_the_next(
     assert dedangle(*EXECUTE, *options).findings == []
 
 
-@pytest.mark.parametrize("boundary", range(1, 30, 1 if THOROUGH else 9))
+@pytest.mark.parametrize("boundary", range(1, 30) if THOROUGH else (10, 28))
 def test_interrupted_anywhere_nothing_is_left_half_done(
     cloud: Cloud, dedangle: Dedangle, broken: list[Server], state_dir: Path, configure: Configure, boundary: int
 ) -> None:

@@ -72,7 +72,7 @@ def test_each_planted_state_is_found_and_none_invented(
     for name, size in zip(("PAGE", "NUMBERS"), pages, strict=True):
         monkeypatch.setattr(database, name, size)
     unread, screen = read(fleet.nova, fleet.cinder_url)
-    assert unread == ""
+    assert unread is None
     assert set(screen.suspects) == fleet.spoilt
     # One of the ten ways to spoil a pair is an attachment of no server.
     assert len(screen.ownerless) == 1

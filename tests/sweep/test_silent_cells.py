@@ -86,7 +86,7 @@ def expected(planted: dict[str, Planted], *names: str) -> set[tuple[str, str]]:
     return found | {("mapping-of-deleted-server", planted[name].revived.id) for name in names}
 
 
-@pytest.mark.parametrize("how", ["gone", "hanging"])
+@pytest.mark.parametrize("how", [pytest.param("gone", marks=pytest.mark.thorough), "hanging"])
 def test_the_cells_that_answer_are_swept(
     cloud: Cloud,
     dedangle: Dedangle,

@@ -94,7 +94,7 @@ def test_the_fuse_counts_what_the_budget_leaves(
 
 
 # Intent, action, delete, outcome and end of the action of the first server; then those of the second.
-@pytest.mark.parametrize("boundary", range(1, 11) if THOROUGH else (3, 6))
+@pytest.mark.parametrize("boundary", range(1, 11) if THOROUGH else (6,))
 def test_a_sweep_that_is_killed_in_its_removals_is_finished_by_the_next(
     cloud: Cloud, dedangle: Dedangle, stage: Stage, configure: Configure, boundary: int
 ) -> None:

@@ -31,13 +31,19 @@ class Builder:
 
     def volume(self, size: int = 1, *, bootable: bool = False, name: str = "", kind: str | None = None) -> str:
         """Make a volume; kind is a volume type of Cinder, None for the default one."""
-        body = {"volume": {"size": size, "name": name, "volume_type": kind}}
-        volume = str(self.user.cinder("POST", "/volumes", body, expect=202).body["volume"]["id"])
+        volume = self._create_volume(size, name, kind)
         self._wait_volume(volume, "available")
         if bootable:
-            action = {"os-set_bootable": {"bootable": True}}
-            self.user.cinder("POST", f"/volumes/{volume}/action", action, expect=200)
+            self._set_bootable(volume)
         return volume
+
+    def _create_volume(self, size: int, name: str, kind: str | None = None) -> str:
+        body = {"volume": {"size": size, "name": name, "volume_type": kind}}
+        return str(self.user.cinder("POST", "/volumes", body, expect=202).body["volume"]["id"])
+
+    def _set_bootable(self, volume: str) -> None:
+        action = {"os-set_bootable": {"bootable": True}}
+        self.user.cinder("POST", f"/volumes/{volume}/action", action, expect=200)
 
     def delete_volume(self, volume: str) -> None:
         self.user.cinder("DELETE", f"/volumes/{volume}", expect=202)
@@ -45,7 +51,11 @@ class Builder:
 
     def server(self, name: str, volumes: int = 2, *, delete_on_termination: bool = False) -> Server:
         """Make a server with a root volume and `volumes` more."""
-        root, *more = [self.volume(bootable=number == 0, name=f"{name}-{number}") for number in range(volumes + 1)]
+        # All are asked for before the first is waited for: Cinder makes them side by side.
+        root, *more = created = [self._create_volume(1, f"{name}-{number}") for number in range(volumes + 1)]
+        for volume in created:
+            self._wait_volume(volume, "available")
+        self._set_bootable(root)
         server = self.boot(name, [root], delete_on_termination=delete_on_termination)
         for volume in more:
             self.attach(server, volume)
