@@ -25,6 +25,7 @@ from core.worlds import (
 from dedangle.core.records import HostState
 
 CLEANUP = f"dedangle cleanup {SERVER}"
+RECONNECT = [f"openstack server shelve --offload --wait {SERVER}", f"openstack server unshelve --wait {SERVER}"]
 LOST = World(servers=(server(),), mappings=(mapping("A"),), volumes=(volume("available"),))
 RELEASED = World(
     servers=(server(),),
@@ -60,7 +61,7 @@ RELEASED = World(
         ),
         (
             LOST.but(attachments=(attachment("B", "reserved"),), volumes=(volume("reserved"),)),
-            [f"openstack server stop {SERVER}", f"{CLEANUP} --relink --execute", f"openstack server start {SERVER}"],
+            [f"openstack server stop {SERVER}", f"{CLEANUP} --relink --execute", *RECONNECT],
         ),
         (
             LOST.but(mappings=(mapping("A", boot_index=0),)),

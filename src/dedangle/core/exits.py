@@ -28,7 +28,9 @@ _TO_ACTIVE = {
     "suspended": "openstack server resume {server}",
     "rescued": "openstack server unrescue {server}",
 }
-_STOP, _START = "openstack server stop {server}", "openstack server start {server}"
+_STOP = "openstack server stop {server}"
+# A start takes the connection from the mapping, which has none once it is relinked: only an unshelve asks Cinder.
+_RECONNECT = ("openstack server shelve --offload --wait {server}", "openstack server unshelve --wait {server}")
 
 Simulate = Callable[[Pair, Policy, datetime], tuple[Finding, ...]]
 
@@ -41,7 +43,7 @@ class Way(NamedTuple):
     allows: dict[str, bool]
     """Fields of the policy that the options set."""
     stops: bool = False
-    """Whether the server is stopped by its user's command before, and started after."""
+    """Whether the server is stopped by a command of its own before."""
 
 
 WAYS = (
@@ -121,7 +123,7 @@ def _commands(
     findings = simulate(_with_server(pair, server), allowed, later)
     if not any(found.disposition in _ACTS and found.identity.has_rows_of(finding.identity) for found in findings):
         return ()
-    after = [_START] if way.stops and not way.allows.get("allow_root") else []
+    after = _RECONNECT if way.allows.get("relink") and server is not None and server.host else ()
     lines = (*before, f"dedangle cleanup {{server}}{way.options} --execute", *after)
     return tuple(line.format(server=finding.server_id) for line in lines)
 
