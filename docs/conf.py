@@ -1,18 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """How Sphinx makes the manual; `make docs` runs it."""
 
+import logging
 from importlib import metadata
 
 project = "dedangle"
 author = "The dedangle developers"
 copyright = author  # noqa: A001 - Sphinx's name
-# Without the commit, for which the theme has no room.
+# Without the commit.
 release = version = metadata.version("dedangle").partition("+")[0]
 
 extensions = [
     "cliff.sphinxext",
     "myst_parser",
-    "openstackdocstheme",
     "oslo_config.sphinxext",
     "reno.sphinxext",
 ]
@@ -23,6 +23,8 @@ myst_heading_anchors = 3
 # An option that is copied from the page must still be one.
 smartquotes = False
 
-html_theme = "openstackdocs"
-openstackdocs_auto_name = False
-openstackdocs_auto_version = False
+# It names every note that it reads.
+logging.getLogger("reno").setLevel(logging.WARNING)
+
+html_theme = "furo"
+html_title = f"dedangle {release}"

@@ -90,6 +90,23 @@ def test_no_cell_and_no_project_holds_more_removals_than_the_run_may(where: str)
     assert not planning.refusal(spread[:3], limits, {})
 
 
+def test_one_project_over_its_limit_is_left_out() -> None:
+    limits = planning.Limits(max_removals=3, max_removals_percent=100)
+    one_tenants = many(4, project_id="a") + many(3, project_id="b")
+    found = planning.project_to_leave_out(one_tenants, limits, {})
+    assert found is not None
+    project_id, why = found
+    assert project_id == "a"
+    assert "4 removals in project a are more than max_removals (3)" in str(why)
+
+
+def test_two_projects_over_their_limits_stop_the_run() -> None:
+    limits = planning.Limits(max_removals=3, max_removals_percent=100)
+    systemic = many(4, project_id="a") + many(4, project_id="b")
+    assert planning.project_to_leave_out(systemic, limits, {}) is None
+    assert planning.refusal(systemic, limits, {})
+
+
 @pytest.mark.parametrize(
     ("count", "total", "refused"),
     [(21, 999, False), (20, 1000, False), (21, 1000, True), (21, 1050, False), (25, 1249, True), (25, 1250, False)],

@@ -79,23 +79,46 @@ def removals_left(planned: Iterable[Finding], limits: Limits, totals: Mapping[Sc
     )
 
 
+def project_to_leave_out(
+    planned: Iterable[Finding], limits: Limits, totals: Mapping[Scope, int]
+) -> tuple[str | None, Refusal] | None:
+    """Return the one project whose removals are over the limit, and why; None if there is none, or more than one.
+
+    One tenant's left-overs must not keep the sweep from everybody's. Two projects over their limits look like an
+    outage or a restored database, which stops the run.
+    """
+    planned = tuple(planned)
+    counts = _counts(planned, limits)
+    refused = {}
+    for project_id in dict.fromkeys(finding.project_id for finding in planned):
+        scope = ("project", project_id or "none")
+        why = _refusal_of(scope, counts[scope], limits, totals)
+        if why:
+            refused[project_id] = why
+    return next(iter(refused.items())) if len(refused) == 1 else None
+
+
 def refusal(planned: Iterable[Finding], limits: Limits, totals: Mapping[Scope, int]) -> Refusal | None:
     """Return why the fuse trips; totals are the live attachments in each scope."""
     counts = _counts(planned, limits)
-    for scope in sorted(counts, key=lambda each: (each != RUN, each)):
-        kind, name = scope
-        count, total = counts[scope], totals.get(scope, 0)
-        where = f"in {kind} {name}" if name else "in this run"
-        if scope == RUN and limits.unjudged_removals:
-            where += f", {limits.unjudged_removals} of them found before on servers that it had no time for,"
-        if count > limits.max_removals:
-            return Refusal(
-                f"{count} removals {where} are more than max_removals ({limits.max_removals}). "
-                "Look at the findings first; raise --max-removals if they are what you expect."
-            )
-        if count > _limit(limits, total):
-            return Refusal(
-                f"{count} removals {where} are more than max_removals_percent ({limits.max_removals_percent:g}) of "
-                f"{total} attachments. Look at the findings first: an outage or a restored database looks like this."
-            )
+    in_order = sorted(counts, key=lambda each: (each != RUN, each))
+    reasons = (_refusal_of(scope, counts[scope], limits, totals) for scope in in_order)
+    return next((why for why in reasons if why), None)
+
+
+def _refusal_of(scope: Scope, count: int, limits: Limits, totals: Mapping[Scope, int]) -> Refusal | None:
+    (kind, name), total = scope, totals.get(scope, 0)
+    where = f"in {kind} {name}" if name else "in this run"
+    if scope == RUN and limits.unjudged_removals:
+        where += f", {limits.unjudged_removals} of them found before on servers that it had no time for,"
+    if count > limits.max_removals:
+        return Refusal(
+            f"{count} removals {where} are more than max_removals ({limits.max_removals}). "
+            "Look at the findings first; raise --max-removals if they are what you expect."
+        )
+    if count > _limit(limits, total):
+        return Refusal(
+            f"{count} removals {where} are more than max_removals_percent ({limits.max_removals_percent:g}) of "
+            f"{total} attachments. Look at the findings first: an outage or a restored database looks like this."
+        )
     return None

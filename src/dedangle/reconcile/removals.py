@@ -41,13 +41,15 @@ class Removals:
 
     def carry_out(self, judged: Iterable[Judged], run: Run, progress: Progress) -> None:
         """Remove what was found unless the fuse trips; each server is judged anew right before its writes."""
-        planned_servers = [one for one in judged if one.changes]
-        planned = [finding for each in planned_servers for finding in each.changes]
-        counted = self.totals(planned, self.limits)
+        planned_servers = self._without_project([one for one in judged if one.changes], Counter(), run)
+        counted = self.totals(_changes(planned_servers), self.limits)
         if not counted.complete:
             run.miss([f"the removal limit ({counted.why}), so nothing was removed"])
             return
         (totals,) = counted.rows
+        if not run.troubles:
+            planned_servers = self._without_project(planned_servers, totals, run)
+        planned = _changes(planned_servers)
         run.refusal = planning.refusal(planned, self.limits, totals)
         if run.refusal:
             return
@@ -81,6 +83,18 @@ class Removals:
         if not_begun:
             run.miss([f"the removals of {not_begun} servers (time budget used up). A later run makes them"])
 
+    def _without_project(self, servers: list[Judged], totals: Counter[Scope], run: Run) -> list[Judged]:
+        """Return the servers without those of the one project that is over its limit, which the run then names."""
+        found = planning.project_to_leave_out(_changes(servers), self.limits, totals)
+        if found is None:
+            return servers
+        project_id, why = found
+        rest = [one for one in servers if all(finding.project_id != project_id for finding in one.changes)]
+        if rest:
+            run.trouble(f"Project {project_id or 'none'} was left out: {why}")
+        # Where nothing else is planned the run is refused as a whole.
+        return rest or servers
+
     def _clean(self, one: Judged, run: Run, left: _RemovalsLeft) -> None:
         with contextlib.ExitStack() as around:
             if self.stopped_server and self.reconciler.counts_on_stop(one):
@@ -92,6 +106,10 @@ class Removals:
                 run.add([finding])
                 run.outcomes[finding.key] = outcome
                 recorded.outcomes.append((finding, outcome))
+
+
+def _changes(servers: Iterable[Judged]) -> list[Finding]:
+    return [finding for one in servers for finding in one.changes]
 
 
 class _RemovalsLeft:
