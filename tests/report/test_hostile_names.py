@@ -15,7 +15,7 @@ from dedangle.core.text import harmless
 from dedangle.lab.breakers import Breaker
 from dedangle.lab.builders import Builder
 from dedangle.lab.cloud import Cloud
-from dedangle.report.cells import cell
+from dedangle.report import cells
 from shell import Dedangle
 
 NAMES = (
@@ -29,10 +29,11 @@ NAMES = (
 @pytest.mark.parametrize("text", HOSTILE, ids=harmless)
 def test_a_cell_is_text(text: str) -> None:
     for formatter in ("csv", "table", "value"):
-        assert cell(text, formatter).isprintable()
-    assert cell(text, "csv")[0] not in "=+-@\t\r\n"
+        assert cells.text(text, formatter).isprintable()
+    assert cells.text(text, "csv")[0] not in "=+-@\t\r\n"
+    assert cells.text([text, "two"], "value") == f"{harmless(text)}; two"
     # json and yaml are for programs, and escape by themselves.
-    assert cell(text, "json") == cell(text, "yaml") == text
+    assert cells.text(text, "json") == cells.text(text, "yaml") == text
 
 
 @pytest.mark.parametrize("text", HOSTILE, ids=harmless)

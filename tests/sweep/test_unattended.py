@@ -161,12 +161,13 @@ def test_the_fuse_counts_within_the_shard(cloud: Cloud, dedangle: Dedangle, stag
 @pytest.mark.parametrize(
     ("arguments", "why"),
     [
-        (("--time-budget", "soon"), "no span of time"),
-        (("--time-budget", "0m"), "no span of time"),
+        (("--time-budget", "soon"), "invalid duration"),
+        (("--time-budget", "0m"), "invalid duration"),
         (("--shard", "0/4"), "no shard 0 of 4"),
         (("--shard", "5/4"), "no shard 5 of 4"),
-        (("--shard", "half"), "no shard such as 1/4"),
+        (("--shard", "half"), "invalid shard 'half': use 1/4 or auto"),
         (("--shard", "auto"), "DEDANGLE_SHARDS"),
+        (("--max-removals", "-1"), "invalid number '-1': use 0 or more"),
     ],
 )
 def test_what_makes_no_sense_is_refused(dedangle: Dedangle, arguments: tuple[str, str], why: str) -> None:

@@ -4,12 +4,19 @@
 from __future__ import annotations
 
 import argparse
+import difflib
+from typing import TYPE_CHECKING
 
 from dedangle.cli import servers
 from dedangle.cli.base import Verb
-from dedangle.cli.wiring import Wiring
+from dedangle.cli.wiring import UsageError, Wiring
 from dedangle.core.decisions import Door, Finding
+from dedangle.core.records import Reading
 from dedangle.core.run import Run
+from dedangle.core.text import harmless
+
+if TYPE_CHECKING:
+    from dedangle.systems.ports import Fleet
 
 
 class Audit(Verb):
@@ -29,6 +36,9 @@ class Audit(Verb):
         return parser
 
     def work(self, args: argparse.Namespace, wiring: Wiring, run: Run) -> None:
+        _require_known(args, wiring.nova)
+        run.is_filtered = bool(args.cell or args.host or args.project)
+
         def wanted(finding: Finding) -> bool:
             return (
                 (not args.cell or finding.cell in args.cell)
@@ -39,6 +49,27 @@ class Audit(Verb):
         concurrency = wiring.settings.concurrency
         inspection = wiring.inspection(wiring.reconciler(Door.SWEEP), self.progress, concurrency=concurrency)
         if args.server:
-            servers.require_known(inspection.of_servers(servers.identify(args.server, wiring.nova), run, wanted))
+            judged = inspection.of_servers(servers.identify(args.server, wiring.nova), run, wanted)
+            servers.require_known(judged, wiring.cinder)
         else:
             inspection.of_fleet(wiring.bulk, run, wanted=wanted)
+
+
+def _require_known(args: argparse.Namespace, nova: Fleet) -> None:
+    """Raise UsageError for a filter that names nothing that exists: its empty list would look like a clean cloud."""
+    for name in args.cell:
+        if name not in nova.cell_names:
+            raise UsageError(f"No cell is named {harmless(name)}. Nova has: {', '.join(nova.cell_names)}.")
+    hosts = nova.hosts() if args.host else Reading[str]()
+    if args.host and hosts.complete and args.host not in hosts.rows:
+        near = difflib.get_close_matches(args.host, hosts.rows)
+        hint = f" Did you mean {' or '.join(near)}?" if near else ""
+        raise UsageError(
+            f"No compute host is named {harmless(args.host)}.{hint} List them with: openstack compute service list"
+        )
+    known = nova.has_project(args.project) if args.project else Reading[bool]()
+    if args.project and known.complete and not any(known.rows):
+        raise UsageError(
+            f"No server of project {harmless(args.project)} in any cell; the project is named by its id. Look it up "
+            "with: openstack project list"
+        )

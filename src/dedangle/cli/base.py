@@ -22,7 +22,7 @@ from dedangle.core.decisions import Finding
 from dedangle.core.run import Run
 from dedangle.core.text import harmless_lines
 from dedangle.report import exit_codes
-from dedangle.report.cells import cell
+from dedangle.report.cells import text
 
 _SHORT = ("code", "disposition", "server_id", "volume_id", "attachment_id")
 
@@ -45,7 +45,7 @@ class Verb(Guarded, Lister):
         parser.add_argument(
             "--detailed-exit-code",
             action="store_true",
-            help="end with 3 where something dangling is left, with 4 where all of it was removed",
+            help="end with 3 if a listed finding is left, with 4 if every listed finding was removed",
         )
         console.add_config_options(parser)
         return parser
@@ -71,6 +71,10 @@ class Verb(Guarded, Lister):
             stopped = error
             run.miss(["what was left when a signal stopped the run"])
         self._show(args, run)
+        if getattr(args, "server", None) and not args.all:
+            # Of the whole cloud they are only counted.
+            for finding in run.waiting():
+                console.complain(f"Skipped: {finding.reason}")
         for each in run.not_checked:
             console.complain(f"Not checked: {each}")
         for each in run.troubles:
@@ -99,7 +103,7 @@ class Verb(Guarded, Lister):
             columns = document.COLUMNS
         self.formatter = self._formatter_plugins[args.formatter].obj
         if listed or args.formatter != "table":
-            rows = ([cell(row[name], args.formatter) for name in columns] for row in listed)
+            rows = ([text(row[name], args.formatter) for name in columns] for row in listed)
             self.produce_output(args, columns, rows)
         if args.formatter == "table":
             sys.stdout.write(harmless_lines(self.explain(run, findings)))
@@ -113,13 +117,13 @@ class Verb(Guarded, Lister):
             outcome = run.outcomes.get(each.key)
             result, detail = (outcome.result.value, outcome.detail) if outcome else ("", "")
             groups.setdefault((each.code, result or each.disposition.value, detail), []).append(each)
-        text = ""
+        told = ""
         for (code, fate, detail), alike in groups.items():
             first = alike[0]
             more = f" ({len(alike) - 1} more like it)" if len(alike) > 1 else ""
             what = first.sentence if first.key in run.outcomes and first.sentence else first.reason
-            text += f"\n{code}: {fate}{': ' + detail if detail else ''}\n  {what}{more}\n"
-        return text
+            told += f"\n{code}: {fate}{': ' + detail if detail else ''}\n  {what}{more}\n"
+        return told
 
     def take_action(self, parsed_args: argparse.Namespace) -> Any:
         raise NotImplementedError("Guarded.run takes its place")
@@ -143,5 +147,7 @@ def _write_report(path: Path, text: str) -> None:
 
 def _summary(run: Run, seconds: float) -> str:
     counts = ", ".join(f"{count} {what}" for what, count in run.counts().items() if count)
-    empty = "nothing could be judged" if run.not_checked else "no volume attachments found"
+    empty = "no finding matches" if run.is_filtered else "no volume attachments found"
+    if run.not_checked:
+        empty = "nothing could be judged"
     return f"Run {run.run_id}, {seconds:.1f} s: {counts or empty}."

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from dedangle.cli import console
+from dedangle.cli import console, spans
 from dedangle.cli.base import Verb
 from dedangle.cli.wiring import UsageError, Wiring
 from dedangle.core import planning
@@ -24,7 +24,11 @@ if TYPE_CHECKING:
 OPTIONS: dict[str, dict[str, Any]] = {
     "--execute": {"action": "store_true", "help": "do what the plan says"},
     "--yes": {"action": "store_true", "help": "do not ask on a terminal"},
-    "--max-removals": {"metavar": "N", "type": int, "help": "the fuse, in place of [dedangle]'s"},
+    "--max-removals": {
+        "metavar": "N",
+        "type": spans.count,
+        "help": "removal limit of this run (default: [dedangle] max_removals)",
+    },
 }
 
 
@@ -110,6 +114,8 @@ class ChangingVerb(Verb):
 def _nothing_to_do(run: Run) -> str:
     if run.listed():
         return "None of the findings can be removed now; see the reasons above. Nothing was changed."
+    if run.waiting():
+        return "Nothing can be removed while the operations named below are in progress. Nothing was changed."
     if run.complete:
         return "There is nothing to do. Nothing was changed."
     return "Nothing was changed."

@@ -62,7 +62,7 @@ class Cleanup(ChangingVerb):
         restarter = wiring.restarter(self.progress, run.trouble)
         inspection = wiring.inspection(reconciler, self.progress)
         judged = inspection.of_servers(servers.identify(args.server, wiring.nova), run)
-        servers.require_known(judged)
+        servers.require_known(judged, wiring.cinder)
         left_stopped = [one.seen.server_id for one in judged if restarter.was_left_stopped(one.server)]
         agreed = self.carry_out(args, wiring, reconciler, run, judged, restarter=restarter if args.restart else None)
         for server_id in left_stopped:

@@ -18,7 +18,7 @@ from dedangle.cli.wiring import UnreachableError, UsageError
 from dedangle.core.decisions import Door
 from dedangle.core.text import harmless
 from dedangle.report import exit_codes
-from dedangle.report.cells import cell
+from dedangle.report.cells import text
 
 if TYPE_CHECKING:
     from dedangle.config import Settings
@@ -61,7 +61,7 @@ class Doctor(Guarded, Lister):
         short = parsed_args.formatter == "table" and not parsed_args.columns
         columns = _COLUMNS[:-1] if short else _COLUMNS
         rows = [(check.name, check.state.value, check.sentence, check.next_step) for check in self.checks]
-        return columns, [[cell(value, parsed_args.formatter) for value in row[: len(columns)]] for row in rows]
+        return columns, [[text(value, parsed_args.formatter) for value in row[: len(columns)]] for row in rows]
 
 
 def _examine(config_args: list[str], signals: Signals) -> Iterator[Check]:

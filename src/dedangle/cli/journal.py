@@ -19,7 +19,7 @@ from dedangle.cli.wiring import UsageError, configure
 from dedangle.core import times
 from dedangle.core.text import harmless
 from dedangle.report import exit_codes
-from dedangle.report.cells import cell
+from dedangle.report.cells import text
 from dedangle.state import journal
 from dedangle.state.journal import Entry, History
 
@@ -74,7 +74,7 @@ class JournalList(JournalVerb, Lister):
             and (parsed_args.since is None or entry.at >= parsed_args.since)
         ]
         columns = _SHORT if parsed_args.formatter == "table" and not parsed_args.columns else _COLUMNS
-        return columns, [[Field(cell(each[name], parsed_args.formatter)) for name in columns] for each in chosen]
+        return columns, [[Field(text(each[name], parsed_args.formatter)) for name in columns] for each in chosen]
 
 
 class JournalShow(JournalVerb, ShowOne):
@@ -87,7 +87,7 @@ class JournalShow(JournalVerb, ShowOne):
 
     def take_action(self, parsed_args: argparse.Namespace) -> tuple[tuple[str, ...], list[Any]]:
         fields = _fields(entry_of(self.history, parsed_args.entry))
-        return _FIELDS, [Field(cell(fields[name], parsed_args.formatter)) for name in _FIELDS]
+        return _FIELDS, [Field(text(fields[name], parsed_args.formatter)) for name in _FIELDS]
 
 
 class Field(FormattableColumn):  # type: ignore[type-arg,unused-ignore]

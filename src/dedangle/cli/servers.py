@@ -13,7 +13,7 @@ from dedangle.core.text import harmless
 if TYPE_CHECKING:
     from dedangle.core.records import NamedServer
     from dedangle.reconcile.server import Judged
-    from dedangle.systems.ports import Fleet
+    from dedangle.systems.ports import Cinder, Fleet
 
 _ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 
@@ -52,11 +52,26 @@ def _only(name: str, found: Sequence[NamedServer]) -> str:
     return next(iter(bearers))
 
 
-def require_known(judged: Sequence[Judged]) -> None:
-    """Raise UsageError for a server id that nobody has heard of: it is a slip of the fingers, not a clean server."""
-    for each in judged:
-        if not each.is_known:
-            raise UsageError(
-                f"No server {each.seen.server_id}: no cell of Nova and no attachment of Cinder knows the id. "
-                "Look it up with: openstack server list --all-projects"
+def require_known(judged: Sequence[Judged], cinder: Cinder) -> None:
+    """Raise UsageError for an id that is no server's: it is a slip of the fingers, not a clean server."""
+    for one in judged:
+        if not one.is_known:
+            raise UsageError(_what_it_is(one.seen.server_id, cinder))
+
+
+def _what_it_is(ident: str, cinder: Cinder) -> str:
+    """Return what the id is, and what to type for it: people have a volume's id from a ticket."""
+    if cinder.volume(ident).rows:
+        holders = [each.server_id for each in cinder.attachments_of_volume(ident).rows if each.server_id]
+        if not holders:
+            return (
+                f"{ident} is a volume, and no server holds an attachment of it. Look at: openstack volume show {ident}"
             )
+        return f"{ident} is a volume, not a server. Server {holders[0]} holds it: dedangle audit --server {holders[0]}"
+    for attachment in cinder.attachment(ident).rows:
+        of = f"{ident} is the attachment of volume {attachment.volume_id}, not a server."
+        return f"{of} It names server {attachment.server_id}: dedangle audit --server {attachment.server_id}"
+    return (
+        f"No server {ident}: no cell of Nova and no attachment of Cinder knows the id. "
+        "Look it up with: openstack server list --all-projects"
+    )

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Spans of time and parts of the fleet, as operators write them."""
+"""Durations, counts and parts of the fleet, as operators write them."""
 
 from __future__ import annotations
 
@@ -16,8 +16,15 @@ def seconds(text: str) -> float:
     """Read 90s, 30m or 8h; raises ArgumentTypeError."""
     match = re.fullmatch(r"([0-9]+)([smh])", text)
     if not match or not int(match[1]):
-        raise argparse.ArgumentTypeError(f"{text!r} is no span of time such as 90s, 30m or 8h")
+        raise argparse.ArgumentTypeError(f"invalid duration {text!r}: use 90s, 30m or 8h")
     return float(match[1]) * _UNITS[match[2]]
+
+
+def count(text: str) -> int:
+    """Read a number that is not negative; raise ArgumentTypeError."""
+    if not re.fullmatch(r"[0-9]+", text):
+        raise argparse.ArgumentTypeError(f"invalid number {text!r}: use 0 or more")
+    return int(text)
 
 
 def shard(text: str, environ: Mapping[str, str]) -> Shard:
@@ -37,7 +44,7 @@ def shard(text: str, environ: Mapping[str, str]) -> Shard:
     else:
         match = re.fullmatch(r"([0-9]+)/([0-9]+)", text)
         if not match:
-            raise argparse.ArgumentTypeError(f"{text!r} is no shard such as 1/4, nor auto")
+            raise argparse.ArgumentTypeError(f"invalid shard {text!r}: use 1/4 or auto")
         index, count = int(match[1]), int(match[2])
     if not 1 <= index <= count:
         raise argparse.ArgumentTypeError(f"there is no shard {index} of {count}; they count from 1")

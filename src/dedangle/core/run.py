@@ -23,6 +23,8 @@ class Run:
     troubles: list[str] = dataclasses.field(default_factory=list)
     """What went wrong beside the findings, each with the next command to type."""
     refusal: Refusal | None = None
+    is_filtered: bool = False
+    """Whether the operator asked for a part of the cloud, of which consistent pairs are not counted."""
     paired: int = 0
     """Pairs that the bulk read found consistent, without a finding of their own."""
 
@@ -50,23 +52,25 @@ class Run:
         order = (each for each in shown if each.verdict is not Verdict.CONSISTENT)
         return sorted(order, key=lambda each: (each.code not in KINDS, each.code, each.server_id, str(each.key)))
 
+    def waiting(self) -> list[Finding]:
+        """Return what nothing is decided about, because somebody is working on the server or the volume."""
+        return [finding for finding in self.listed(True) if finding.verdict is Verdict.IN_FLIGHT]
+
     def counts(self) -> dict[str, int]:
         """How many findings of each code, pairs that are none by their verdict, and outcomes of what was tried."""
         counts = Counter(finding.code for finding in self.findings.values())
-        counts[Verdict.CONSISTENT.value] += self.paired
+        if not self.is_filtered:
+            counts[Verdict.CONSISTENT.value] += self.paired
         counts.update(outcome.result.value for outcome in self.outcomes.values())
         return dict(sorted(counts.items()))
 
     def removed(self) -> list[Finding]:
-        return [each for key, each in self.findings.items() if self._result(key) is Result.REMOVED]
+        return [finding for key, finding in self.findings.items() if self._result(key) is Result.REMOVED]
 
     def left(self) -> list[Finding]:
-        """What is dangling and was not removed."""
-        return [
-            each
-            for key, each in self.findings.items()
-            if each.verdict in (Verdict.DANGLING, Verdict.PROTECTED) and self._result(key) is not Result.REMOVED
-        ]
+        """Return the listed findings that were neither removed nor relinked."""
+        done = (Result.REMOVED, Result.RELINKED)
+        return [finding for finding in self.listed() if self._result(finding.key) not in done]
 
     def failed(self) -> bool:
         """Whether a removal was refused or failed; changed-meanwhile is neither."""

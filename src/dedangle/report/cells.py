@@ -8,10 +8,15 @@ from typing import Any
 from dedangle.core.text import defused, harmless
 
 
-def cell(value: Any, formatter: str) -> Any:
-    """The value as the format of that name may print it; json and yaml write escapes of their own."""
+def text(value: Any, formatter: str) -> Any:
+    """Return the value as the format of that name prints it; json and yaml write lists and escapes of their own."""
+    if formatter in ("json", "yaml"):
+        return value
     if value is None and formatter == "table":
         return ""
-    if not isinstance(value, str) or formatter in ("json", "yaml"):
+    if isinstance(value, list):
+        joined = ("\n" if formatter == "table" else "; ").join(harmless(str(each)) for each in value)
+        return defused(joined) if formatter == "csv" else joined
+    if not isinstance(value, str):
         return value
     return defused(harmless(value)) if formatter == "csv" else harmless(value)

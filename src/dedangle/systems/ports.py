@@ -103,6 +103,15 @@ class Fleet(Nova, Protocol):
     def cell0(self) -> str | None:
         """The name of the cell of servers that no host took."""
 
+    @property
+    def cell_names(self) -> tuple[str, ...]: ...
+
+    def hosts(self) -> Reading[str]:
+        """Return the hosts of every cell that have a nova-compute or a live server."""
+
+    def has_project(self, project_id: str) -> Reading[bool]:
+        """Return, for each cell, whether the project has or had a server there."""
+
     def bulk(self) -> dict[str, Iterator[Reading[Page]]]:
         """What each cell holds, by its name; as Bulk.bulk."""
 

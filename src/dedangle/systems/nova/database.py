@@ -156,6 +156,17 @@ class NovaDatabase:
     def cell0(self) -> str | None:
         return next((name for name, cell in self._cells.items() if cell.is_cell0), None)
 
+    @property
+    def cell_names(self) -> tuple[str, ...]:
+        return tuple(self._cells)
+
+    def hosts(self) -> Reading[str]:
+        reading = self._from_every_cell(lambda connection, _: fleet.hosts(connection))
+        return Reading(tuple(sorted(set(reading.rows))), reading.complete, reading.why)
+
+    def has_project(self, project_id: str) -> Reading[bool]:
+        return self._from_every_cell(lambda connection, _: [fleet.has_project(connection, project_id)])
+
     def bulk(self) -> dict[str, Iterator[Reading[Page]]]:
         """Every live server and volume mapping, each cell's by itself."""
         return {name: fleet.pages(cell) for name, cell in self._cells.items()}

@@ -84,6 +84,23 @@ def _some_of_project(connection: sa.Connection, *, project_id: str, last: int) -
     return [(number, server_id, mappings) for number, server_id, mappings in connection.execute(statement)]
 
 
+def hosts(connection: sa.Connection) -> list[str]:
+    """Return the hosts that have a nova-compute or a live server."""
+    servers, services = schema.instances, schema.services
+    of_servers = sa.select(servers.c.host).where(servers.c.deleted == 0, servers.c.host.is_not(None)).distinct()
+    of_services = sa.select(services.c.host).where(services.c.binary == "nova-compute", services.c.deleted == 0)
+    return [str(host) for statement in (of_servers, of_services) for host in connection.execute(statement).scalars()]
+
+
+def has_project(connection: sa.Connection, project_id: str) -> bool:
+    """Whether the project has or had a server, as far as its row is not archived."""
+    servers = schema.instances
+    return (
+        connection.execute(sa.select(servers.c.id).where(servers.c.project_id == project_id).limit(1)).first()
+        is not None
+    )
+
+
 def named(connection: sa.Connection, cell: str, names: Collection[str]) -> list[NamedServer]:
     """Live servers whose display name or host name is one of the names, to the letter.
 

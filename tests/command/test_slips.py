@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Slips of the fingers get one line that says what is wrong and what to type; none looks like a clean cloud."""
+
+from __future__ import annotations
+
+import pytest
+
+from cases.stage import Stage
+from dedangle.lab import rows
+from dedangle.lab.cloud import Cloud
+from shell import Dedangle
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        (("--cell", "nosuch"), "No cell is named nosuch. Nova has: "),
+        (("--host", "nosuch"), "No compute host is named nosuch."),
+        (("--project", "nosuch"), "No server of project nosuch in any cell"),
+    ],
+)
+def test_a_filter_that_names_nothing_is_no_clean_cloud(
+    cloud: Cloud, dedangle: Dedangle, arguments: tuple[str, str], why: str
+) -> None:
+    Stage(cloud).server(0)
+    done = dedangle("audit", *arguments)
+    assert (done.code, done.out) == (2, "")
+    assert why in done.err
+    assert len(done.err.splitlines()) == 1
+
+
+def test_a_host_that_is_nearly_named_is_suggested(cloud: Cloud, dedangle: Dedangle) -> None:
+    (service,) = cloud.admin.nova("GET", "/os-services?binary=nova-compute", expect=200).body["services"][:1]
+    host = str(service["host"])
+    done = dedangle("audit", "--host", host[:-1])
+    assert done.code == 2
+    assert f"Did you mean {host}?" in done.err
+    assert dedangle("audit", "--host", host).code == 0
+
+
+@pytest.mark.parametrize("verb", ["audit", "cleanup"])
+def test_a_volume_or_an_attachment_in_place_of_a_server_is_recognised(
+    cloud: Cloud, dedangle: Dedangle, verb: str
+) -> None:
+    stage = Stage(cloud)
+    server, free = stage.server(0), stage.user.volume()
+    volume = server.volumes[0]
+    attachment = stage.attachment(server, volume)
+    option = ["--server"] if verb == "audit" else []
+    for ident, told in (
+        (volume, f"{volume} is a volume, not a server. Server {server.id} holds it"),
+        (attachment, f"{attachment} is the attachment of volume {volume}, not a server."),
+        (free, f"{free} is a volume, and no server holds an attachment of it."),
+    ):
+        done = dedangle(verb, *option, ident)
+        assert done.code == 2
+        assert told in done.err
+
+
+def test_what_is_in_progress_is_named(cloud: Cloud, dedangle: Dedangle) -> None:
+    stage = Stage(cloud)
+    server, volume = stage.server(0), stage.user.volume()
+    stage.breaks.reserve_attachment(server.id, volume)
+    stage.edit_server(server, task_state="image_uploading")
+    before = rows.snapshot(cloud.home)
+    for done in (dedangle("cleanup", server.id, "--execute", "--yes"), dedangle("audit", "--server", server.id)):
+        assert done.code == 0
+        assert f"Skipped: Volume {volume} of server {server.id} is in flight: task_state image_uploading." in done.err
+        assert "There is nothing to do" not in done.err
+    assert rows.diff(before, rows.snapshot(cloud.home)) == []
+    stage.edit_server(server, task_state=None)
+
+
+def test_a_mismatch_keeps_the_gate_shut(cloud: Cloud, dedangle: Dedangle) -> None:
+    stage = Stage(cloud)
+    server = stage.server()
+    gate = ("audit", "--server", server.id, "--detailed-exit-code")
+    assert dedangle(*gate).code == 0
+    stage.edit_volume(server.volumes[1], status="available", attach_status="detached")
+    done = dedangle(*gate, "-f", "json")
+    assert [each["code"] for each in done.findings] == ["volume-status-wrong"]
+    assert done.code == 3
