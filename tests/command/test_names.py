@@ -109,7 +109,7 @@ def test_a_silent_cell_may_hold_another_of_the_name(cloud: Cloud, dedangle: Deda
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        (("cleanup",), "dedangle cleanup: the following arguments are required: SERVER."),
+        (("cleanup",), "dedangle cleanup: the following arguments are required: SERVER or --volume."),
         (("cleanup", "x", "--exexute"), "dedangle cleanup: unrecognized arguments: --exexute."),
         (("sweep", "--shard", "5/4"), "dedangle sweep: argument --shard: there is no shard 5 of 4; they count from 1."),
         (("audit", "--config-file"), "dedangle: argument --config-file: expected one argument."),

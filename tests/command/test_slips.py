@@ -80,3 +80,33 @@ def test_a_mismatch_keeps_the_gate_shut(cloud: Cloud, dedangle: Dedangle) -> Non
     done = dedangle(*gate, "-f", "json")
     assert [each["code"] for each in done.findings] == ["volume-status-wrong"]
     assert done.code == 3
+
+
+@pytest.mark.parametrize("by", ["id", "name"])
+def test_a_volume_is_audited_and_cleaned_and_nothing_else_is(cloud: Cloud, dedangle: Dedangle, by: str) -> None:
+    stage = Stage(cloud)
+    server, name = stage.server(0), f"stuck-{by}"
+    volume, other = stage.user.volume(name=name), stage.user.volume()
+    for each in (volume, other):
+        stage.breaks.reserve_attachment(server.id, each)
+    rows.settle(cloud.home)
+    wanted = volume if by == "id" else name
+    audited = dedangle("audit", "--volume", wanted, "-f", "json")
+    assert [(each["code"], each["volume_id"]) for each in audited.findings] == [("attachment-never-used", volume)]
+    before = rows.snapshot(cloud.home)
+    done = dedangle("cleanup", "--volume", wanted, "--execute", "--yes", "-f", "json")
+    assert [(each["outcome"], each["volume_id"]) for each in done.findings] == [("removed", volume)], done.err
+    after = rows.snapshot(cloud.home)
+    assert {each["volume_id"] for each in before.attachments_of(server.id)} == {*server.volumes, volume, other}
+    assert {each["volume_id"] for each in after.attachments_of(server.id)} == {*server.volumes, other}
+    assert dedangle("cleanup", "--volume", wanted, "--execute", "--yes").code == 0
+    assert rows.diff(after, rows.snapshot(cloud.home)) == []
+
+
+@pytest.mark.parametrize("volume", ["nosuch", "00000000-0000-4000-8000-00000000dead"])
+def test_a_volume_that_nobody_knows_is_a_slip(dedangle: Dedangle, volume: str) -> None:
+    for verb in ("audit", "cleanup"):
+        done = dedangle(verb, "--volume", volume)
+        assert (done.code, done.out) == (2, "")
+        assert volume in done.err
+        assert "openstack volume list --all-projects" in done.err

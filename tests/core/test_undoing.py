@@ -92,6 +92,7 @@ SHELVED = dataclasses.replace(SERVER, host=None, vm_state="shelved_offloaded")
             True,
         ),
         ({"attachments": (THEIRS,), "volume": SHARED, "other_servers_bdms": (RIVAL,)}, None, True),
+        ({"other_servers_bdms": (dataclasses.replace(RIVAL, deleted=True),)}, None, True),
         ({"others": (dataclasses.replace(OTHER, boot_index=-1),)}, None, True),
     ],
 )

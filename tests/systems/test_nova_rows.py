@@ -27,6 +27,16 @@ def test_a_mapping_changed_when_it_was_last_created_updated_or_deleted(tmp_path:
     assert found == {1: NOW - timedelta(seconds=30), 2: NOW - timedelta(hours=1), 3: None}
 
 
+def test_mappings_of_other_servers_are_read_live_and_soft_deleted(tmp_path: Path) -> None:
+    one, rows = cell(tmp_path, "cell1")
+    rows.mapping(1, "s1", volume_id="v")
+    rows.mapping(2, "s2", volume_id="v")
+    rows.mapping(3, "s3", volume_id="v", deleted=3)
+    rows.mapping(4, "s4", volume_id="other")
+    found = nova(one).other_servers_bdms(["v"], "s1")
+    assert {(each.server_id, each.deleted) for each in found.rows} == {("s2", False), ("s3", True)}
+
+
 def test_the_newest_live_migration_that_failed_is_told(tmp_path: Path) -> None:
     one, rows = cell(tmp_path, "cell1")
     for kind, status, created, updated, deleted in (

@@ -7,7 +7,7 @@ import argparse
 import difflib
 from typing import TYPE_CHECKING
 
-from dedangle.cli import servers
+from dedangle.cli import servers, volumes
 from dedangle.cli.base import Verb
 from dedangle.cli.wiring import UsageError, Wiring
 from dedangle.core.decisions import Door, Finding
@@ -30,6 +30,7 @@ class Audit(Verb):
         parser.add_argument(
             "--server", metavar="SERVER", action="append", default=[], help="only this one, by id or name; repeatable"
         )
+        parser.add_argument("--volume", **volumes.OPTION)
         parser.add_argument("--cell", metavar="NAME", action="append", default=[], help="only this cell; repeatable")
         parser.add_argument("--host", metavar="H", help="only servers of this host")
         parser.add_argument("--project", metavar="ID", help="only servers of this project")
@@ -37,18 +38,25 @@ class Audit(Verb):
 
     def work(self, args: argparse.Namespace, wiring: Wiring, run: Run) -> None:
         _require_known(args, wiring.nova)
-        run.is_filtered = bool(args.cell or args.host or args.project)
+        volume_ids = volumes.identify(args.volume, wiring.cinder)
+        run.is_filtered = bool(args.cell or args.host or args.project or volume_ids)
+        is_concerned = volumes.concerned(volume_ids)
 
         def wanted(finding: Finding) -> bool:
             return (
                 (not args.cell or finding.cell in args.cell)
                 and args.host in (None, finding.host)
                 and args.project in (None, finding.project_id)
+                and is_concerned(finding)
             )
 
         concurrency = wiring.settings.concurrency
         inspection = wiring.inspection(wiring.reconciler(Door.SWEEP), self.progress, concurrency=concurrency)
-        if args.server:
+        if volume_ids:
+            server_ids = volumes.servers_of(volume_ids, wiring.cinder, wiring.nova)
+            named = servers.identify(args.server, wiring.nova)
+            inspection.of_servers([each for each in server_ids if not named or each in named], run, wanted)
+        elif args.server:
             judged = inspection.of_servers(servers.identify(args.server, wiring.nova), run, wanted)
             servers.require_known(judged, wiring.cinder)
         else:

@@ -63,6 +63,7 @@ class ChangingVerb(Verb):
         out_of_time: Callable[[], bool] = lambda: False,
         concurrency: int = 1,
         unjudged_removals: int = 0,
+        wanted: Callable[[Finding], bool] = lambda _: True,
     ) -> bool:
         """Ask the operator, and remove what was judged removable if the answer is yes and the removal limit allows it.
 
@@ -100,6 +101,7 @@ class ChangingVerb(Verb):
                 totals=totals,
                 stopped_server=restarter.stopped_server if restarter else None,
                 out_of_time=out_of_time,
+                wanted=wanted,
                 concurrency=concurrency,
             )
             removals.carry_out(judged, run, self.progress)

@@ -7,8 +7,9 @@ import argparse
 from collections.abc import Sequence
 from typing import Any
 
-from dedangle.cli import changing, servers
+from dedangle.cli import changing, servers, volumes
 from dedangle.cli.changing import ChangingVerb
+from dedangle.cli.signals import Signals
 from dedangle.cli.wiring import UsageError, Wiring
 from dedangle.core.decisions import Door, Finding
 from dedangle.core.run import Run
@@ -48,23 +49,46 @@ class Cleanup(ChangingVerb):
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
-        parser.add_argument("server", metavar="SERVER", nargs="+", help="id or name of a server; a deleted one by id")
+        parser.add_argument("server", metavar="SERVER", nargs="*", help="id or name of a server; a deleted one by id")
+        parser.add_argument("--volume", **volumes.OPTION)
         for name, settings in _OWN.items():
             parser.add_argument(name, **settings)
         return parser
 
+    def guarded_run(self, args: argparse.Namespace, signals: Signals) -> int:
+        if not args.server and not args.volume:
+            raise UsageError(
+                "dedangle cleanup: the following arguments are required: SERVER or --volume. "
+                "See: dedangle cleanup --help"
+            )
+        return super().guarded_run(args, signals)
+
     def work(self, args: argparse.Namespace, wiring: Wiring, run: Run) -> None:
         if args.restart and args.allow_root:
             raise UsageError("--restart starts the server again, and --allow-root takes its root disk. Name one.")
+        volume_ids = volumes.identify(args.volume, wiring.cinder)
+        is_concerned = volumes.concerned(volume_ids)
         reconciler = wiring.reconciler(
             self.door, no_host=args.no_host, allow_root=args.allow_root, relink=args.relink, restart=args.restart
         )
         restarter = wiring.restarter(self.progress, run.trouble)
         inspection = wiring.inspection(reconciler, self.progress)
-        judged = inspection.of_servers(servers.identify(args.server, wiring.nova), run)
+        server_ids = servers.identify(args.server, wiring.nova)
+        if volume_ids:
+            holders = volumes.servers_of(volume_ids, wiring.cinder, wiring.nova)
+            server_ids = [each for each in holders if not server_ids or each in server_ids]
+        judged = inspection.of_servers(server_ids, run, is_concerned)
         servers.require_known(judged, wiring.cinder)
         left_stopped = [one.seen.server_id for one in judged if restarter.was_left_stopped(one.server)]
-        agreed = self.carry_out(args, wiring, reconciler, run, judged, restarter=restarter if args.restart else None)
+        agreed = self.carry_out(
+            args,
+            wiring,
+            reconciler,
+            run,
+            [one.of(is_concerned) for one in judged],
+            restarter=restarter if args.restart else None,
+            wanted=is_concerned,
+        )
         for server_id in left_stopped:
             if agreed and args.restart and args.execute:
                 restarter.start_again(server_id)

@@ -18,6 +18,11 @@ if TYPE_CHECKING:
 _ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 
 
+def is_id(text: str) -> bool:
+    """Whether it has the form of the id of a server, volume or attachment."""
+    return _ID.fullmatch(text) is not None
+
+
 def identify(servers: Sequence[str], nova: Fleet) -> list[str]:
     """The ids of servers that are named by id or by name, each once; what looks like an id is never taken for a name.
 

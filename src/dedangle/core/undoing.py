@@ -158,7 +158,8 @@ def _takers(observed: UndoObservation, volume: Volume, server: Server) -> Iterat
             yield f"the server boots from volume {other.volume_id} now"
     if not volume.multiattach:
         for bdm in observed.seen.other_servers_bdms.rows:
-            yield f"server {bdm.server_id} maps the volume now"
+            if not bdm.deleted:
+                yield f"server {bdm.server_id} maps the volume now"
         for each in _attachments(observed):
             if each.server_id != removed.server_id:
                 yield f"{each.server_id or 'no server'} holds attachment {each.id} of the volume now"

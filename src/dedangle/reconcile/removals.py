@@ -36,6 +36,8 @@ class Removals:
     """Stops the server while the block lasts; may raise UnpreparedError."""
     out_of_time: Callable[[], bool] = lambda: False
     """Whether no other server may be begun."""
+    wanted: Callable[[Finding], bool] = lambda _: True
+    """Whether a finding that comes up only after a removal is to be carried out too."""
     concurrency: int = 1
     """Servers to clean at once; one is cleaned in the thread of the caller, and a signal ends its reads too."""
 
@@ -101,7 +103,7 @@ class Removals:
                 around.enter_context(self.stopped_server(one.seen.server_id, self.journal))
             recorded = around.enter_context(_Recorded(self, one, run))
             reconciler = self.reconciler.without_restart()
-            tried = reconciler.execute(one, self.journal, more=left.take, prepare=recorded.begin)
+            tried = reconciler.execute(one, self.journal, more=left.take, prepare=recorded.begin, wanted=self.wanted)
             for finding, outcome in around.enter_context(contextlib.closing(tried)):
                 run.add([finding])
                 run.outcomes[finding.key] = outcome

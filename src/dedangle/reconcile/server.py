@@ -38,6 +38,10 @@ class Judged:
         """What the door would remove or relink, in the order of the writes."""
         return planning.changes(self.findings)
 
+    def of(self, wanted: Callable[[Finding], bool]) -> Judged:
+        """Return the same without the findings that are not wanted."""
+        return Judged(tuple(filter(wanted, self.findings)), self.seen)
+
     @property
     def is_known(self) -> bool:
         """Whether any system has ever heard of the server."""
@@ -84,8 +88,8 @@ class Reconciler:
 
     def counts_on_stop(self, judged: Judged) -> bool:
         """Whether something of the plan can be done only once the server is stopped, which it is not."""
-        as_it_is = self.without_restart()._judge(judged.seen)
-        return len(as_it_is.changes) < len(judged.changes)
+        as_it_is = {finding.key for finding in self.without_restart()._judge(judged.seen).changes}
+        return any(finding.key not in as_it_is for finding in judged.changes)
 
     def _judge(self, seen: Observation) -> Judged:
         now = self.clock()
@@ -139,7 +143,7 @@ class Reconciler:
                 # Only a mapping of the same volume is judged otherwise with one attachment less.
                 return
             judged = self.audit(judged.seen.server_id)
-            plan = tuple(finding for finding in judged.changes if finding.key not in tried)
+            plan = tuple(finding for finding in judged.changes if finding.key not in tried and wanted(finding))
             plan = plan[: more(len(plan))]
 
     def _observe(self, server_id: str) -> Observation:

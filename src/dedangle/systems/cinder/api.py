@@ -93,6 +93,14 @@ class CinderApi:
     def volume(self, volume_id: str) -> Reading[Volume]:
         return self._one("volume", volume_id, cinder_rows.volume)
 
+    def volumes_named(self, name: str) -> Reading[Volume]:
+        """Return the volumes of every project with the name."""
+        try:
+            rows = self._list("volume", "/volumes/detail", {"name": name}, dict)
+            return Reading(tuple(map(cinder_rows.volume, rows.rows)), rows.complete, rows.why)
+        except cinder_rows.HiddenError as hidden:
+            return Reading.unread(str(hidden))
+
     def neighbours(self, attachment_id: str, limit: int = 20) -> Reading[Neighbours]:
         """Return the attachments made right before and right after a live one; unread where either request fails."""
         params = {"all_tenants": "1", "limit": str(limit), "marker": attachment_id}

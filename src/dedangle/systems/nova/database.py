@@ -107,7 +107,7 @@ class NovaDatabase:
         """Mappings of the volumes, live and soft-deleted, that other servers have, from every cell."""
         table = schema.block_device_mapping
         statement = nova_rows.mappings().where(
-            table.c.volume_id.in_(sorted(volume_ids)), table.c.instance_uuid != except_server, table.c.deleted == 0
+            table.c.volume_id.in_(sorted(volume_ids)), table.c.instance_uuid != except_server
         )
         return self._from_every_cell(
             lambda connection, cell: [nova_rows.mapping(row, cell) for row in connection.execute(statement).mappings()]

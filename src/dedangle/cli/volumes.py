@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which volumes the operator means, and which servers are concerned with them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from dedangle.cli.servers import is_id
+from dedangle.cli.wiring import UnreachableError, UsageError
+from dedangle.core.decisions import Finding
+from dedangle.core.text import harmless
+
+if TYPE_CHECKING:
+    from dedangle.systems.cinder.api import CinderApi
+    from dedangle.systems.ports import Fleet
+
+OPTION: dict[str, Any] = {
+    "metavar": "VOLUME",
+    "action": "append",
+    "default": [],
+    "help": "only this volume, by id or name, and every server that maps it or holds an attachment of it; repeatable",
+}
+
+
+def identify(volumes: Sequence[str], cinder: CinderApi) -> list[str]:
+    """Return the ids of volumes that are named by id or by name, each once.
+
+    Raises UsageError for a name that no volume or more than one has, UnreachableError if Cinder does not answer.
+    """
+    return list(dict.fromkeys(each.lower() if is_id(each) else _named(each, cinder) for each in volumes))
+
+
+def _named(name: str, cinder: CinderApi) -> str:
+    found = cinder.volumes_named(name)
+    if not found.complete:
+        raise UnreachableError(f"Cannot tell which volume is named {harmless(name)}: {found.why}. Name it by its id.")
+    if not found.rows:
+        raise UsageError(f"No volume is named {harmless(name)}. Look it up with: openstack volume list --all-projects")
+    if len(found.rows) > 1:
+        lines = [f"  {volume.id}  project {volume.project_id}  {volume.status}" for volume in found.rows]
+        raise UsageError(
+            "\n".join([f"{len(found.rows)} volumes are named {harmless(name)}. Name one by its id:", *lines])
+        )
+    return found.rows[0].id
+
+
+def servers_of(volume_ids: Sequence[str], cinder: CinderApi, nova: Fleet) -> list[str]:
+    """Return the servers that map one of the volumes, now or before, or hold an attachment of it.
+
+    Raises UsageError for a volume that neither side knows, UnreachableError if either side does not answer.
+    """
+    bdms = nova.other_servers_bdms(volume_ids, "")
+    if not bdms.complete:
+        raise UnreachableError(f"Cannot tell which servers map the volume: {bdms.why}. Run again when it answers.")
+    found = [bdm.server_id for bdm in bdms.rows]
+    for volume_id in volume_ids:
+        held = cinder.attachments_of_volume(volume_id)
+        if not held.complete:
+            raise UnreachableError(f"Cannot tell which servers hold the volume: {held.why}. Run again when it answers.")
+        found += [attachment.server_id for attachment in held.rows if attachment.server_id]
+        is_mapped = any(bdm.volume_id == volume_id for bdm in bdms.rows)
+        if not held.rows and not is_mapped and cinder.volume(volume_id).absent:
+            raise UsageError(
+                f"No volume {volume_id}: Cinder does not have it, and no server of Nova maps it. "
+                "Look it up with: openstack volume list --all-projects"
+            )
+    return list(dict.fromkeys(found))
+
+
+def concerned(volume_ids: Sequence[str]) -> Callable[[Finding], bool]:
+    """Return whether a finding is about one of the volumes; every finding is, if no volume is named."""
+    return lambda finding: not volume_ids or finding.volume_id.lower() in volume_ids
