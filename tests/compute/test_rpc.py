@@ -10,7 +10,7 @@ import pytest
 
 from dedangle.lab import rows
 from dedangle.lab.breakers import Breaker
-from dedangle.lab.builders import Builder, Server
+from dedangle.lab.builders import IMAGE, Builder, Server
 from dedangle.lab.client import wait_for
 from dedangle.lab.cloud import MANAGER, Cloud
 from dedangle.lab.faults import Injected
@@ -121,7 +121,7 @@ def test_number_3_a_server_cannot_be_changed_while_its_host_cleans_it(bus: Cloud
     server = broken(bus, f"claimed-{action}")
     builder, dedangle = Builder(bus), Dedangle(bus)
     builder.stop(server.id)
-    body = {"os-start": None, "rescue": {}, "resize": {"flavorRef": "2"}}
+    body = {"os-start": None, "rescue": {"rescue_image_ref": IMAGE}, "resize": {"flavorRef": "2"}}
     with slow(bus, server):
         cleaning = dedangle.start("cleanup", server.id, "--execute", "--yes", "-f", "json")
         wait_for("the claim", lambda: claim(bus, server) is not None or cleaning.poll() is not None, seconds=120)

@@ -294,6 +294,11 @@ class User:
     def detach_shelved(self, machine: Machine) -> None:
         self._while_shelved(machine, self.detach)
 
+    def rescue(self, machine: Machine) -> None:
+        self._builder.rescue(machine.id)
+        self.check(machine)
+        self._builder.unrescue(machine.id)
+
     def rebuild(self, machine: Machine) -> None:
         self._builder.rebuild(machine.id)
 
@@ -379,6 +384,7 @@ OPERATIONS: dict[str, tuple[int, Callable[[User, Machine], None], int, int]] = {
     "hard reboot": (7, User.reboot_hard, 0, 0),
     "soft reboot": (7, User.reboot_soft, 0, 0),
     "stop, start": (4, User.stop_start, 0, 0),
+    "rescue, unrescue": (4, User.rescue, 0, 0),
     "rebuild": (5, User.rebuild, 0, 0),
     "live migration": (7, User.live_migrate, 0, 0),
     "delete, create": (3, User.replace, 0, 0),

@@ -27,7 +27,7 @@ def stormy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
         "dedangle": {"grace_period": "0", "max_removals": "1000"},
         # The lab's Placement closes a connection that was idle for ten seconds, maybe just when Nova uses it again.
         "placement": {"connect_retries": "3"},
-        "DEFAULT": {"compute_driver": "fake.FakeDriver"},
+        "DEFAULT": {"compute_driver": "fake.RescueBFVDriver"},
     }
     with Cloud(tmp_path_factory.mktemp("stormy"), nova_overrides=overrides, hosts=2) as cloud:
         yield cloud

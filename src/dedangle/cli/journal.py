@@ -148,7 +148,7 @@ def _fields(entry: Entry) -> dict[str, Any]:
         "door": (intent or outcome).get("door"),
         "run_id": (intent or outcome).get("run_id"),
         "outcome": outcome.get("outcome", "unfinished"),
-        "outcome_at": outcome.get("at"),
+        "outcome_at": times.utc(times.parse(outcome["at"])) if outcome else None,
         "detail": outcome.get("detail"),
     }
 

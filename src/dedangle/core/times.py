@@ -11,6 +11,11 @@ def utc(moment: datetime) -> str:
     return moment.astimezone(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
+def exact(moment: datetime) -> str:
+    """Return the same to the microsecond: the journal tells what came first."""
+    return moment.astimezone(timezone.utc).replace(tzinfo=None).isoformat() + "Z"
+
+
 def parse(text: str) -> datetime:
     """Return the moment that an ISO 8601 text names, in UTC if it has no time zone; raise ValueError."""
     # Python 3.10 does not know Z.

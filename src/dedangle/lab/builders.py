@@ -121,6 +121,13 @@ class Builder:
             self.user.cinder("POST", f"/volumes/{volume}/action", made_of, expect=200)
         self._act(server, {"rebuild": {"imageRef": IMAGE}}, "ACTIVE")
 
+    def rescue(self, server: str) -> None:
+        """Let the server boot from a rescue image, with its own disks beside it; the driver must be able to do it."""
+        self._act(server, {"rescue": {"rescue_image_ref": IMAGE}}, "RESCUE", status=200)
+
+    def unrescue(self, server: str) -> None:
+        self._act(server, {"unrescue": None}, "ACTIVE")
+
     def live_migrate(self, server: str) -> None:
         """Move a running server to another host of the lab, as an administrator."""
         action = {"os-migrateLive": {"host": None, "block_migration": "auto"}}

@@ -81,7 +81,7 @@ class Journal:
         )
 
     def _append(self, fields: dict[str, Any]) -> None:
-        stamp = {"at": times.utc(self._clock()), "run_id": self._run_id, "door": self._door.value}
+        stamp = {"at": times.exact(self._clock()), "run_id": self._run_id, "door": self._door.value}
         line = json.dumps({**stamp, **fields}, sort_keys=True).encode() + b"\n"
         try:
             self._path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
