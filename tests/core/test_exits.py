@@ -67,6 +67,14 @@ RELEASED = World(
             LOST.but(mappings=(mapping("A", boot_index=0),)),
             [f"openstack server stop {SERVER}", f"{CLEANUP} --allow-root --no-host --execute"],
         ),
+        (
+            World(servers=(server(),), attachments=(attachment("B", "reserved"),), volumes=(volume("error"),)),
+            [
+                "openstack volume set --state available volume-1",
+                f"{CLEANUP} --execute",
+                "openstack volume set --state error volume-1",
+            ],
+        ),
         (LOST.but(servers=(stopped(),), host_state=HostState.DOWN), [f"{CLEANUP} --no-host --execute"]),
     ],
 )

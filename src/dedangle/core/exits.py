@@ -154,6 +154,12 @@ def _fixed(finding: Finding, pair: Pair) -> Iterator[str]:
     """Yield the commands of a code that dedangle itself has no remedy for."""
     volume = next(iter(pair.volume.rows), None)
     server, volume_id, attachment_id = finding.server_id, finding.volume_id, finding.attachment_id
+    if volume is not None and volume.status == "error" and finding.attachment and finding.attachment.is_reserved:
+        # Cinder computes the status anew when an attachment goes: the error is set again after that.
+        yield f"openstack volume set --state available {volume_id}"
+        yield f"dedangle cleanup {server} --execute"
+        yield f"openstack volume set --state error {volume_id}"
+        return
     match finding.code:
         case "transition-stuck" if volume is not None and volume.status == "attaching" and finding.attachment:
             yield f"cinder --os-volume-api-version 3.44 attachment-complete {attachment_id}"
