@@ -7,7 +7,9 @@ import importlib.util
 import uuid
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -66,6 +68,11 @@ def _load(path: Path) -> Case:
     return Case(name, row, title, module.build, set(module.DISPOSITIONS), **optional)
 
 
+def _column(name: str, value: object) -> sa.ColumnClause[Any]:
+    # By itself sqlite3 writes a datetime with an adapter that Python 3.12 deprecates.
+    return sa.column(name, sa.DateTime) if isinstance(value, datetime) else sa.column(name)
+
+
 @dataclass
 class Stage:
     """What cases are built with: a user of project p1 with all the ways to break things, and edits of rows."""
@@ -84,8 +91,7 @@ class Stage:
 
     def edit(self, database: str, table: str, where: dict[str, object], **values: object) -> None:
         """Write columns of the rows that match, as only a crash or an old release leaves them."""
-        columns = [sa.column(name) for name in {**where, **values}]
-        target = sa.table(table, *columns)
+        target = sa.table(table, *(_column(name, value) for name, value in {**where, **values}.items()))
         statement = sa.update(target).values(**values)
         for name, value in where.items():
             statement = statement.where(target.c[name] == value)

@@ -143,7 +143,7 @@ def test_times_of_mappings_and_failed_live_migrations_are_read(fleet: Fleet) -> 
     pair = next(each for each in range(2, PAIRS, 2) if server_of(each) not in fleet.spoilt)
     server, moment = server_of(pair), datetime(2026, 2, 3, 4, 5, 6)
     with fleet.nova.begin() as connection:
-        values = {"s": server, "t": moment}
+        values = {"s": server, "t": moment.isoformat(" ")}
         connection.execute(
             sa.text("UPDATE block_device_mapping SET updated_at = :t WHERE instance_uuid = :s AND deleted = 0"), values
         )
