@@ -76,8 +76,8 @@ def delete_while_host_is_down(stage: Stage, server: Server) -> None:
 def let_hours_pass(stage: Stage, server: Server) -> None:
     """Move the times of the server's rows in Nova, and of what an audit finds, into the past."""
     then = datetime.now(timezone.utc).replace(tzinfo=None) - HOURS
-    times = {"deleted_at": then, "terminated_at": then, "updated_at": then}
-    stage.edit("nova_cell1", "instances", {"uuid": server.id}, **times)
+    moments = {"deleted_at": then, "terminated_at": then, "updated_at": then}
+    stage.edit("nova_cell1", "instances", {"uuid": server.id}, **moments)
     where = {"instance_uuid": server.id}
     stage.edit("nova_cell1", "instance_actions", where, start_time=then, finish_time=then, updated_at=then)
     assert Dedangle(stage.cloud)("audit").code == 0
