@@ -28,7 +28,7 @@ _IDS = {
     "volume": "VOLUME",
     "attachment": "ATTACHMENT",
     "other": "OTHER_SERVER",
-    "stop": "SERVER_WITHOUT_RIGHT",
+    "work": "OPEN WORK",
 }
 
 

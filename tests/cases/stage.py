@@ -158,14 +158,16 @@ class Stage:
         wait_for(f"server {server} without a host", lambda: self.user.status(server) == "ERROR")
         return Server(server, volumes)
 
-    def leave_event_open(self, server: Server) -> None:
-        """Take back the end of the server's last event, as a crash of its host leaves it."""
+    def leave_event_open(self, server: Server, begun: datetime | None = None) -> None:
+        """Take back the end of the server's last event, as a crash of its host leaves it; begun is its start in UTC."""
         action = sa.table("instance_actions", sa.column("id"), sa.column("instance_uuid"))
-        event = sa.table("instance_actions_events", sa.column("action_id"), sa.column("finish_time"))
+        times = (sa.column(name, sa.DateTime) for name in ("start_time", "finish_time"))
+        event = sa.table("instance_actions_events", sa.column("action_id"), *times)
         with self.cloud.home.connect("nova_cell1") as nova:
             of_server = sa.select(sa.func.max(action.c.id)).where(action.c.instance_uuid == server.id)
             last = nova.execute(of_server).scalar_one()
-            nova.execute(sa.update(event).where(event.c.action_id == last).values(finish_time=None))
+            open_since = {"finish_time": None} | ({"start_time": begun} if begun else {})
+            nova.execute(sa.update(event).where(event.c.action_id == last).values(**open_since))
 
     def lock_for_refresh(self, server: Server) -> None:
         reason = {"lock": {"locked_reason": "Refreshing connection_info for BDM"}}

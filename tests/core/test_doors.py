@@ -12,6 +12,7 @@ import pytest
 from rules import broken
 from worlds import (
     HOST,
+    LONG_AGO,
     NOW,
     OTHER_HOST,
     OTHER_SERVER,
@@ -29,12 +30,13 @@ from worlds import (
     stopped,
     tombstone,
     volume,
+    with_ways_out,
 )
 
 from dedangle.core import doors
 from dedangle.core.decisions import Door
 from dedangle.core.doors import Case, Policy, Ruling
-from dedangle.core.records import Disk, Server
+from dedangle.core.records import Disk, Marker, Server
 
 JUST_CHANGED = NOW - timedelta(seconds=90)
 
@@ -53,6 +55,14 @@ STOPS: dict[str, tuple[World, Policy]] = {
         policy(Door.COMMAND),
     ),
     "just_changed": (LOST.but(mappings=(mapping("A", changed_at=JUST_CHANGED),)), policy(Door.COMMAND, no_host=True)),
+    "work_is_open": (
+        World(
+            servers=(server(),),
+            mappings=(never_attached(),),
+            markers=(Marker(kind="event", detail="of attach_volume", since=LONG_AGO),),
+        ),
+        policy(Door.COMMAND),
+    ),
     "host_may_still_answer": (LEFT.but(silent_hosts=frozenset({HOST})), policy(Door.COMMAND)),
     "deleted_without_its_host": (LEFT.but(servers=(deleted(power_state=RUNNING),)), policy(Door.SWEEP)),
     "guest_stays_on": (LOST.but(servers=(server(),)), policy(Door.REBOOT, guest_off=False)),
@@ -219,9 +229,9 @@ class TestTwoServersThatHoldOneVolume:
 
     def test_the_server_to_stop_is_the_one_that_has_no_right_to_the_volume(self) -> None:
         lost = self.SHARED.but(attachments=(attachment("C", holder=OTHER_SERVER),))
-        (finding,) = findings(lost)
+        (finding,) = with_ways_out(lost)
         assert (finding.is_urgent, finding.next[0]) == (True, f"openstack server stop {lost.servers[0].id}")
-        (rightful,) = findings(self.SHARED.but(attachments=(attachment("A"),)))
+        (rightful,) = with_ways_out(self.SHARED.but(attachments=(attachment("A"),)))
         assert (rightful.is_urgent, rightful.next[0]) == (True, f"openstack server stop {OTHER_SERVER}")
 
     def test_once_it_is_off_the_mapping_goes_by_command(self) -> None:

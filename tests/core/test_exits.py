@@ -9,11 +9,11 @@ import pytest
 
 from core.worlds import (
     HOST,
+    RUNNING,
     SERVER,
     World,
     attachment,
     deleted,
-    findings,
     mapping,
     never_attached,
     offloaded,
@@ -21,6 +21,7 @@ from core.worlds import (
     stopped,
     tombstone,
     volume,
+    with_ways_out,
 )
 from dedangle.core.records import HostState
 
@@ -75,15 +76,24 @@ RELEASED = World(
                 "openstack volume set --state error volume-1",
             ],
         ),
+        (
+            World(
+                servers=(deleted(power_state=RUNNING),),
+                attachments=(attachment("A"),),
+                volumes=(volume(),),
+                connected={"A": HOST},
+            ),
+            [f"ssh {HOST} virsh destroy {SERVER}", f"{CLEANUP} --no-host --execute"],
+        ),
         (LOST.but(servers=(stopped(),), host_state=HostState.DOWN), [f"{CLEANUP} --no-host --execute"]),
     ],
 )
 def test_the_least_harmful_commands_that_act(world: World, commands: list[str]) -> None:
-    found = [each for each in findings(world.but(thorough=True)) if each.code != "consistent"]
+    found = [each for each in with_ways_out(world.but(thorough=True)) if each.code != "consistent"]
     assert [list(each.next) for each in found] == [commands] * len(found)
     assert found[0].reason.endswith(f"Run: {'; then: '.join(commands)}")
 
 
 def test_what_cannot_be_removed_yet_has_its_command_for_then() -> None:
     young = World(servers=(server(),), mappings=(dataclasses.replace(never_attached(), created_at=None),))
-    assert [each.next for each in findings(young)] == [()]
+    assert [each.next for each in with_ways_out(young)] == [()]

@@ -98,7 +98,10 @@ def test_no_time_that_passes_proves_that_the_guest_of_a_server_deleted_without_i
     for door in DOORS:
         assert not removals(gone, door=door)
     (finding,) = findings(gone, door=Door.COMMAND)
-    assert f"cleanup {gone.servers[0].id} --no-host" in finding.reason
+    assert finding.next == (
+        f"ssh {HOST} virsh destroy {gone.servers[0].id}",
+        f"dedangle cleanup {gone.servers[0].id} --no-host --execute",
+    )
     # An operator who has looked, or the host itself, can tell.
     assert removals(gone, policy=policy(Door.COMMAND, no_host=True))
     assert removals(gone.but(guests={HOST: ()}), door=Door.COMMAND)

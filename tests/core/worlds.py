@@ -241,8 +241,16 @@ def judged(
     now: datetime = NOW,
     first_seen: Callable[[FindingKey], datetime | None] = lambda _: LONG_AGO,
 ) -> tuple[Finding, ...]:
-    found = (finding for pair in pairs for finding in judge(pair, now=now, policy=policy, first_seen=first_seen))
-    return exits.borrowed(tuple(found))
+    return tuple(finding for pair in pairs for finding in judge(pair, now=now, policy=policy, first_seen=first_seen))
+
+
+def with_ways_out(world: World) -> tuple[Finding, ...]:
+    """The findings of a sweep, each with its commands."""
+
+    def one(pair: Pair, policy: Policy, now: datetime) -> tuple[Finding, ...]:
+        return judge(pair, now=now, policy=policy, first_seen=lambda _: LONG_AGO)
+
+    return exits.judge_with_ways_out(pairing.pairs(observation(world)), _policy(Door.SWEEP), NOW, one)
 
 
 def removals(world: World, **how: Any) -> tuple[Finding, ...]:

@@ -14,6 +14,7 @@ from ceph import POOL, Cluster
 from host import Host, attached
 
 from cases.stage import Stage
+from dedangle.core import times
 from dedangle.lab import rows
 from dedangle.lab.builders import Server
 from dedangle.lab.client import wait_for

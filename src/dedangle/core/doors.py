@@ -14,7 +14,7 @@ from typing import NamedTuple
 from dedangle.core.decisions import Disposition, Door, Finding, Remedy, Verdict
 from dedangle.core.findings import Needs
 from dedangle.core.pair import ServerState
-from dedangle.core.records import Refusal, Server
+from dedangle.core.records import Existence, Marker, Refusal, Server
 from dedangle.core.times import utc
 
 # Longer than a Galera node that wakes up, or a replica behind a backup, is seen to lag; nothing younger is believed
@@ -66,6 +66,8 @@ class Case:
     """What an operator must know where the door does nothing."""
     kept_because: Refusal | None = None
     """Why the remedy must not be carried out, whatever the door."""
+    open_work: tuple[Marker, ...] = ()
+    """Work on the server that Nova or Cinder has begun and not ended, however long ago."""
     not_before: datetime | None = None
     """Before this time the operation that made the rows may still be in progress."""
     changed_at: datetime | None = None
@@ -149,6 +151,15 @@ def guest_has_the_disk(case: Case) -> Ruling | None:
 def held(case: Case) -> Ruling | None:
     """Something about the rows themselves forbids the remedy, such as a lost attachment beside an unknown one."""
     return Ruling(Disposition.REPORT, f"Kept: {case.kept_because}.") if case.kept_because else None
+
+
+def work_is_open(case: Case) -> Ruling | None:
+    """Work on the server has not ended, though it shows no progress any more: nothing goes on the word of its age."""
+    # A host that is down is no work; the judgement has decided on it.
+    open_work = [each for each in case.open_work if each.kind != "host"]
+    if not open_work or case.server_state.existence is Existence.DELETED:
+        return None
+    return Ruling(Disposition.REPORT, f"Kept: {open_work[0]}. End that first.")
 
 
 def root_disk(case: Case) -> Ruling | None:
@@ -308,6 +319,7 @@ RULES: tuple[Callable[[Case], Ruling | None], ...] = (
     held,
     root_disk,
     only_reported,
+    work_is_open,
     guest_has_the_disk,
     just_changed,
     too_young,

@@ -14,6 +14,7 @@ from dedangle.core.findings import KINDS
 from dedangle.core.pair import Pair
 from dedangle.core.pairing import newest
 from dedangle.core.records import Attachment, BlockDeviceMapping, Existence, Refusal
+from dedangle.core.times import utc
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,6 +90,7 @@ def finding_of(
             now=now,
             advice=kind.advice.format(**words),
             kept_because=draft.kept_because,
+            open_work=pair.server_state.markers,
             not_before=draft.not_before,
             changed_at=_changed_at(pair, attachment),
             age_is_unknown=_age_is_unknown(pair, attachment),
@@ -114,6 +116,7 @@ def _words(pair: Pair, finding: Finding) -> dict[str, str]:
         "volume": finding.volume_id,
         "attachment": finding.attachment_id or "none",
         "other": pair.other_holder or "none",
+        "work": "; ".join(f"{each}, since {utc(each.since)}" for each in pair.server_state.markers if each.since),
     }
 
 

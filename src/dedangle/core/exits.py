@@ -8,7 +8,7 @@ command is printed that would change nothing.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
@@ -59,7 +59,17 @@ WAYS = (
 """The least harmful way first: without downtime, with downtime, with something left on a host, without a root disk."""
 
 
-def way_out(finding: Finding, pair: Pair, policy: Policy, now: datetime, simulate: Simulate) -> tuple[str, ...]:
+def judge_with_ways_out(pairs: Iterable[Pair], policy: Policy, now: datetime, judge: Simulate) -> tuple[Finding, ...]:
+    """Judge the pairs of one server, and give each finding its way out; judge is called for every way that is tried."""
+    findings = (
+        _with_next(finding, _way_out(finding, pair, policy, now, judge))
+        for pair in pairs
+        for finding in judge(pair, policy, now)
+    )
+    return _borrowed(tuple(findings))
+
+
+def _way_out(finding: Finding, pair: Pair, policy: Policy, now: datetime, simulate: Simulate) -> tuple[str, ...]:
     """Return the commands of the least harmful way out, in order; none where the decision is outside of dedangle.
 
     simulate judges a pair under a policy at a moment. A finding that only waits gets the command for when it has
@@ -67,15 +77,18 @@ def way_out(finding: Finding, pair: Pair, policy: Policy, now: datetime, simulat
     """
     if finding.code not in KINDS and finding.verdict is not Verdict.IN_FLIGHT:
         return ()
+    if finding.next:
+        # The rule that keeps it knows what must be done first: a guest is ended before --no-host is named.
+        return finding.next
     if finding.remedy is not Remedy.NONE or finding.verdict is Verdict.IN_FLIGHT:
         for way in WAYS:
             commands = _commands(way, finding, pair, policy, now, simulate)
             if commands:
                 return commands
-    return finding.next or tuple(_fixed(finding, pair))
+    return tuple(_fixed(finding, pair))
 
 
-def borrowed(findings: tuple[Finding, ...]) -> tuple[Finding, ...]:
+def _borrowed(findings: tuple[Finding, ...]) -> tuple[Finding, ...]:
     """Give an attachment that is kept because of a mapping of the same server the way out of that mapping.
 
     No attachment of a server is removed while a mapping of it names one that Cinder does not have.
@@ -83,12 +96,12 @@ def borrowed(findings: tuple[Finding, ...]) -> tuple[Finding, ...]:
     lost = (each.next for each in findings if each.next and each.remedy in _OF_MAPPINGS)
     commands = next(lost, ())
     return tuple(
-        with_next(finding, commands) if finding.remedy is Remedy.REMOVE_ATTACHMENT and not finding.next else finding
+        _with_next(finding, commands) if finding.remedy is Remedy.REMOVE_ATTACHMENT and not finding.next else finding
         for finding in findings
     )
 
 
-def with_next(finding: Finding, commands: tuple[str, ...]) -> Finding:
+def _with_next(finding: Finding, commands: tuple[str, ...]) -> Finding:
     """Return the finding with its way out, which the reason ends with."""
     if not commands:
         return dataclasses.replace(finding, next=())

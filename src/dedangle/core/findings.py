@@ -37,7 +37,7 @@ class Kind:
     states: str
     """The rows of the decision table that it covers."""
     sentence: str
-    """Takes {server}, {volume}, {attachment}, and {other}, the server that holds the volume too."""
+    """Takes {server}, {volume}, {attachment}, {work}, and {other}, the server that holds the volume too."""
     advice: str = ""
     """What an operator must know before acting, or an alternative; the commands are those of core/exits.py."""
     remedy: Remedy = Remedy.NONE
@@ -236,6 +236,14 @@ TABLE = (
         sentence="Nova maps volume {volume} to server {server} through attachment {attachment}, which Cinder does not "
         "have although the volume is in use.",
         advice="Keep the mapping, and attach the volume to no other server.",
+    ),
+    Kind(
+        code="work-never-ends",
+        states="F",
+        sentence="Work on server {server} does not end: {work}. Nothing of the server is removed while it is open.",
+        advice="Look whether anything still works on it (openstack server event list {server}; openstack volume show "
+        "{volume}), and end it: openstack server set --state active {server} takes a task_state back, openstack server "
+        "migration abort a migration, openstack volume set --state in-use a volume's status.",
     ),
     Kind(
         code="mapping-duplicated",

@@ -13,9 +13,8 @@ from datetime import datetime
 from dedangle.core.decisions import Disposition, Finding, FindingKey, Remedy, Verdict
 from dedangle.core.doors import Policy
 from dedangle.core.drafting import Draft, finding_of
-from dedangle.core.exits import way_out, with_next
 from dedangle.core.pair import Pair, ServerState
-from dedangle.core.pairing import is_root_device
+from dedangle.core.pairing import is_root_device, never_ends
 from dedangle.core.records import Attachment, BlockDeviceMapping, Existence, Refusal, Volume
 
 # In these cases Cinder's recompute after a delete leaves the volume's status as the operator expects it; any other
@@ -32,21 +31,9 @@ def judge(
     Returns one finding for each of them, or for several that one finding explains; a finding whose code is in
     findings.KINDS is to be listed, any other's code is its verdict. Total: it never raises for any pair.
     """
-
-    def simulate(changed: Pair, allowed: Policy, later: datetime) -> tuple[Finding, ...]:
-        return tuple(_findings(changed, later, allowed, first_seen))
-
     return tuple(
-        with_next(finding, way_out(finding, pair, policy, now, simulate))
-        for finding in _findings(pair, now, policy, first_seen)
+        finding_of(_as_far_as_seen(draft, pair), pair, now, policy, first_seen) for draft in _drafts(pair, policy, now)
     )
-
-
-def _findings(
-    pair: Pair, now: datetime, policy: Policy, first_seen: Callable[[FindingKey], datetime | None]
-) -> Iterator[Finding]:
-    for draft in _drafts(pair, policy):
-        yield finding_of(_as_far_as_seen(draft, pair), pair, now, policy, first_seen)
 
 
 def ownerless(attachment: Attachment) -> Finding:
@@ -65,7 +52,7 @@ def ownerless(attachment: Attachment) -> Finding:
     )
 
 
-def _drafts(pair: Pair, policy: Policy) -> Iterator[Draft]:
+def _drafts(pair: Pair, policy: Policy, now: datetime) -> Iterator[Draft]:
     """In the order of the design: preconditions, foreign, in flight, then what is left of the states."""
     server_state = pair.server_state
     volume = next(iter(pair.volume.rows), None)
@@ -84,13 +71,18 @@ def _drafts(pair: Pair, policy: Policy) -> Iterator[Draft]:
     elif not pair.mappings and volume and volume.consumer:
         # Ironic's volume targets carry the UUID of a Nova server and no mapping: the metadata is all that tells.
         yield from _all(pair, Verdict.FOREIGN)
-    elif _obstructing(server_state, policy):
+    elif _obstructing(server_state, policy, now):
         yield from _in_flight(pair, volume)
     elif server_state.hosts_with_disk(pair.volume_id) and pair.other_writers and not (volume and volume.multiattach):
         yield from _all(pair, Verdict.MISMATCH, "volume-in-use-elsewhere", is_urgent=True)
     elif server_state.existence is Existence.DELETED:
         yield from _of_deleted(pair, volume)
     else:
+        if (
+            any(never_ends(marker, now) for marker in server_state.markers)
+            and pair.volume_id == server_state.first_volume
+        ):
+            yield Draft(Verdict.MISMATCH, "work-never-ends")
         yield from _of_living(pair, volume, policy)
 
 
@@ -125,12 +117,14 @@ def _all(pair: Pair, verdict: Verdict, code: str = "", *, is_urgent: bool = Fals
             yield Draft(verdict, code, attachment=attachment, is_urgent=is_urgent)
 
 
-def _obstructing(server_state: ServerState, policy: Policy) -> bool:
+def _obstructing(server_state: ServerState, policy: Policy, now: datetime) -> bool:
     server = server_state.server
     waived = policy.no_host and server is not None and server.is_stopped
     # What a deleted server left in the databases alone can go whatever its host; see _of_deleted for the rest.
     waived = waived or server_state.existence is Existence.DELETED
-    return any(not (waived and marker.kind == "host") for marker in server_state.markers)
+    return any(
+        not (waived and marker.kind == "host") and not never_ends(marker, now) for marker in server_state.markers
+    )
 
 
 def _in_flight(pair: Pair, volume: Volume | None) -> Iterator[Draft]:

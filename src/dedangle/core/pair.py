@@ -30,6 +30,8 @@ class ServerState:
     existence: Existence
     host_state: HostState
     markers: tuple[Marker, ...]
+    first_volume: str | None
+    """The first of its volumes: what concerns the whole server is reported there."""
     unread: tuple[str, ...]
     last_action_at: datetime | None
     lost: frozenset[str]

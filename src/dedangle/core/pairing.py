@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from dedangle.core.observations import CinderView, NovaView, Observation
 from dedangle.core.pair import Pair, ServerState
@@ -24,6 +24,21 @@ REFRESH_LOCK = "Refreshing connection_info"
 QUIET_MIGRATION = (None, "", "none", "success", "error")
 # What these say of a live server means nothing once it is deleted: a delete that crashed keeps its event open for ever.
 _OF_THE_LIVING = ("task_state", "event", "action", "lock")
+
+
+# Work that shows no progress for so long never ends by itself. A live migration of a large guest takes days.
+_NEVER_ENDS_AFTER = {
+    "task_state": timedelta(days=1),
+    "event": timedelta(days=1),
+    "volume": timedelta(days=1),
+    "migration": timedelta(days=7),
+}
+
+
+def never_ends(marker: Marker, now: datetime) -> bool:
+    """Whether the work shows no progress for longer than its kind can take; False if nothing tells since when."""
+    limit = _NEVER_ENDS_AFTER.get(marker.kind)
+    return limit is not None and marker.since is not None and now - marker.since > limit
 
 
 def newest(moments: Iterable[datetime | None]) -> datetime | None:
@@ -99,9 +114,7 @@ def pairs(observation: Observation) -> tuple[Pair, ...]:
     """One pair for each volume that a live mapping or an attachment of the server names, in order of volume id."""
     cinder, nova = observation.cinder, observation.after
     the_server = server_state(observation)
-    volume_ids = {mapping.volume_id for mapping in nova.mappings} | {
-        attachment.volume_id for attachment in cinder.attachments.rows
-    }
+    volume_ids = _volume_ids(observation)
     unasked: Reading[Volume] = Reading.unread("the volume was not asked for")
     result = []
     for volume_id in sorted(volume_ids):
@@ -138,6 +151,11 @@ def pairs(observation: Observation) -> tuple[Pair, ...]:
     return tuple(result)
 
 
+def _volume_ids(observation: Observation) -> set[str]:
+    mapped = {mapping.volume_id for mapping in observation.after.mappings}
+    return mapped | {attachment.volume_id for attachment in observation.cinder.attachments.rows}
+
+
 def _is_of(bdm: BlockDeviceMapping, volume_id: str) -> bool:
     # A server may have been booted from the volume by its id in capitals, which MySQL's collations take for the same.
     return bdm.volume_id.lower() == volume_id.lower()
@@ -162,6 +180,7 @@ def server_state(observation: Observation) -> ServerState:
         existence=existence,
         host_state=nova.host_state,
         markers=_markers(observation, existence),
+        first_volume=min(_volume_ids(observation), default=None),
         unread=tuple(dict.fromkeys((*observation.before.unread, *nova.unread, *incomplete))),
         last_action_at=nova.last_action_at,
         lost=lost,
@@ -239,7 +258,7 @@ def _markers(observation: Observation, existence: Existence) -> tuple[Marker, ..
 def _markers_of_servers(living: Sequence[Server]) -> Iterator[Marker]:
     for server in living:
         if server.task_state:
-            yield Marker(kind="task_state", detail=server.task_state)
+            yield Marker(kind="task_state", detail=server.task_state, since=server.updated_at)
         elif server.vm_state == "building":
             yield Marker(kind="task_state", detail="none yet, the server is building")
     if len(living) > 1 or any(server.hidden for server in living):
@@ -252,7 +271,9 @@ def _markers_of_volumes(observation: Observation, existence: Existence) -> Itera
             state = f"{volume.id} is {volume.status}"
             if volume.migration_status not in QUIET_MIGRATION:
                 state += f", migration_status {volume.migration_status}"
-            yield Marker(kind="volume", detail=state)
+            # An attach or detach that stopped half-way has a code of its own.
+            half_way = volume.status in ("attaching", "detaching")
+            yield Marker(kind="volume", detail=state, since=None if half_way else volume.updated_at)
 
 
 def _is_left_half_way(volume: Volume, observation: Observation) -> bool:

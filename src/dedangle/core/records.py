@@ -84,6 +84,8 @@ class Server:
     root_device_name: str | None = None
     launched_at: datetime | None = None
     deleted_at: datetime | None = None
+    updated_at: datetime | None = dataclasses.field(default=None, compare=False)
+    """When its row last changed; not compared, because a heartbeat of its host changes it too."""
 
     @property
     def is_stopped(self) -> bool:
@@ -180,6 +182,7 @@ class Volume:
     multiattach: bool = False
     hosts: tuple[tuple[str, str], ...] = ()
     """(attachment id, host) of each `attached` attachment, as Cinder shows them to an administrator."""
+    updated_at: datetime | None = None
     consumer: str | None = None
     """Who else than Nova marked the volume as theirs in its metadata: glance or ironic."""
 
@@ -207,6 +210,8 @@ class Marker:
 
     kind: str
     detail: str
+    since: datetime | None = None
+    """When it began, or last showed any progress; None if its system does not say."""
 
     def __str__(self) -> str:
         return f"{self.kind} {self.detail}"

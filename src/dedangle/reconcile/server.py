@@ -15,6 +15,7 @@ from dedangle.core.decisions import Finding, FindingKey, Outcome, Remedy, Result
 from dedangle.core.doors import Policy
 from dedangle.core.judging import judge
 from dedangle.core.observations import CinderView, NovaView, Observation
+from dedangle.core.pair import Pair
 from dedangle.core.records import HostState, Reading, Refusal, Server
 from dedangle.reconcile.control import ControlRead
 from dedangle.state.journal import Journal, JournalUnwritableError
@@ -92,13 +93,11 @@ class Reconciler:
         return any(finding.key not in as_it_is for finding in judged.changes)
 
     def _judge(self, seen: Observation) -> Judged:
-        now = self.clock()
-        findings = tuple(
-            finding
-            for pair in pairing.pairs(seen)
-            for finding in judge(pair, now=now, policy=self.policy, first_seen=self.first_seen)
-        )
-        return Judged(exits.borrowed(findings), seen)
+        def judged(pair: Pair, policy: Policy, now: datetime) -> tuple[Finding, ...]:
+            return judge(pair, now=now, policy=policy, first_seen=self.first_seen)
+
+        findings = exits.judge_with_ways_out(pairing.pairs(seen), self.policy, self.clock(), judged)
+        return Judged(findings, seen)
 
     def execute(
         self,

@@ -70,6 +70,7 @@ def volume(row: dict[str, Any]) -> Volume:
         hosts=tuple(
             (each["attachment_id"], each["host_name"]) for each in row.get("attachments", []) if each.get("host_name")
         ),
+        updated_at=_moment(row.get("updated_at")),
         consumer=next(iter(consumers), None),
     )
 

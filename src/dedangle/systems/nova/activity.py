@@ -24,11 +24,12 @@ def markers(connection: sa.Connection, server_id: str, now: datetime) -> Iterato
     yield from _events(connection, server_id)
     yield from _unstarted(connection, server_id, now)
     moves = schema.migrations
-    moving = sa.select(moves.c.id, moves.c.migration_type, moves.c.status).where(
+    changed = sa.func.coalesce(moves.c.updated_at, moves.c.created_at).label("since")
+    moving = sa.select(moves.c.id, moves.c.migration_type, moves.c.status, changed).where(
         moves.c.instance_uuid == server_id, moves.c.deleted == 0, moves.c.status.not_in(MIGRATION_OVER)
     )
     for row in connection.execute(moving):
-        yield Marker(kind="migration", detail=f"{row.id} ({row.migration_type}) is {row.status}")
+        yield Marker(kind="migration", detail=f"{row.id} ({row.migration_type}) is {row.status}", since=utc(row.since))
     metadata = schema.instance_system_metadata
     locked = sa.select(metadata.c.value).where(
         metadata.c.instance_uuid == server_id, metadata.c.key == "locked_reason", metadata.c.deleted == 0
@@ -65,7 +66,8 @@ def _events(connection: sa.Connection, server_id: str) -> Iterator[Marker]:
     statement = sa.select(events.c.event, actions.c.action, actions.c.request_id, events.c.start_time)
     unfinished = sa.and_(actions.c.instance_uuid == server_id, events.c.finish_time.is_(None), _is_novas())
     for row in connection.execute(statement.select_from(joined).where(unfinished)):
-        yield Marker(kind="event", detail=f"{row.event} of {row.action} ({row.request_id}) is not finished")
+        detail = f"{row.event} of {row.action} ({row.request_id}) is not finished"
+        yield Marker(kind="event", detail=detail, since=utc(row.start_time))
 
 
 def _unstarted(connection: sa.Connection, server_id: str, now: datetime) -> Iterator[Marker]:

@@ -46,6 +46,7 @@ def server(row: sa.RowMapping, cell: str) -> Server:
         root_device_name=row["root_device_name"],
         launched_at=utc(row["launched_at"]),
         deleted_at=utc(row["deleted_at"]),
+        updated_at=utc(row["updated_at"]),
     )
 
 

@@ -26,6 +26,7 @@ def _servers(name: str) -> sa.Table:
         sa.Column("hidden", sa.Boolean),
         sa.Column("launched_at", sa.DateTime),
         sa.Column("deleted_at", sa.DateTime),
+        sa.Column("updated_at", sa.DateTime),
     )
 
 

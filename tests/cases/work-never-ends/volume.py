@@ -1,0 +1,27 @@
+# SPDX-License-Identifier: Apache-2.0
+"""F: an attachment was reserved, and one of the server's volumes has been backed up for two days"""
+
+from datetime import datetime, timedelta, timezone
+
+from cases.stage import Planted, Stage
+
+DISPOSITIONS = ("report",)
+DOORS = ("sweep", "command")
+
+
+def build(stage: Stage) -> Planted:
+    server, volume = stage.server(), stage.user.volume()
+    stage.breaks.reserve_attachment(server.id, volume)
+    begun = datetime.now(timezone.utc).replace(tzinfo=None) - timedelta(days=2)
+    stage.edit_volume(server.volumes[1], status="backing-up", previous_status="in-use", updated_at=begun)
+    first = min(*server.volumes, volume)
+    return Planted(
+        (server.id,),
+        frozenset(
+            {
+                ("work-never-ends", first),
+                ("attachment-never-used", volume),
+                ("volume-status-wrong", server.volumes[1]),
+            }
+        ),
+    )
