@@ -166,7 +166,8 @@ def _stopped(state: ServerState, host: str) -> dict[str, Reading[Disk]]:
 def _fixed(finding: Finding, pair: Pair) -> Iterator[str]:
     """Yield the commands of a code that dedangle itself has no remedy for."""
     volume = next(iter(pair.volume.rows), None)
-    server, volume_id, attachment_id = finding.server_id, finding.volume_id, finding.attachment_id
+    own = next((each for each in pair.attachments if each.id == finding.attachment_id), None)
+    server, volume_id = finding.server_id, finding.volume_id
     if volume is not None and volume.status == "error" and finding.attachment and finding.attachment.is_reserved:
         # Cinder computes the status anew when an attachment goes: the error is set again after that.
         yield f"openstack volume set --state available {volume_id}"
@@ -174,14 +175,14 @@ def _fixed(finding: Finding, pair: Pair) -> Iterator[str]:
         yield f"openstack volume set --state error {volume_id}"
         return
     match finding.code:
-        case "transition-stuck" if volume is not None and volume.status == "attaching" and finding.attachment:
-            yield f"cinder --os-volume-api-version 3.44 attachment-complete {attachment_id}"
-        case "transition-stuck" if finding.attachment is None or finding.attachment.status == "attached":
+        case "transition-stuck" if own is None or own.status == "attached":
             # Rolled back: the disk stays where it is, and a detach can be asked for once more.
             yield f"openstack volume set --state in-use {volume_id}"
+        case "transition-stuck" if own is not None and own.status == "attaching":
+            yield f"cinder --os-volume-api-version 3.44 attachment-complete {own.id}"
         case "transition-stuck":
             # Nothing was connected, or the detach has failed: Nova's own detach takes both sides away.
-            yield f"openstack volume set --state in-use {volume_id}"
+            yield f"openstack volume set --state in-use --attached {volume_id}"
             yield f"openstack server remove volume {server} {volume_id}"
         case "volume-status-wrong":
             yield f"openstack volume set --state in-use --attached {volume_id}"
