@@ -367,3 +367,13 @@ def test_a_guest_that_is_not_the_one_to_go_on_proves_nothing(vm_state: str) -> N
         assert removals(world, door=Door.COMMAND) == ()
         # Of an active server it is proof.
         assert len(removals(world.but(servers=(server(),)), door=Door.COMMAND)) == 1
+
+
+@pytest.mark.parametrize("door", [Door.COMMAND, Door.SWEEP])
+def test_a_deleted_server_whose_volume_has_long_been_migrated_keeps_its_attachment(door: Door) -> None:
+    moving = volume(migration_status="migrating", updated_at=LONG_AGO)
+    world = World(servers=(deleted(),), attachments=(attachment("A"),), volumes=(moving,), connected={"A": HOST})
+    (finding,) = findings(world, door=door)
+    assert (finding.code, finding.disposition.value) == ("attachment-of-deleted-server", "report")
+    assert "migration_status migrating" in finding.reason
+    assert removals(world.but(volumes=(volume(),)), door=door)

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from dedangle.core.decisions import Disposition, Door, Finding, Remedy, Verdict
 from dedangle.core.findings import Needs
 from dedangle.core.pair import ServerState
-from dedangle.core.records import Existence, Marker, Refusal, Server
+from dedangle.core.records import Marker, Refusal, Server
 from dedangle.core.times import utc
 
 # Longer than a Galera node that wakes up, or a replica behind a backup, is seen to lag; nothing younger is believed
@@ -157,9 +157,7 @@ def work_is_open(case: Case) -> Ruling | None:
     """Work on the server has not ended, though it shows no progress any more: nothing goes on the word of its age."""
     # A host that is down is no work; the judgement has decided on it.
     open_work = [each for each in case.open_work if each.kind != "host"]
-    if not open_work or case.server_state.existence is Existence.DELETED:
-        return None
-    return Ruling(Disposition.REPORT, f"Kept: {open_work[0]}. End that first.")
+    return Ruling(Disposition.REPORT, f"Kept: {open_work[0]}. End that first.") if open_work else None
 
 
 def root_disk(case: Case) -> Ruling | None:
