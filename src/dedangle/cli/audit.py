@@ -53,9 +53,8 @@ class Audit(Verb):
         concurrency = wiring.settings.concurrency
         inspection = wiring.inspection(wiring.reconciler(Door.SWEEP), self.progress, concurrency=concurrency)
         if volume_ids:
-            server_ids = volumes.servers_of(volume_ids, wiring.cinder, wiring.nova)
             named = servers.identify(args.server, wiring.nova)
-            inspection.of_servers([each for each in server_ids if not named or each in named], run, wanted)
+            inspection.of_servers(volumes.servers_of(volume_ids, wiring.cinder, wiring.nova, named), run, wanted)
         elif args.server:
             judged = inspection.of_servers(servers.identify(args.server, wiring.nova), run, wanted)
             servers.require_known(judged, wiring.cinder)

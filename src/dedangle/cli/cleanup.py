@@ -75,8 +75,7 @@ class Cleanup(ChangingVerb):
         inspection = wiring.inspection(reconciler, self.progress)
         server_ids = servers.identify(args.server, wiring.nova)
         if volume_ids:
-            holders = volumes.servers_of(volume_ids, wiring.cinder, wiring.nova)
-            server_ids = [each for each in holders if not server_ids or each in server_ids]
+            server_ids = volumes.servers_of(volume_ids, wiring.cinder, wiring.nova, server_ids)
         judged = inspection.of_servers(server_ids, run, is_concerned)
         servers.require_known(judged, wiring.cinder)
         left_stopped = [one.seen.server_id for one in judged if restarter.was_left_stopped(one.server)]

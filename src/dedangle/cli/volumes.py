@@ -45,8 +45,10 @@ def _named(name: str, cinder: CinderApi) -> str:
     return found.rows[0].id
 
 
-def servers_of(volume_ids: Sequence[str], cinder: CinderApi, nova: Fleet) -> list[str]:
+def servers_of(volume_ids: Sequence[str], cinder: CinderApi, nova: Fleet, among: Sequence[str]) -> list[str]:
     """Return the servers that map one of the volumes, now or before, or hold an attachment of it.
+
+    Only those among the given ones are returned, unless none are given.
 
     Raises UsageError for a volume that neither side knows, UnreachableError if either side does not answer.
     """
@@ -65,7 +67,7 @@ def servers_of(volume_ids: Sequence[str], cinder: CinderApi, nova: Fleet) -> lis
                 f"No volume {volume_id}: Cinder does not have it, and no server of Nova maps it. "
                 "Look it up with: openstack volume list --all-projects"
             )
-    return list(dict.fromkeys(found))
+    return [each for each in dict.fromkeys(found) if not among or each in among]
 
 
 def concerned(volume_ids: Sequence[str]) -> Callable[[Finding], bool]:

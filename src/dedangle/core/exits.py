@@ -12,14 +12,14 @@ from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
-from dedangle.core.decisions import Disposition, Door, Finding, Remedy, Verdict
+from dedangle.core import planning
+from dedangle.core.decisions import Door, Finding, Remedy, Verdict
 from dedangle.core.doors import SETTLED_AFTER, Policy
 from dedangle.core.findings import KINDS
-from dedangle.core.pair import Pair, ServerState
+from dedangle.core.pair import Pair
 from dedangle.core.records import Disk, Reading, Server
 
 _OF_MAPPINGS = (Remedy.REMOVE_MAPPING, Remedy.RELINK_MAPPING)
-_ACTS = (Disposition.REMOVE, Disposition.RELINK)
 # nova/virt/fake.py and libvirt report it for a guest that is off (nova/compute/power_state.py:SHUTDOWN).
 _SHUTDOWN = 4
 # What brings a server whose guest is paused, saved or in a rescue domain to ACTIVE, from where it can be stopped.
@@ -134,7 +134,7 @@ def _commands(
     )
     later = now + max(policy.grace, policy.attach_timeout, SETTLED_AFTER)
     findings = simulate(_with_server(pair, server), allowed, later)
-    if not any(found.disposition in _ACTS and found.identity.has_rows_of(finding.identity) for found in findings):
+    if not any(found.identity.has_rows_of(finding.identity) for found in planning.changes(findings)):
         return ()
     after = _RECONNECT if way.allows.get("relink") and server is not None and server.host else ()
     lines = (*before, f"dedangle cleanup {{server}}{way.options} --execute", *after)
@@ -147,20 +147,17 @@ def _with_server(pair: Pair, server: Server | None) -> Pair:
     if server == state.server:
         return pair
     changed = dataclasses.replace(state, server=server)
-    if server is not None and server.is_stopped and server.host:
-        changed = dataclasses.replace(changed, guests={**state.guests, **_stopped(state, server.host)})
+    if server is not None and server.is_stopped:
+        guests = {host: _off(reading) if host == server.host else reading for host, reading in state.guests.items()}
+        changed = dataclasses.replace(changed, guests=guests)
     return dataclasses.replace(pair, server_state=changed)
 
 
-def _stopped(state: ServerState, host: str) -> dict[str, Reading[Disk]]:
-    """Return the reading of the host, if it was asked, once its guest is off."""
-    return {
-        name: dataclasses.replace(
-            reading, rows=tuple(dataclasses.replace(disk, is_running=False) for disk in reading.rows)
-        )
-        for name, reading in state.guests.items()
-        if name == host
-    }
+def _off(reading: Reading[Disk]) -> Reading[Disk]:
+    """Return the reading of a host once the server's guest there is off."""
+    return dataclasses.replace(
+        reading, rows=tuple(dataclasses.replace(disk, is_running=False) for disk in reading.rows)
+    )
 
 
 def _fixed(finding: Finding, pair: Pair) -> Iterator[str]:

@@ -43,13 +43,14 @@ class Removals:
 
     def carry_out(self, judged: Iterable[Judged], run: Run, progress: Progress) -> None:
         """Remove what was found unless the fuse trips; each server is judged anew right before its writes."""
-        planned_servers = self._without_project([one for one in judged if one.changes], Counter(), run)
+        acting = [one for one in judged if one.changes]
+        planned_servers = self._without_project(acting, Counter(), run)
         counted = self.totals(_changes(planned_servers), self.limits)
         if not counted.complete:
             run.miss([f"the removal limit ({counted.why}), so nothing was removed"])
             return
         (totals,) = counted.rows
-        if not run.troubles:
+        if len(planned_servers) == len(acting):
             planned_servers = self._without_project(planned_servers, totals, run)
         planned = _changes(planned_servers)
         run.refusal = planning.refusal(planned, self.limits, totals)
