@@ -22,12 +22,15 @@ _NEEDS = {
     Needs.NO_GUEST: "acts where the server is stopped or has no host, or its guest is proved not to have the disk",
     Needs.PROOF: "acts where every host concerned proves that the guest does not have the disk",
     Needs.GUEST_OFF: "powers the guest off, disconnects the volume, acts",
+    Needs.IN_USE: "acts where the guest is proved to have the disk or there is no guest, with `--relink` or `--reattach`",
+    Needs.PRESENCE: "acts where the server's host proves that the guest has the disk",
 }
 _IDS = {
     "server": "SERVER",
     "volume": "VOLUME",
     "attachment": "ATTACHMENT",
     "other": "OTHER_SERVER",
+    "beside": "OTHER_ATTACHMENT",
     "work": "OPEN WORK",
 }
 
@@ -51,6 +54,7 @@ def findings() -> str:
             f"- A reboot {_NEEDS[kind.reboot]}; the command {_NEEDS[kind.command]}; the sweep {_NEEDS[kind.sweep]}"
             + (", after the grace period." if kind.sweep in (Needs.NO_GUEST, Needs.PROOF) else "."),
             f"- What to type: {kind.advice.format(**_IDS)}",
+            *([f"- Instead: {kind.alternative}"] if kind.alternative else []),
             "",
         ]
     return "\n".join(lines)

@@ -131,7 +131,7 @@ ATTACHMENTS = (
             attachments=(attachment("A"), attachment("B", "reserved")),
             connected={"A": HOST},
         ),
-        {**reported("bdm-1", "transition-stuck"), **reported("A", "attachment-shares-host")},
+        reported("bdm-1", "mapping-names-reservation"),
     ),
     Row(
         "DC-3",

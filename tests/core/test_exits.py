@@ -26,7 +26,7 @@ from core.worlds import (
 from dedangle.core.records import HostState
 
 CLEANUP = f"dedangle cleanup {SERVER}"
-RECONNECT = [f"openstack server shelve --offload --wait {SERVER}", f"openstack server unshelve --wait {SERVER}"]
+GET_CONNECTOR = f"ssh {HOST} nova-manage volume_attachment get_connector --json > connector.json"
 LOST = World(servers=(server(),), mappings=(mapping("A"),), volumes=(volume("available"),))
 RELEASED = World(
     servers=(server(),),
@@ -62,10 +62,24 @@ RELEASED = World(
         ),
         (
             LOST.but(attachments=(attachment("B", "reserved"),), volumes=(volume("reserved"),)),
-            [f"openstack server stop {SERVER}", f"{CLEANUP} --relink --execute", *RECONNECT],
+            [GET_CONNECTOR, f"{CLEANUP} --reattach --restart --connector connector.json --execute"],
+        ),
+        (
+            LOST.but(
+                servers=(server("paused"),), attachments=(attachment("B", "reserved"),), volumes=(volume("reserved"),)
+            ),
+            [
+                f"openstack server unpause {SERVER}",
+                GET_CONNECTOR,
+                f"{CLEANUP} --reattach --restart --connector connector.json --execute",
+            ],
         ),
         (
             LOST.but(mappings=(mapping("A", boot_index=0),)),
+            [GET_CONNECTOR, f"{CLEANUP} --reattach --restart --connector connector.json --execute"],
+        ),
+        (
+            LOST.but(mappings=(mapping("A", boot_index=0),), volumes=()),
             [f"openstack server stop {SERVER}", f"{CLEANUP} --allow-root --no-host --execute"],
         ),
         (

@@ -28,11 +28,12 @@ REMEDIES = {
     "mapping-names-lost-attachment": "relink-mapping",
     "attach-half-made": "remove-attachment",
     "link-mismatch": "none",
-    "migration-half-done": "none",
-    "transition-stuck": "none",
+    "migration-half-done": "relink-mapping",
+    "transition-stuck": "roll-back-detach",
+    "mapping-names-reservation": "relink-mapping",
     "volume-status-wrong": "none",
     "volume-in-use-elsewhere": "none",
-    "attachment-lost-in-use": "none",
+    "attachment-lost-in-use": "restore-attachment",
     "mapping-duplicated": "none",
     "work-never-ends": "none",
 }
@@ -42,6 +43,7 @@ IDS = {
     "volume": "volume-1",
     "attachment": "attachment-1",
     "other": "server-2",
+    "beside": "attachment-2",
     "work": "event of attach_volume, since 2026-11-22T21:30:00Z",
 }
 COMMAND = re.compile(r"(dedangle|openstack|cinder|nova-manage) [a-z_-]+ .*(server-1|volume-1|attachment-1)[^.]*$")

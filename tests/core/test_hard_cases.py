@@ -26,6 +26,7 @@ from worlds import (
     offloaded,
     policy,
     removals,
+    repairs,
     server,
     stopped,
     tombstone,
@@ -187,8 +188,8 @@ def test_a_mapping_is_not_relinked_while_another_cell_is_silent() -> None:
         volumes=(volume("reserved"),),
     )
     how = policy(Door.COMMAND, relink=True)
-    assert [each.remedy for each in removals(crashed, policy=how)] == ["relink-mapping"]
-    assert not removals(crashed.but(other_servers_bdms=(of_another("C"),)), policy=how)
+    assert [each.remedy for each in repairs(crashed, policy=how)] == ["relink-mapping"]
+    assert not repairs(crashed.but(other_servers_bdms=(of_another("C"),)), policy=how)
     unseen = crashed.but(silent=UNSEEN)
     judged = Judged(findings(unseen, policy=how), observation(unseen))
     assert (judged.findings[0].code, judged.unread) == ("cannot-tell", ("other_servers_bdms did not answer",))

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta, timezone
 from typing import Any
 
 from dedangle.core import exits, pairing, planning
-from dedangle.core.decisions import Door, Finding, FindingKey
+from dedangle.core.decisions import Disposition, Door, Finding, FindingKey
 from dedangle.core.doors import Policy
 from dedangle.core.judging import judge
 from dedangle.core.observations import CinderView, NovaView, Observation
@@ -254,6 +254,14 @@ def with_ways_out(world: World) -> tuple[Finding, ...]:
 
 
 def removals(world: World, **how: Any) -> tuple[Finding, ...]:
+    return tuple(each for each in changes(world, **how) if each.disposition is Disposition.REMOVE)
+
+
+def repairs(world: World, **how: Any) -> tuple[Finding, ...]:
+    return tuple(each for each in changes(world, **how) if each.disposition is not Disposition.REMOVE)
+
+
+def changes(world: World, **how: Any) -> tuple[Finding, ...]:
     return planning.changes(findings(world, **how))
 
 

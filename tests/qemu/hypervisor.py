@@ -5,6 +5,7 @@ import os
 import re
 import signal
 import subprocess
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -73,6 +74,38 @@ class Hypervisor:
         job = ["--xml", str(copy), "--reuse-external", "--transient-job", "--wait", "--pivot"]
         self.virsh("blockcopy", server, str(target.get("dev")), *job)
 
+    @contextmanager
+    def writing(self, server: str, volumes: list[str]) -> Iterator[list[str]]:
+        """Write to the disks of the running guest, by its own block devices, and yield the volumes, write by write."""
+        written: list[str] = []
+        ended = threading.Event()
+
+        def write() -> None:
+            while not ended.is_set():
+                for volume in volumes:
+                    device = f"/machine/peripheral/ua-{volume}/virtio-backend"
+                    # -d: a device of the guest, as QEMU names it.
+                    self.virsh("qemu-monitor-command", "--hmp", server, f'qemu-io -d {device} "write 512 512"')
+                    written.append(volume)
+
+        thread = threading.Thread(target=write)
+        thread.start()
+        try:
+            wait_for("each disk is written to", lambda: len(written) >= len(volumes) or not thread.is_alive())
+            yield written
+        finally:
+            ended.set()
+            thread.join()
+
+    def writes(self, server: str) -> list[str]:
+        """Return what came of the writes to the guest's disks: QEMU prints it into its log."""
+        return re.findall(r"wrote \d+/\d+ bytes|.*failed.*", self._log(server).read_text())
+
+    def errors(self, server: str) -> str:
+        """Return the I/O errors that the guest's disks have met; empty if there were none."""
+        answer = self.virsh("domblkerror", server)
+        return "" if answer == "No errors found" else answer
+
     def guests(self) -> set[str]:
         """Return the ids of the servers that have a domain."""
         return set(self.virsh("list", "--all", "--uuid").split())
@@ -90,8 +123,10 @@ class Hypervisor:
 
     def endings(self, server: str) -> list[str]:
         """How the guests of a server have ended until now: `shutdown` by themselves, or `destroyed`."""
-        log = self._logs / f"{self.virsh('domname', server)}.log"
-        return re.findall(r"shutting down, reason=(\w+)", log.read_text())
+        return re.findall(r"shutting down, reason=(\w+)", self._log(server).read_text())
+
+    def _log(self, server: str) -> Path:
+        return self._logs / f"{self.virsh('domname', server)}.log"
 
     def answers(self) -> bool:
         try:

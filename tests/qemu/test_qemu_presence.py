@@ -157,3 +157,42 @@ def test_volume_that_the_guest_uses_under_the_serial_of_another_one_is_kept(
     assert rows.diff(before, rows.snapshot(stage.cloud.home)) == [], done.out
     assert host.hypervisor.sources(server.id)[old] == f"{POOL}/volume-{new}"
     assert host.watched() == {new: 1}
+
+
+def test_volume_that_cinder_forgot_is_attached_again_while_the_guest_writes(bed: Bed, stage: Stage, host: Host) -> None:
+    # Its attachments also prove that the credentials see all projects.
+    stage.server(0)
+    server = stage.server(0)
+    volumes = {kind: attached(stage, server, kind) for kind in bed.types}
+    for volume in volumes.values():
+        forget(stage, server, volume)
+    rows.settle(stage.cloud.home)
+    found = Dedangle(stage.cloud)("audit", "--server", server.id, "-f", "json").findings
+    assert {each["code"] for each in found} == {"attachment-lost-in-use"}
+    assert {tuple(each["next"]) for each in found} == {(f"dedangle cleanup {server.id} --reattach --execute",)}
+    sources = host.hypervisor.sources(server.id)
+
+    with host.hypervisor.writing(server.id, list(volumes.values())) as written:
+        done = Dedangle(stage.cloud)("cleanup", server.id, "--reattach", "--execute", "--yes", "-f", "json")
+        assert [each["outcome"] for each in done.findings] == ["restored"] * len(volumes), done
+        so_far = len(written)
+        wait_for("the guest writes on", lambda: len(written) > so_far + len(volumes))
+
+    assert set(written) == set(volumes.values())
+    assert host.hypervisor.writes(server.id) == ["wrote 512/512 bytes"] * len(written)
+    assert host.hypervisor.errors(server.id) == ""
+    assert host.hypervisor.sources(server.id) == sources
+    after = rows.snapshot(stage.cloud.home)
+    assert {str(each["id"]) for each in after.attachments_of(server.id)} == {
+        str(each["attachment_id"]) for each in after.mappings_of(server.id)
+    }
+    for volume in volumes.values():
+        assert after.volumes[volume]["status"] == "in-use"
+        stage.user.detach(server.id, volume)
+    assert set(host.hypervisor.volumes(server.id)) == set(server.volumes)
+
+
+def forget(stage: Stage, server: Server, volume: str) -> None:
+    """Let Cinder's database be as it was before the volume was attached, as after its restore."""
+    stage.edit_attachment(stage.attachment(server, volume), deleted=True, attach_status="detached")
+    stage.edit_volume(volume, status="available", attach_status="detached")

@@ -72,6 +72,22 @@ def test_reboot_takes_the_dangling_disks_from_the_guest_and_no_other(
     assert host.hypervisor.volumes(server.id) == [*server.volumes, dangling[-1]]
 
 
+def test_number_8_server_whose_device_is_dead_comes_back_active(stage: Stage, host: Host) -> None:
+    server = stage.server(0)
+    dead = attached(stage, server, "nfs")
+    stage.breaks.delete_volume_behind(dead)
+    before = rows.snapshot(stage.cloud.home)
+    (share,) = host.shares()
+    assert not (share / f"volume-{dead}").exists()
+
+    stage.user.reboot(server.id, "HARD")
+
+    assert stage.user.status(server.id) == "ACTIVE"
+    assert removed_mappings(before, rows.snapshot(stage.cloud.home)) == {dead}
+    assert host.disks_seen_by_guest(server.id) == 1
+    assert host.shares() == []
+
+
 @pytest.mark.parametrize("kind", ["HARD", pytest.param("SOFT", marks=pytest.mark.thorough)])
 def test_reboot_of_a_healthy_server_changes_nothing(stage: Stage, host: Host, kind: Kind, volume_type: str) -> None:
     server = stage.server()

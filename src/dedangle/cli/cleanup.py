@@ -7,7 +7,7 @@ import argparse
 from collections.abc import Sequence
 from typing import Any
 
-from dedangle.cli import changing, servers, volumes
+from dedangle.cli import changing, connectors, servers, volumes
 from dedangle.cli.changing import ChangingVerb
 from dedangle.cli.signals import Signals
 from dedangle.cli.wiring import UsageError, Wiring
@@ -38,6 +38,13 @@ _OWN: dict[str, dict[str, Any]] = {
         "missing at the next start",
     },
 }
+_OWN["--reattach"] = {
+    "action": "store_true",
+    "help": "attach a volume again whose attachment Cinder has lost, in place of removing Nova's mapping: make a new "
+    "attachment, connect it through the server's host, and let the mapping name it; a running guest keeps its disk, "
+    "and only the connection that it uses already is accepted",
+}
+_OWN["--connector"] = connectors.OPTION
 OPTIONS = {**changing.OPTIONS, **_OWN}
 """All that decides what is done, for nova-manage to offer too."""
 
@@ -66,10 +73,19 @@ class Cleanup(ChangingVerb):
     def work(self, args: argparse.Namespace, wiring: Wiring, run: Run) -> None:
         if args.restart and args.allow_root:
             raise UsageError("--restart starts the server again, and --allow-root takes its root disk. Name one.")
+        if args.connector and not args.reattach:
+            raise UsageError("--connector is used by --reattach alone. Add --reattach.")
+        connector = connectors.read(args.connector)
         volume_ids = volumes.identify(args.volume, wiring.cinder)
         is_concerned = volumes.concerned(volume_ids)
         reconciler = wiring.reconciler(
-            self.door, no_host=args.no_host, allow_root=args.allow_root, relink=args.relink, restart=args.restart
+            self.door,
+            connector,
+            no_host=args.no_host,
+            allow_root=args.allow_root,
+            relink=args.relink,
+            reattach=args.reattach,
+            restart=args.restart,
         )
         restarter = wiring.restarter(self.progress, run.trouble)
         inspection = wiring.inspection(reconciler, self.progress)

@@ -4,13 +4,12 @@
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any
 
 from cliff.show import ShowOne
 
-from dedangle.cli import console
+from dedangle.cli import connectors, console
 from dedangle.cli.guarded import Guarded
 from dedangle.cli.journal import Field, add_journal_option, entry_of, read
 from dedangle.cli.signals import Signals
@@ -35,12 +34,7 @@ class Undo(Guarded, ShowOne):
         parser.add_argument("entry", metavar="ENTRY", help="id of the entry, as dedangle journal list shows it")
         parser.add_argument("--execute", action="store_true", help="do what the plan says")
         parser.add_argument("--yes", action="store_true", help="do not ask on a terminal")
-        parser.add_argument(
-            "--connector",
-            metavar="FILE",
-            type=Path,
-            help="what nova-manage volume_attachment get_connector --json said on the server's host",
-        )
+        parser.add_argument("--connector", **connectors.OPTION)
         add_journal_option(parser)
         console.add_config_options(parser)
         return parser
@@ -49,7 +43,7 @@ class Undo(Guarded, ShowOne):
         from dedangle.core import undoing
         from dedangle.reconcile.undo import Undoer
 
-        connector = _connector(args.connector) if args.connector else {}
+        connector = connectors.read(args.connector)
         wiring = wire(self.app.config_args, signals)
         state_dir = wiring.settings.state_dir
         undone = entry_of(read(args.journal, state_dir), args.entry)
@@ -114,16 +108,3 @@ def _was_begun(undone: Entry, own: Path) -> bool:
         return any(entry.intent.get("undoes") == undone.id for entry in journal.read(own).entries)
     except OSError:
         return False
-
-
-def _connector(path: Path) -> dict[str, Any]:
-    try:
-        connector = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise UsageError(f"--connector {path} cannot be read: {error}.") from error
-    if not isinstance(connector, dict) or not isinstance(connector.get("host"), str):
-        raise UsageError(
-            f"--connector {path} holds no connector. Make it on the server's host: nova-manage volume_attachment "
-            "get_connector --json"
-        )
-    return connector

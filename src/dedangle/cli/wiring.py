@@ -59,13 +59,16 @@ class Wiring:
     def reconciler(
         self,
         door: Door,
+        connector: dict[str, Any] | None = None,
         *,
         no_host: bool = False,
         allow_root: bool = False,
         relink: bool = False,
+        reattach: bool = False,
         restart: bool = False,
     ) -> Reconciler:
         from dedangle.core.doors import Policy
+        from dedangle.reconcile.repairs import Repairs
         from dedangle.reconcile.server import Reconciler
         from dedangle.systems.nova.rpc import NovaRpc
 
@@ -76,13 +79,17 @@ class Wiring:
             no_host=no_host,
             allow_root=allow_root,
             relink=relink,
+            reattach=reattach,
+            connector_host=(connector or {}).get("host"),
             restart=restart,
             available_means_gone=self.settings.available_means_gone,
         )
+        hosts = NovaRpc(self.settings.cell_timeout)
         return Reconciler(
             nova=self.nova,
             cinder=self.cinder,
-            hosts=NovaRpc(self.settings.cell_timeout),
+            hosts=hosts,
+            repairs=Repairs(nova=self.nova, cinder=self.cinder, hosts=hosts, connector=connector or {}),
             policy=policy,
             clock=self.clock,
             first_seen=self.sightings.first_seen,

@@ -8,7 +8,7 @@ from importlib import metadata
 from typing import Any
 
 import oslo_messaging as messaging
-from nova import utils
+from nova import objects, utils
 
 from dedangle.core.decisions import Door, Identity
 from dedangle.systems import guests
@@ -34,6 +34,11 @@ class Endpoint:
         """
         reading = guests.disks(self._manager.driver, server_id)
         return {"disks": [dataclasses.asdict(each) for each in reading.rows], "why": reading.why}
+
+    def connector(self, context: Any, server_id: str) -> dict[str, Any]:
+        """Return what Cinder must know of this host to connect a volume of the server here; a secret."""
+        instance = objects.Instance.get_by_uuid(context, server_id)
+        return dict(self._manager.driver.get_volume_connector(instance))
 
     def carry_out(
         self,

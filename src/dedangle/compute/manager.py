@@ -122,7 +122,7 @@ class ComputeManager(manager.ComputeManager):
         server_id: str,
         identity: Identity,
         door: Door,
-        allowed: dict[str, bool],
+        allowed: dict[str, Any],
         deadline: float,
     ) -> Outcome:
         """Remove what the identity names, for a command or sweep elsewhere; the caller holds the instance lock.

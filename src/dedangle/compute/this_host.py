@@ -29,5 +29,8 @@ class ThisHost:
     def may_answer(self, host: str) -> bool:
         return bool(host == self._instance.host)
 
+    def connector(self, server_id: str, host: str) -> Reading[dict[str, Any]]:  # noqa: ARG002
+        return Reading.unread(f"only the command asks host {host} for its connector")
+
     def carry_out(self, finding: Finding, host: str, policy: Policy) -> Outcome:  # noqa: ARG002
         return Outcome(result=Result.FAILED, detail=f"host {host} is the one that acts")

@@ -21,6 +21,7 @@ _NO_ADDRESS = frozenset(
         *("device_path", "logical_block_size", "multipath_id", "physical_block_size", "volume_id", "wwn"),
     }
 )
+_FOUND_BY_HOST = frozenset({"device_path", "multipath_id"})
 _SECRET = re.compile("auth|password|secret|token|keyring|key$", re.IGNORECASE)
 # NAA and EUI identifiers as udev writes them; any other name may be a friendly one of multipathd's.
 _WWN = re.compile("[23](?:[0-9a-f]{16}|[0-9a-f]{24}|[0-9a-f]{32})")
@@ -57,6 +58,24 @@ def conflict(connection_info: MappingType[str, Any], others: Iterable[Connection
         if mine & theirs:
             return Refusal(f"server {other.server_id} on the host uses the same address for volume {other.volume_id}")
     return None
+
+
+def is_same(one: MappingType[str, Any], other: MappingType[str, Any]) -> bool:
+    """Whether two connections of one volume lead a host to the same device, whatever their secrets and portals.
+
+    False where only one of them names an address.
+    """
+    kind = one.get("driver_volume_type")
+    mine, theirs = _told_by_cinder(one), _told_by_cinder(other)
+    # An array offers each host a choice of its targets, so that one of them in common is enough.
+    return kind == other.get("driver_volume_type") and (bool(mine & theirs) or mine == theirs)
+
+
+def _told_by_cinder(connection_info: MappingType[str, Any]) -> frozenset[Key]:
+    """Return the addresses that Cinder gives, without what the host found out when it connected."""
+    found_by_host = set() if connection_info.get("driver_volume_type") == "local" else _FOUND_BY_HOST
+    data = {name: value for name, value in _data(connection_info).items() if name not in found_by_host}
+    return keys({**connection_info, "data": data})
 
 
 def keys(connection_info: MappingType[str, Any]) -> frozenset[Key]:

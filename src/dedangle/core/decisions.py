@@ -37,6 +37,8 @@ class Remedy(StrEnum):
     REMOVE_MAPPING = "remove-mapping"
     REMOVE_ATTACHMENT = "remove-attachment"
     RELINK_MAPPING = "relink-mapping"
+    RESTORE_ATTACHMENT = "restore-attachment"
+    ROLL_BACK_DETACH = "roll-back-detach"
     RESTORE_MAPPING = "restore-mapping"
     """Undo alone: no finding calls for it."""
     NONE = "none"
@@ -47,12 +49,18 @@ class Disposition(StrEnum):
 
     REMOVE = "remove"
     RELINK = "relink"
+    RESTORE = "restore"
     REPORT = "report"
     """Nothing: an operator has to decide."""
     WAIT = "wait"
     """Nothing yet: the grace period runs, or something is in flight."""
     PROTECT = "protect"
     """Nothing, though it looks dangling: a root disk, a legacy mapping, somebody else's."""
+
+    @property
+    def is_change(self) -> bool:
+        """Whether the door writes something for it."""
+        return self in (Disposition.REMOVE, Disposition.RELINK, Disposition.RESTORE)
 
 
 class FindingKey(NamedTuple):
@@ -147,6 +155,11 @@ class Result(StrEnum):
     CHANGED_MEANWHILE = "changed-meanwhile"
     REFUSED = "refused"
     FAILED = "failed"
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the remedy was carried out."""
+        return self in (Result.REMOVED, Result.RELINKED, Result.RESTORED)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

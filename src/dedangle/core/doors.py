@@ -33,6 +33,10 @@ class Policy:
     allow_root: bool = False
     no_host: bool = False
     relink: bool = False
+    reattach: bool = False
+    """Whether a lost attachment is made anew, in place of removing the mapping that names it."""
+    connector_host: str | None = None
+    """The host whose connector the operator gave."""
     restart: bool = False
     """Whether a running server may be stopped while it is cleaned; the judgement is then of the server once stopped."""
     available_means_gone: bool = False
@@ -99,8 +103,9 @@ class Case:
 
     @property
     def needs(self) -> Needs:
-        """A root disk needs a stopped server, whatever its code."""
-        return Needs.STOPPED if self.finding.verdict is Verdict.PROTECTED else self.kind_needs
+        """A root disk is removed of a stopped server only, whatever its code."""
+        is_removed_root = self.finding.verdict is Verdict.PROTECTED and not self.is_repair
+        return Needs.STOPPED if is_removed_root else self.kind_needs
 
     @property
     def needs_no_guest(self) -> bool:
@@ -127,8 +132,29 @@ class Case:
         return (self.needs is Needs.GUEST_OFF and self.policy.guest_off) or (self.needs_no_guest and self.restart)
 
     @property
-    def is_relink(self) -> bool:
-        return self.finding.remedy is Remedy.RELINK_MAPPING and self.finding.attachment is not None
+    def is_repair(self) -> bool:
+        """Whether the remedy takes nothing from the server: the guest keeps every disk that it has."""
+        if self.finding.remedy is Remedy.RELINK_MAPPING:
+            return self.finding.attachment is not None
+        return self.finding.remedy in (Remedy.RESTORE_ATTACHMENT, Remedy.ROLL_BACK_DETACH)
+
+    @property
+    def is_seen_in_use(self) -> bool:
+        """Whether the server's own host proves that the running guest has the disk."""
+        return self.server_state.is_seen_with(self.finding.volume_id)
+
+    @property
+    def is_seen_unused(self) -> bool:
+        own_host = self.server.host if self.server else None
+        return self.server_state.guest_lacks(self.finding.volume_id, {own_host})
+
+    @property
+    def must_connect(self) -> bool:
+        """Whether Cinder must be given the connector of the server's host."""
+        attachment = self.finding.attachment
+        is_connected = attachment is not None and attachment.status == "attached"
+        has_host = self.server is not None and self.server.host is not None
+        return self.finding.remedy is Remedy.RESTORE_ATTACHMENT and has_host and not is_connected
 
 
 def guest_has_the_disk(case: Case) -> Ruling | None:
@@ -137,6 +163,8 @@ def guest_has_the_disk(case: Case) -> Ruling | None:
     "First" holds of the guest on the server's own host alone. The same for a guest that runs where none should, with a
     disk that nobody recognises, and for a disk that the guest has by right: that excuses the attachment beside it.
     """
+    if case.is_repair:
+        return None
     own_host = case.server.host if case.server else None
     for host in case.server_state.hosts_with_disk(case.finding.volume_id, unexpected=_is_connected(case.finding)):
         if host == case.explained_on or (host == own_host and case.guest_goes_off):
@@ -155,22 +183,23 @@ def held(case: Case) -> Ruling | None:
 
 def work_is_open(case: Case) -> Ruling | None:
     """Work on the server has not ended, though it shows no progress any more: nothing goes on the word of its age."""
-    # A host that is down is no work; the judgement has decided on it.
-    open_work = [each for each in case.open_work if each.kind != "host"]
+    # A host that is down is no work; the judgement has decided on it. What is rolled back is the volume's own work.
+    ignored = {"host"} | ({"volume"} if case.finding.remedy is Remedy.ROLL_BACK_DETACH else set())
+    open_work = [each for each in case.open_work if each.kind not in ignored]
     return Ruling(Disposition.REPORT, f"Kept: {open_work[0]}. End that first.") if open_work else None
 
 
 def root_disk(case: Case) -> Ruling | None:
     """The mapping is the root disk's: it is kept, unless an operator names --allow-root for a stopped server."""
     allowed = case.policy.allow_root and case.policy.door is Door.COMMAND and case.is_stopped
-    if case.finding.verdict is not Verdict.PROTECTED or allowed:
+    if case.finding.verdict is not Verdict.PROTECTED or case.is_repair or allowed:
         return None
     return Ruling(Disposition.PROTECT, "Kept: it is the root disk, without which the server does not boot.")
 
 
 def only_reported(case: Case) -> Ruling | None:
     """The code has no remedy, or none at this door."""
-    undecided = case.finding.verdict is Verdict.MISMATCH and not case.is_relink
+    undecided = case.finding.verdict is Verdict.MISMATCH and not case.is_repair
     if undecided or case.finding.verdict is Verdict.FOREIGN or case.needs is Needs.NEVER:
         return Ruling(Disposition.REPORT, case.advice)
     return None
@@ -275,6 +304,42 @@ def not_proved(case: Case) -> Ruling | None:
     return Ruling(Disposition.REPORT, case.advice) if case.needs is Needs.PROOF and not case.proved else None
 
 
+def reattach_not_asked(case: Case) -> Ruling | None:
+    """The volume would be attached anew, and the operator has not named --reattach."""
+    if case.finding.remedy is Remedy.RESTORE_ATTACHMENT and not case.policy.reattach:
+        return Ruling(Disposition.REPORT, case.advice)
+    return None
+
+
+def not_seen_in_use(case: Case) -> Ruling | None:
+    """The repair needs the proof that the guest has the disk; a server that is off, or on no host, has no guest.
+
+    Where Cinder is shown to be the wrong side, attaching anew needs no proof, unless the guest is proved to lack it.
+    """
+    if case.needs not in (Needs.IN_USE, Needs.PRESENCE) or case.is_seen_in_use:
+        return None
+    if case.needs is Needs.IN_USE:
+        has_no_guest = case.is_stopped or case.restart or case.is_without_host
+        is_lost_by_cinder = bool(case.server_state.cinder_is_behind) and not case.is_seen_unused
+        if has_no_guest or (case.finding.remedy is Remedy.RESTORE_ATTACHMENT and is_lost_by_cinder):
+            return None
+    if case.is_seen_unused:
+        return Ruling(Disposition.REPORT, f"Kept: the guest does not have the disk. {case.advice}")
+    return Ruling(Disposition.REPORT, f"Kept: no host proves that the guest has the disk. {case.advice}")
+
+
+def connector_not_given(case: Case) -> Ruling | None:
+    """Cinder connects a volume through a connector, and neither the server's host nor the operator gives it."""
+    host = case.server.host if case.server else None
+    if not case.must_connect or case.host_acts or case.policy.connector_host == host:
+        return None
+    return Ruling(
+        Disposition.REPORT,
+        f"Kept: the connector of host {host} is needed, and the host does not run dedangle or cannot be reached from "
+        "here. --connector FILE gives it.",
+    )
+
+
 def relink_not_asked(case: Case) -> Ruling | None:
     """The mapping would name another attachment, and the operator has not named --relink."""
     if case.finding.remedy is Remedy.RELINK_MAPPING and not case.policy.relink:
@@ -295,6 +360,13 @@ def host_not_asked(case: Case) -> Ruling | None:
         f"Kept: host {case.finding.host} does not run dedangle, or cannot be reached from here, and may keep the "
         "connection. --no-host skips the host.",
     )
+
+
+def restorable(case: Case) -> Ruling | None:
+    """Nothing is in the way: the volume is attached anew, or its detach is rolled back."""
+    if case.finding.remedy in (Remedy.RESTORE_ATTACHMENT, Remedy.ROLL_BACK_DETACH):
+        return Ruling(Disposition.RESTORE, "It can be repaired.")
+    return None
 
 
 def relinkable(case: Case) -> Ruling | None:
@@ -328,7 +400,11 @@ RULES: tuple[Callable[[Case], Ruling | None], ...] = (
     server_may_run,
     not_proved,
     relink_not_asked,
+    reattach_not_asked,
+    not_seen_in_use,
+    connector_not_given,
     host_not_asked,
+    restorable,
     relinkable,
     removable,
 )

@@ -99,13 +99,16 @@ def finding_of(
             explained_on=draft.explained_on,
         )
     )
+    advice = ruling.sentence
+    if kind.alternative and ruling.disposition in (Disposition.REMOVE, Disposition.REPORT):
+        advice = f"{advice} {kind.alternative}".lstrip()
     return dataclasses.replace(
         finding,
         disposition=ruling.disposition,
         sentence=sentence,
-        advice=ruling.sentence,
+        advice=advice,
         next=ruling.next,
-        reason=f"{sentence} {ruling.sentence}".rstrip(),
+        reason=f"{sentence} {advice}".rstrip(),
     )
 
 
@@ -116,6 +119,7 @@ def _words(pair: Pair, finding: Finding) -> dict[str, str]:
         "volume": finding.volume_id,
         "attachment": finding.attachment_id or "none",
         "other": pair.other_holder or "none",
+        "beside": finding.attachment.id if finding.attachment else "none",
         "work": "; ".join(f"{each}, since {utc(each.since)}" for each in pair.server_state.markers if each.since),
     }
 

@@ -44,14 +44,22 @@ class Way(NamedTuple):
     """Fields of the policy that the options set."""
     stops: bool = False
     """Whether the server is stopped by a command of its own before."""
+    fetches_connector: bool = False
+    """Whether a command before it fetches the connector of the server's host."""
 
 
+_REATTACH = {"reattach": True}
+_REATTACH_STOPPED = {"reattach": True, "restart": True}
 WAYS = (
     Way("", {}),
+    Way(" --reattach", _REATTACH),
+    Way(" --reattach", _REATTACH, fetches_connector=True),
     Way(" --relink", {"relink": True}),
     Way(" --restart", {"restart": True}),
     Way(" --no-host", {"no_host": True}),
     Way(" --restart --no-host", {"restart": True, "no_host": True}),
+    Way(" --reattach --restart", _REATTACH_STOPPED),
+    Way(" --reattach --restart", _REATTACH_STOPPED, fetches_connector=True),
     Way(" --relink", {"relink": True}, stops=True),
     Way(" --allow-root --no-host", {"allow_root": True, "no_host": True}),
     Way(" --allow-root --no-host", {"allow_root": True, "no_host": True}, stops=True),
@@ -81,11 +89,21 @@ def _way_out(finding: Finding, pair: Pair, policy: Policy, now: datetime, simula
         # The rule that keeps it knows what must be done first: a guest is ended before --no-host is named.
         return finding.next
     if finding.remedy is not Remedy.NONE or finding.verdict is Verdict.IN_FLIGHT:
-        for way in WAYS:
+        for way in _ways_for(finding):
             commands = _commands(way, finding, pair, policy, now, simulate)
             if commands:
                 return commands
     return tuple(_fixed(finding, pair))
+
+
+def _ways_for(finding: Finding) -> Iterator[Way]:
+    """Yield the ways that are meant for the finding: a volume in use comes back, and one that was detached goes."""
+    is_in_use = finding.remedy is Remedy.RESTORE_ATTACHMENT
+    may_be_in_use = is_in_use or finding.verdict is Verdict.PROTECTED or finding.code == "mapping-names-lost-attachment"
+    for way in WAYS:
+        reattaches = way.allows.get("reattach", False)
+        if may_be_in_use if reattaches else not is_in_use:
+            yield way
 
 
 def _borrowed(findings: tuple[Finding, ...]) -> tuple[Finding, ...]:
@@ -125,19 +143,37 @@ def _commands(
             server = dataclasses.replace(server, vm_state="stopped", power_state=_SHUTDOWN)
     elif way.stops:
         return ()
+    options = way.options
+    if way.fetches_connector:
+        if server is None or server.host is None:
+            return ()
+        before.append(f"ssh {server.host} nova-manage volume_attachment get_connector --json > connector.json")
+        options += " --connector connector.json"
+    volume = next(iter(pair.volume.rows), None)
+    if way.allows.get("reattach") and volume is not None and volume.status == "in-use" and not pair.attachments:
+        # Cinder attaches only what is available: this one is in-use by an attachment that is lost.
+        before.append(f"openstack volume set --state available {volume.id}")
+        pair = dataclasses.replace(pair, volume=Reading((dataclasses.replace(volume, status="available"),)))
     allowed = Policy(
         door=Door.COMMAND,
         grace=timedelta(),
         attach_timeout=policy.attach_timeout,
         available_means_gone=policy.available_means_gone,
+        connector_host=server.host if way.fetches_connector and server else None,
         **way.allows,
     )
     later = now + max(policy.grace, policy.attach_timeout, SETTLED_AFTER)
     findings = simulate(_with_server(pair, server), allowed, later)
-    if not any(found.identity.has_rows_of(finding.identity) for found in planning.changes(findings)):
+    acting = [each for each in planning.changes(findings) if each.identity.has_rows_of(finding.identity)]
+    if not acting:
         return ()
-    after = _RECONNECT if way.allows.get("relink") and server is not None and server.host else ()
-    lines = (*before, f"dedangle cleanup {{server}}{way.options} --execute", *after)
+    # A mapping that comes to name a connected attachment keeps its connection.
+    is_connected = any(each.attachment and not each.attachment.is_reserved for each in acting)
+    relinks = way.allows.get("relink") and server is not None and server.host
+    after: tuple[str, ...] = _RECONNECT if relinks and not is_connected else ()
+    if relinks and is_connected and way.stops:
+        after = ("openstack server start {server}",)
+    lines = (*before, f"dedangle cleanup {{server}}{options} --execute", *after)
     return tuple(line.format(server=finding.server_id) for line in lines)
 
 
@@ -164,6 +200,11 @@ def _fixed(finding: Finding, pair: Pair) -> Iterator[str]:
     """Yield the commands of a code that dedangle itself has no remedy for."""
     volume = next(iter(pair.volume.rows), None)
     own = next((each for each in pair.attachments if each.id == finding.attachment_id), None)
+    others_attached = any(each.status == "attached" for each in pair.attachments if each is not own)
+    half_made = [each for each in (pair.attachments if own is None else (own,)) if each.status == "attaching"]
+    unfinished = half_made[0] if len(half_made) == 1 and not others_attached else None
+    state = pair.server_state.server
+    stopped_or_active = state is not None and (state.is_stopped or state.can_be_stopped)
     server, volume_id = finding.server_id, finding.volume_id
     if volume is not None and volume.status == "error" and finding.attachment and finding.attachment.is_reserved:
         # Cinder computes the status anew when an attachment goes: the error is set again after that.
@@ -172,11 +213,11 @@ def _fixed(finding: Finding, pair: Pair) -> Iterator[str]:
         yield f"openstack volume set --state error {volume_id}"
         return
     match finding.code:
-        case "transition-stuck" if own is None or own.status == "attached":
+        case "transition-stuck" if unfinished:
+            yield f"cinder --os-volume-api-version 3.44 attachment-complete {unfinished.id}"
+        case "transition-stuck" if own is None or any(each.status == "attached" for each in pair.attachments):
             # Rolled back: the disk stays where it is, and a detach can be asked for once more.
             yield f"openstack volume set --state in-use {volume_id}"
-        case "transition-stuck" if own is not None and own.status == "attaching":
-            yield f"cinder --os-volume-api-version 3.44 attachment-complete {own.id}"
         case "transition-stuck":
             # Nothing was connected, or the detach has failed: Nova's own detach takes both sides away.
             yield f"openstack volume set --state in-use --attached {volume_id}"
@@ -186,8 +227,11 @@ def _fixed(finding: Finding, pair: Pair) -> Iterator[str]:
         case "volume-in-use-elsewhere":
             yield f"openstack server stop {pair.server_without_right}"
             yield f"dedangle cleanup {pair.server_without_right} --no-host --execute"
-        case "attachment-lost-in-use":
-            yield f"openstack server stop {server}"
-            yield "nova-manage volume_attachment get_connector --json > connector.json"
+        case "migration-half-done" if stopped_or_active and pair.server_state.server:
+            host, runs = pair.server_state.server.host, not pair.server_state.server.is_stopped
+            if runs:
+                yield f"openstack server stop {server}"
+            yield f"ssh {host} nova-manage volume_attachment get_connector --json > connector.json"
             yield f"nova-manage volume_attachment refresh {server} {volume_id} connector.json"
-            yield f"openstack server start {server}"
+            if runs:
+                yield f"openstack server start {server}"

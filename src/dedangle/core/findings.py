@@ -27,6 +27,10 @@ class Needs(StrEnum):
     """Every host concerned answered that the server's guest there does not have the disk; the sweep waits too."""
     GUEST_OFF = "guest-off"
     """The door powers the guest off and disconnects the volume from the host first."""
+    IN_USE = "in-use"
+    """The server is stopped or has no host, its guest is proved to have the disk, or Cinder is the wrong side."""
+    PRESENCE = "presence"
+    """The server's host proves that the guest has the disk."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -37,9 +41,12 @@ class Kind:
     states: str
     """The rows of the decision table that it covers."""
     sentence: str
-    """Takes {server}, {volume}, {attachment}, {work}, and {other}, the server that holds the volume too."""
+    """Takes {server}, {volume}, {attachment}, {work}, {beside}, the attachment that the mapping does not name, and
+    {other}, the server that holds the volume too."""
     advice: str = ""
     """What an operator must know before acting, or an alternative; the commands are those of core/exits.py."""
+    alternative: str = ""
+    """What an operator can do in place of the remedy."""
     remedy: Remedy = Remedy.NONE
     reboot: Needs = Needs.NEVER
     command: Needs = Needs.NEVER
@@ -92,6 +99,7 @@ TABLE = (
         sentence="Nova maps volume {volume} to server {server} through attachment {attachment}, which Cinder does not "
         "have.",
         advice=_HARD_REBOOT,
+        alternative="To attach the volume again instead, add --reattach.",
         remedy=Remedy.REMOVE_MAPPING,
         reboot=Needs.GUEST_OFF,
         command=Needs.STOPPED,
@@ -181,8 +189,8 @@ TABLE = (
         states="M-1",
         sentence="Nova maps volume {volume} to server {server} through attachment {attachment}, which Cinder does not "
         "have, while Cinder holds another attachment that may be the one in use.",
-        advice="If the other attachment is reserved and alone, the mapping can be relinked to it while the server is "
-        "stopped.",
+        advice="If the other attachment is of this volume and the only one, the mapping can name it: --reattach "
+        "connects it and compares the connection with the mapping's, --relink does so without the host.",
         remedy=Remedy.RELINK_MAPPING,
         command=Needs.NO_GUEST,
     ),
@@ -207,14 +215,19 @@ TABLE = (
         states="M-4",
         sentence="Nova maps volume {volume} to server {server} through attachment {attachment}, which is on another "
         "host than the server.",
-        advice=_COMPARE,
+        advice="If another attachment is connected on the server's host, the mapping can name that one.",
+        remedy=Remedy.RELINK_MAPPING,
+        command=Needs.IN_USE,
     ),
     Kind(
         code="transition-stuck",
         states="M-5",
         sentence="Volume {volume} of server {server} stays half-way through an attach or detach, with attachment "
         "{attachment} named on both sides.",
-        advice=_COMPARE,
+        advice="A detach is rolled back where the guest still has the disk. If the guest lacks it, finish the detach "
+        "after that: openstack server remove volume {server} {volume}",
+        remedy=Remedy.ROLL_BACK_DETACH,
+        command=Needs.PRESENCE,
     ),
     Kind(
         code="volume-status-wrong",
@@ -235,7 +248,19 @@ TABLE = (
         states="DN-3c",
         sentence="Nova maps volume {volume} to server {server} through attachment {attachment}, which Cinder does not "
         "have although the volume is in use.",
-        advice="Keep the mapping, and attach the volume to no other server.",
+        advice="Keep the mapping, and attach the volume to no other server. --reattach makes a new attachment for it.",
+        remedy=Remedy.RESTORE_ATTACHMENT,
+        command=Needs.IN_USE,
+    ),
+    Kind(
+        code="mapping-names-reservation",
+        states="M-5",
+        sentence="Nova maps volume {volume} to server {server} through attachment {attachment}, which is not "
+        "connected, while the volume is connected through attachment {beside}, which no mapping names.",
+        advice="The mapping can name the connected attachment if the host proves that the guest has the disk, or the "
+        "server is stopped. The other attachment is removed after that.",
+        remedy=Remedy.RELINK_MAPPING,
+        command=Needs.IN_USE,
     ),
     Kind(
         code="work-never-ends",

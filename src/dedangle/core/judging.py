@@ -20,6 +20,7 @@ from dedangle.core.records import Attachment, BlockDeviceMapping, Existence, Ref
 # In these cases Cinder's recompute after a delete leaves the volume's status as the operator expects it; any other
 # status (error, maintenance, ...) it would overwrite (cinder/db/sqlalchemy/api.py:volume_detached).
 _SETTLED = ("available", "in-use", "reserved", "attaching", "detaching")
+_RELINKABLE = ("mapping-names-lost-attachment", "mapping-names-reservation", "migration-half-done")
 _SHARES_HOST = Refusal("another attachment of the volume may be connected through the same host")
 
 
@@ -95,7 +96,7 @@ def _as_far_as_seen(draft: Draft, pair: Pair) -> Draft:
     if pair.other_servers_bdms.complete:
         return draft
     server_state, mapping, attachment = pair.server_state, draft.mapping, draft.attachment
-    relinkable = draft.code == "mapping-names-lost-attachment" and attachment is not None
+    relinkable = draft.code in _RELINKABLE and attachment is not None and not draft.no_remedy
     if relinkable or draft.verdict in (Verdict.DANGLING, Verdict.PROTECTED):
         by_mapping = mapping is not None and mapping.is_connected and server_state.existence is Existence.LIVE
         unsure = by_mapping or (attachment is not None and not attachment.is_reserved)
@@ -131,7 +132,10 @@ def _in_flight(pair: Pair, volume: Volume | None) -> Iterator[Draft]:
     only_volumes = all(marker.kind == "volume" for marker in pair.server_state.markers)
     stuck = volume is not None and volume.status in ("attaching", "detaching")
     if only_volumes and stuck and pair.mappings:
-        yield Draft(Verdict.MISMATCH, "transition-stuck", mapping=pair.mappings[0])
+        mapping = pair.mappings[0]
+        own = any(each.id == mapping.attachment_id and each.status == "attached" for each in pair.attachments)
+        rolls_back = volume is not None and volume.status == "detaching" and own
+        yield Draft(Verdict.MISMATCH, "transition-stuck", mapping=mapping, no_remedy=not rolls_back)
     else:
         yield from _all(pair, Verdict.IN_FLIGHT)
 
@@ -200,9 +204,12 @@ def _of_living(pair: Pair, volume: Volume | None, policy: Policy) -> Iterator[Dr
         yield _without_id(pair, volume, mapping, policy)
     else:
         own = next((attachment for attachment in pair.attachments if attachment.id == mapping.attachment_id), None)
-        yield _named(pair, volume, mapping, own, policy)
+        draft = _named(pair, volume, mapping, own, policy)
+        yield draft
+        # What the mapping shall name in place of its own attachment is in use, and explained by that finding.
+        explained = (own, draft.attachment) if own else ()
         for attachment in pair.attachments:
-            if attachment is not own:
+            if attachment not in explained:
                 yield _beside(pair, volume, own, attachment)
 
 
@@ -240,9 +247,14 @@ def _named(
     if own.status != "attached":
         if own.status == "reserved" and server_state.server and server_state.server.is_without_host:
             return Draft(Verdict.CONSISTENT, mapping=mapping)
-        return Draft(Verdict.MISMATCH, "transition-stuck", mapping=mapping, attachment=own)
+        connected = _connected_beside(pair, volume, own)
+        if connected:
+            return Draft(Verdict.MISMATCH, "mapping-names-reservation", mapping=mapping, attachment=connected)
+        return Draft(Verdict.MISMATCH, "transition-stuck", mapping=mapping, attachment=own, no_remedy=True)
     if host and server_host and host != server_host:
-        return Draft(Verdict.MISMATCH, "migration-half-done", mapping=mapping, attachment=own)
+        connected = _connected_beside(pair, volume, own)
+        no_remedy = connected is None
+        return Draft(Verdict.MISMATCH, "migration-half-done", mapping, connected or own, no_remedy=no_remedy)
     if volume and volume.status == "available" and policy.available_means_gone:
         verdict = Verdict.PROTECTED if _is_root(pair, mapping) else Verdict.DANGLING
         shared = _may_share_host(pair, volume, server_host, own)
@@ -262,6 +274,20 @@ def _named(
     return Draft(Verdict.CONSISTENT, mapping=mapping)
 
 
+def _connected_beside(pair: Pair, volume: Volume | None, own: Attachment | None) -> Attachment | None:
+    """Return the one other attachment that is connected where the server's guest runs, and that nobody else names."""
+    server = pair.server_state.server
+    candidates = [each for each in pair.attachments if each is not own and not each.is_reserved]
+    if len(candidates) != 1 or server is None:
+        return None
+    (found,) = candidates
+    host = volume.host_of(found.id) if volume else None
+    if found.status != "attached" or host is None or (server.host is not None and host != server.host):
+        return None
+    is_free = found.id in pair.server_state.unmapped and not _is_named_by_other_server(pair, found)
+    return found if is_free else None
+
+
 def _lost(pair: Pair, volume: Volume | None, mapping: BlockDeviceMapping, policy: Policy) -> Draft:
     server_state, server = pair.server_state, pair.server_state.server
     if mapping.attachment_id not in server_state.lost:
@@ -272,18 +298,19 @@ def _lost(pair: Pair, volume: Volume | None, mapping: BlockDeviceMapping, policy
         behind = Refusal("; ".join(server_state.cinder_is_behind)) if server_state.cinder_is_behind else None
         # One attachment, of the same volume, that nothing was ever connected through, is the one that was made last.
         alone = pair.attachments[0] if len(pair.attachments) == len(server_state.unmapped) == 1 else None
-        replacement = (
-            alone
-            if alone and alone.is_reserved and not pair.other_servers_bdms.rows and len(server_state.lost) == 1
-            else None
-        )
+        if alone and pair.other_servers_bdms.rows:
+            alone = None
         code = "mapping-names-lost-attachment"
+        if policy.reattach and alone and (alone.is_reserved or alone is _connected_beside(pair, volume, None)):
+            return Draft(Verdict.MISMATCH, code, mapping=mapping, attachment=alone, acts_as="attachment-lost-in-use")
+        replacement = alone if alone and alone.is_reserved and len(server_state.lost) == 1 else None
         return Draft(Verdict.MISMATCH, code, mapping=mapping, attachment=replacement, kept_because=behind)
     shared = bool(pair.others.rows or pair.other_servers_bdms.rows) and not (volume and volume.multiattach)
     if shared and server_state.may_write and pair.other_writers:
         return Draft(Verdict.MISMATCH, "volume-in-use-elsewhere", mapping=mapping, is_urgent=True)
     if (shared and server_state.may_write) or _is_lost_in_use(server_state, mapping, policy):
-        return Draft(Verdict.MISMATCH, "attachment-lost-in-use", mapping=mapping)
+        kept_because = _kept_from_attaching(pair, volume)
+        return Draft(Verdict.MISMATCH, "attachment-lost-in-use", mapping=mapping, kept_because=kept_because)
     if server and server.vm_state == "error" and not server.host and server.launched_at is None:
         code = "mapping-never-launched"
     elif pair.volume.absent:
@@ -292,8 +319,26 @@ def _lost(pair: Pair, volume: Volume | None, mapping: BlockDeviceMapping, policy
         code = "mapping-without-attachment"
     verdict = Verdict.PROTECTED if _is_root(pair, mapping) else Verdict.DANGLING
     proved = server_state.guest_lacks(mapping.volume_id, {server.host if server else None})
+    if policy.reattach and volume is not None and code == "mapping-without-attachment":
+        kept_because = _kept_from_attaching(pair, volume)
+        return Draft(verdict, code, mapping=mapping, kept_because=kept_because, acts_as="attachment-lost-in-use")
     kept_because = _kept_lost_mapping(pair, volume, policy)
     return Draft(verdict, code, mapping=mapping, kept_because=kept_because, proved=proved)
+
+
+def _kept_from_attaching(pair: Pair, volume: Volume | None) -> Refusal | None:
+    """Return why Cinder would not give the server a new attachment of the volume."""
+    if volume is None:
+        return Refusal("Cinder does not have the volume any more")
+    if not pair.other_servers_bdms.complete:
+        return Refusal(f"another server may have the volume: {pair.other_servers_bdms.why}")
+    if volume.multiattach and volume.status == "in-use":
+        return None
+    if pair.other_claimants:
+        return Refusal(f"server {pair.other_holder} holds the volume too; decide which of the two keeps it")
+    if volume.status != "available":
+        return Refusal(f"Cinder attaches only a volume that is available, and this one is {volume.status}")
+    return None
 
 
 def _is_lost_in_use(server_state: ServerState, mapping: BlockDeviceMapping, policy: Policy) -> bool:

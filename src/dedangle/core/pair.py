@@ -90,6 +90,14 @@ class ServerState:
             )
         )
 
+    def is_seen_with(self, volume_id: str) -> bool:
+        """Whether the server's own host proves that its running guest has the volume, by what is behind the disk."""
+        host = self.server.host if self.server else None
+        return self.has_answered(host or "") and any(
+            disk.volume_id == volume_id and disk.is_running and disk.is_recognised
+            for disk in self.guests[host or ""].rows
+        )
+
     def _is_expected_on(self, host: str) -> bool:
         return self.server is not None and self.server.may_have_guest and self.server.host == host
 

@@ -86,17 +86,20 @@ def needed_of_cinder(
 def hosts_concerned(nova: NovaView, cinder: CinderView) -> frozenset[str]:
     """The hosts whose answer on the server's guest may decide: its own, and each that an attachment of it names.
 
-    They are asked where anything does not pair: an attachment is lost, a row has no partner, the server is deleted.
+    They are asked where anything does not pair: an attachment is lost, a row has no partner, a detach is not finished,
+    the server is deleted.
     """
     named = {mapping.attachment_id for mapping in nova.mappings}
     attachments = cinder.attachments.rows
     lost = any(each.absent for each in cinder.named.values())
     gone = _existence(nova) is not Existence.LIVE and bool(attachments or nova.mappings)
     unlinked = any(mapping.attachment_id is None and not mapping.is_legacy for mapping in nova.mappings)
-    if not (lost or gone or unlinked or any(attachment.id not in named for attachment in attachments)):
+    volumes = [volume for reading in cinder.volumes.values() for volume in reading.rows]
+    detaching = any(volume.status == "detaching" for volume in volumes)
+    unnamed = any(attachment.id not in named for attachment in attachments)
+    if not (lost or gone or unlinked or unnamed or detaching):
         return frozenset()
     connected = [attachment for attachment in attachments if not attachment.is_reserved]
-    volumes = [volume for reading in cinder.volumes.values() for volume in reading.rows]
     hosts = {host for volume in volumes for each in connected for host in [volume.host_of(each.id)]}
     return frozenset(host for host in (*hosts, *(server.host for server in nova.servers)) if host)
 

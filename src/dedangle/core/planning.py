@@ -8,7 +8,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
 
-from dedangle.core.decisions import Disposition, Finding, Remedy
+from dedangle.core.decisions import Finding, Remedy
 from dedangle.core.records import Refusal
 
 Scope = tuple[str, str]
@@ -32,12 +32,12 @@ class Limits:
 
 
 def changes(findings: Iterable[Finding]) -> tuple[Finding, ...]:
-    """What the door would remove or relink, in the order of the writes.
+    """Return what the door would change, in the order of the writes.
 
     Mappings come first: outside nova-compute Cinder's record is the stronger lock and goes last, and a crash between
     the two leaves a tombstone in Nova that tells what happened.
     """
-    acting = [finding for finding in findings if finding.disposition in (Disposition.REMOVE, Disposition.RELINK)]
+    acting = [finding for finding in findings if finding.disposition.is_change]
     return tuple(
         sorted(
             acting,

@@ -68,9 +68,9 @@ class Run:
         return [finding for key, finding in self.findings.items() if self._result(key) is Result.REMOVED]
 
     def left(self) -> list[Finding]:
-        """Return the listed findings that were neither removed nor relinked."""
-        done = (Result.REMOVED, Result.RELINKED)
-        return [finding for finding in self.listed() if self._result(finding.key) not in done]
+        """Return the listed findings whose remedy was not carried out."""
+        results = ((finding, self._result(finding.key)) for finding in self.listed())
+        return [finding for finding, result in results if result is None or not result.is_done]
 
     def failed(self) -> bool:
         """Whether a removal was refused or failed; changed-meanwhile is neither."""

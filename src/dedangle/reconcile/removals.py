@@ -159,7 +159,7 @@ class _Recorded:
             f"{finding.remedy} of volume {finding.volume_id}: {outcome.result}" for finding, outcome in self.outcomes
         )
         # A finding that was begun and has no outcome was cut short by an error.
-        succeeded = bool(results) and all(each in (Result.REMOVED, Result.RELINKED) for each in results)
+        succeeded = bool(results) and all(each.is_done for each in results)
         with self._shield(even_after_signal=True):
             refusal = self._actions.finish(self._server, succeeded=succeeded, details=details)
             if refusal:

@@ -16,8 +16,9 @@ from dedangle.core.doors import Policy
 from dedangle.core.judging import judge
 from dedangle.core.observations import CinderView, NovaView, Observation
 from dedangle.core.pair import Pair
-from dedangle.core.records import HostState, Reading, Refusal, Server
+from dedangle.core.records import HostState, Reading, Refusal, Server, Volume
 from dedangle.reconcile.control import ControlRead
+from dedangle.reconcile.repairs import Repairs
 from dedangle.state.journal import Journal, JournalUnwritableError
 from dedangle.systems import ports
 
@@ -75,6 +76,8 @@ class Reconciler:
     first_seen: Callable[[FindingKey], datetime | None]
     thorough: bool = False
     """Whether every volume is asked for, also where everything pairs."""
+    repairs: Repairs | None = None
+    """What gives a server its volumes back; only the command has it."""
     shield: Callable[..., contextlib.AbstractContextManager[object]] = lambda **_: contextlib.nullcontext()
     """Wraps intent, write and outcome, so that no signal comes between them; with `even_after_signal` what must be done
     after them, signal or not."""
@@ -90,7 +93,10 @@ class Reconciler:
     def counts_on_stop(self, judged: Judged) -> bool:
         """Whether something of the plan can be done only once the server is stopped, which it is not."""
         as_it_is = {finding.key for finding in self.without_restart()._judge(judged.seen).changes}
-        return any(finding.key not in as_it_is for finding in judged.changes)
+        # Whether a volume comes back at the address that a running guest uses is not known before.
+        comes_back = any(finding.remedy is Remedy.RESTORE_ATTACHMENT for finding in judged.changes)
+        may_stop = judged.server is not None and judged.server.can_be_stopped
+        return (comes_back and may_stop) or any(finding.key not in as_it_is for finding in judged.changes)
 
     def _judge(self, seen: Observation) -> Judged:
         def judged(pair: Pair, policy: Policy, now: datetime) -> tuple[Finding, ...]:
@@ -123,10 +129,10 @@ class Reconciler:
             if not plan:
                 return
             judged = self.audit(judged.seen.server_id)
-            still = {finding.key for finding in judged.changes}
+            still = {_rows(finding) for finding in judged.changes}
             for finding in plan:
                 tried.add(finding.key)
-                if finding.key in still:
+                if _rows(finding) in still:
                     # A signal that came meanwhile is raised when the outcome has been taken.
                     with self.shield():
                         outcome, unwritten = self._remove(finding, judged, journal, prepare)
@@ -206,7 +212,7 @@ class Reconciler:
         entry = journal.intend(finding)
         LOG.info(
             "%s stale volume attachment %s of volume %s from instance %s (block device mapping %s): %s",
-            "Relinking" if finding.remedy is Remedy.RELINK_MAPPING else "Removing",
+            "Repairing" if self._is_repair(finding) else "Removing",
             finding.attachment_id,
             finding.volume_id,
             finding.server_id,
@@ -226,7 +232,7 @@ class Reconciler:
             journal.conclude(entry, outcome)
         except JournalUnwritableError as error:
             unwritten = error
-        if outcome.result not in (Result.REMOVED, Result.RELINKED):
+        if not outcome.result.is_done:
             LOG.warning(
                 "Kept volume attachment %s of volume %s: %s, %s",
                 finding.attachment_id,
@@ -237,17 +243,34 @@ class Reconciler:
             )
         return outcome, unwritten
 
+    def _is_repair(self, finding: Finding) -> bool:
+        return self.repairs is not None and self.repairs.carries_out(finding)
+
     def _write(self, finding: Finding, judged: Judged) -> Outcome:
         server = _living(judged)
-        if server and server.host and judged.seen.host_acts and finding.remedy is not Remedy.RELINK_MAPPING:
+        if self.repairs and self._is_repair(finding):
+            volumes = judged.seen.cinder.volumes.get(finding.volume_id, Reading[Volume]())
+            return self.repairs.carry_out(finding, server, next(iter(volumes.rows), None))
+        if server and server.host and judged.seen.host_acts and _is_on(server.host, finding, judged):
             return self.hosts.carry_out(finding, server.host, self.policy)
         if finding.remedy is Remedy.REMOVE_MAPPING and finding.mapping:
             return self.nova.soft_delete_mapping(finding.mapping, server)
-        if finding.remedy is Remedy.RELINK_MAPPING and finding.mapping and finding.attachment:
-            return self.nova.relink_mapping(finding.mapping, server, finding.attachment.id)
         if finding.remedy is Remedy.REMOVE_ATTACHMENT and finding.attachment:
             return self.cinder.delete_attachment(finding.attachment)
         return Outcome(result=Result.FAILED, detail=f"no door carries out {finding.remedy}")
+
+
+def _rows(finding: Finding) -> tuple[FindingKey, Remedy]:
+    """Return the version of the rows and what is done with them: a server that was stopped may have another code."""
+    return finding.key._replace(code=""), finding.remedy
+
+
+def _is_on(host: str, finding: Finding, judged: Judged) -> bool:
+    """Whether the server's host has to do with the row: not with an attachment that is connected through another."""
+    attachment = finding.attachment if finding.remedy is Remedy.REMOVE_ATTACHMENT else None
+    volumes = judged.seen.cinder.volumes.get(finding.volume_id, Reading[Volume]()).rows
+    connected_on = next((volume.host_of(attachment.id) for volume in volumes if attachment), None)
+    return connected_on in (None, host)
 
 
 def _living(judged: Judged) -> Server | None:

@@ -8,11 +8,12 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
-from dedangle.core import undoing
+from dedangle.core import connections, undoing
 from dedangle.core.decisions import Outcome, Result
 from dedangle.core.observations import CinderView, Observation
 from dedangle.core.records import Attachment, BlockDeviceMapping, Reading, Refusal
 from dedangle.core.undoing import Restoration, UndoObservation
+from dedangle.reconcile import attaching
 from dedangle.state.journal import Entry, Journal
 from dedangle.systems import ports
 
@@ -67,21 +68,19 @@ class Undoer:
     def _restore(self, found: Restoration) -> Outcome:
         """Make Cinder's side whole first: a server that reboots in between must not find half a mapping."""
         row, replacement = found.row, found.replacement
-        if replacement is None:
-            made = self.cinder.create_attachment(row.volume_id, row.server_id)
-            if not made.rows:
-                return Outcome(result=Result.FAILED, detail=made.why)
-            replacement = made.rows[0]
-        connected = None
+        reserved = attaching.reserve(self.cinder, row, replacement)
+        if not reserved.rows:
+            return Outcome(result=Result.FAILED, detail=reserved.why)
+        (replacement,) = reserved.rows
+        multiattach, connection_info = found.volume.multiattach, None
         if found.must_connect:
-            mountpoint = {"mountpoint": row.device_name} if row.device_name else {}
-            answer = self.cinder.connect_attachment(replacement.id, {**self.connector, **mountpoint})
-            if not answer.rows:
-                return self._taken_back(Outcome(result=Result.FAILED, detail=answer.why), replacement, row)
-            connected = answer.rows[0]
-        outcome = self.nova.restore_mapping(
-            row, found.server, replacement.id, connected, multiattach=found.volume.multiattach
-        )
+            answer = attaching.connect(self.cinder, replacement, row, self.connector)
+            done = self.cinder.complete_attachment(replacement.id) if answer.rows else answer
+            if not answer.rows or not done.complete:
+                failed = Outcome(result=Result.FAILED, detail=answer.why or done.why)
+                return self._taken_back(failed, replacement, row)
+            connection_info = connections.from_attachment(answer.rows[0], row.volume_id, multiattach=multiattach)
+        outcome = self.nova.restore_mapping(row, found.server, replacement.id, connection_info, multiattach=multiattach)
         if outcome.result is Result.CHANGED_MEANWHILE:
             return self._taken_back(outcome, replacement, row)
         # Where Nova's database did not answer, the row may be live all the same: its attachment stays.
@@ -91,11 +90,4 @@ class Undoer:
         """Delete the attachment that was made for nothing."""
         if replacement.id == row.attachment_id:
             return outcome
-        now = self.cinder.attachment(replacement.id)
-        gone = now.complete and all(self.cinder.delete_attachment(each).result is Result.REMOVED for each in now.rows)
-        left = (
-            ""
-            if gone
-            else f"; attachment {replacement.id}, made for it, is left in Cinder until it is undone once more"
-        )
-        return dataclasses.replace(outcome, detail=outcome.detail + left)
+        return attaching.take_back(self.cinder, replacement, outcome, again_by="it is undone once more")

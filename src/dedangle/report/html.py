@@ -44,6 +44,7 @@ _OUTCOMES = {
 _DISPOSITIONS = {
     Disposition.REMOVE: "remove",
     Disposition.RELINK: "remove",
+    Disposition.RESTORE: "remove",
     Disposition.REPORT: "report",
     Disposition.WAIT: "wait",
     Disposition.PROTECT: "protect",
@@ -94,13 +95,13 @@ def page(run: Run, *, everything: bool, command: str, at: datetime) -> str:
 def _card(run: Run, finding: Finding, command: str) -> dict[str, Any]:
     outcome = run.outcomes.get(finding.key)
     typed = list(finding.next)
-    if not typed and not outcome and finding.disposition in (Disposition.REMOVE, Disposition.RELINK):
+    if not typed and not outcome and finding.disposition.is_change:
         typed = [f"{command} --execute"]
     return {
         **document.row(run, finding),
         "sentence": finding.sentence or finding.reason,
         "advice": "" if outcome else finding.advice,
-        "commands": [] if outcome and outcome.result in (Result.REMOVED, Result.RELINKED) else typed,
+        "commands": [] if outcome and outcome.result.is_done else typed,
         "group": _GROUPS[_group(finding, outcome.result if outcome else None)][0],
     }
 

@@ -14,7 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
 
 from dedangle import files
-from dedangle.core.decisions import Finding, Result
+from dedangle.core.decisions import Finding
 from dedangle.core.run import Run
 from dedangle.core.sharding import Shard
 
@@ -75,7 +75,7 @@ def write(
         counters.update(
             _key("kept_total", shard=str(shard), reason=outcome.result.value)
             for outcome in run.outcomes.values()
-            if outcome.result not in (Result.REMOVED, Result.RELINKED)
+            if not outcome.result.is_done
         )
         samples.update((key, value) for key, value in before.items() if key[0].endswith("_total"))
         for key, count in counters.items():

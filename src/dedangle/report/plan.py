@@ -5,13 +5,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from dedangle.core.decisions import Disposition, Finding, Outcome, Remedy
+from dedangle.core.decisions import Finding, Outcome, Remedy
 from dedangle.core.run import Run
 
 _DEEDS = {
     Remedy.REMOVE_MAPPING: "soft-delete Nova's mapping {mapping} of volume {volume}",
     Remedy.REMOVE_ATTACHMENT: "delete Cinder's attachment {attachment} of volume {volume}",
     Remedy.RELINK_MAPPING: "let Nova's mapping {mapping} of volume {volume} name attachment {attachment}",
+    Remedy.RESTORE_ATTACHMENT: "attach volume {volume} again, and let Nova's mapping {mapping} name the attachment",
+    Remedy.ROLL_BACK_DETACH: "let Cinder roll the detach of volume {volume} back",
     Remedy.NONE: "none, for volume {volume}",
 }
 
@@ -23,7 +25,7 @@ def plan(run: Run, findings: Sequence[Finding]) -> str:
 
 
 def _paragraph(number: int, finding: Finding, outcome: Outcome | None) -> Iterator[str]:
-    acts = finding.disposition in (Disposition.REMOVE, Disposition.RELINK)
+    acts = finding.disposition.is_change
     fate = outcome.result.value if outcome else "to do" if acts else "kept"
     yield f"{number}. {finding.code} of server {finding.server_id}: {fate}"
     # Without the one attachment that it could name there is nothing to relink a mapping to.

@@ -13,8 +13,6 @@ from dedangle import files
 from dedangle.core import times
 from dedangle.core.decisions import Disposition, Finding, FindingKey
 
-_TO_BE_DONE = (Disposition.REMOVE, Disposition.RELINK, Disposition.WAIT)
-
 
 class _Memory(NamedTuple):
     first_seen: dict[FindingKey, datetime]
@@ -74,7 +72,8 @@ class Sightings:
                 for moments in (old.first_seen, old.removals)
             )
             kept |= {finding.key: finding.first_seen for finding in findings if finding.first_seen}
-            removals |= {finding.key: now for finding in findings if finding.disposition in _TO_BE_DONE}
+            due = (each for each in findings if each.disposition.is_change or each.disposition is Disposition.WAIT)
+            removals |= {finding.key: now for finding in due}
             waiting = {server_id: moment for server_id, moment in old.last_checked.items() if not known(server_id)}
             self._memory = _Memory(kept, {**waiting, **dict.fromkeys(tried, now)}, removals)
             text = json.dumps({name: _texts(moments) for name, moments in self._memory._asdict().items()}, indent=0)

@@ -50,9 +50,6 @@ class Nova(Protocol):
     def soft_delete_mapping(self, expected: BlockDeviceMapping, server: Server | None) -> Outcome:
         """Soft-delete the row if it and its server are still as expected; else CHANGED_MEANWHILE."""
 
-    def relink_mapping(self, expected: BlockDeviceMapping, server: Server | None, attachment_id: str) -> Outcome:
-        """Let the mapping name another attachment, not connected yet, if it and its server are still as expected."""
-
 
 class Hosts(Protocol):
     def disks(self, server_id: str, host: str) -> Reading[Disk]:
@@ -64,24 +61,39 @@ class Hosts(Protocol):
     def may_answer(self, host: str) -> bool:
         """Whether the host runs dedangle, or timed out and may run it; False: it has no endpoint or is unreachable."""
 
+    def connector(self, server_id: str, host: str) -> Reading[dict[str, Any]]:
+        """What Cinder must know of the host to connect a volume of the server there; a secret."""
+
     def carry_out(self, finding: Finding, host: str, policy: Policy) -> Outcome:
         """Have the host judge the server anew, under the instance lock, and do what is found if it still holds."""
 
 
 class Restoring(Nova, Protocol):
+    def connection_info(self, expected: BlockDeviceMapping) -> Reading[dict[str, Any]]:
+        """Return the connection of a live mapping, a secret; no rows where it has none, unread where it changed."""
+
+    def name_attachment(
+        self,
+        expected: BlockDeviceMapping,
+        server: Server,
+        attachment_id: str,
+        connection_info: dict[str, Any] | None,
+    ) -> Outcome:
+        """Let a live mapping name another attachment and keep its connection, if it and its server are as expected."""
+
     def restore_mapping(
         self,
         expected: BlockDeviceMapping,
         server: Server,
         attachment_id: str | None,
-        connected: dict[str, Any] | None,
+        connection_info: dict[str, Any] | None,
         *,
         multiattach: bool,
     ) -> Outcome:
         """Revive a soft-deleted row that names the attachment, if nothing has taken its place; else CHANGED_MEANWHILE.
 
-        connected is what connect_attachment answered, a secret; None leaves what the row has where it names the same
-        attachment, and nothing where it names another.
+        connection_info is a secret; None leaves what the row has where it names the same attachment, and nothing where
+        it names another.
         """
 
 
@@ -193,4 +205,13 @@ class Attaching(Cinder, Protocol):
         """Reserve the volume for the server; Cinder refuses where anybody else has it."""
 
     def connect_attachment(self, attachment_id: str, connector: dict[str, Any]) -> Reading[dict[str, Any]]:
-        """Connect it through the connector's host, and mark it attached; answers with its connection_info, a secret."""
+        """Connect it through the connector's host; the answer holds its connection_info, a secret."""
+
+    def complete_attachment(self, attachment_id: str) -> Reading[Any]:
+        """Mark a connected attachment attached, and its volume in-use; no rows in a complete reading: done."""
+
+    def connection(self, attachment_id: str) -> Reading[dict[str, Any]]:
+        """Return a connected attachment with its connection_info, a secret; unread if it has none."""
+
+    def roll_back_detach(self, volume_id: str) -> Outcome:
+        """Let a volume that is `detaching` be `in-use` again; CHANGED_MEANWHILE if it is not detaching."""

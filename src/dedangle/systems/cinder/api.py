@@ -185,20 +185,38 @@ class CinderApi:
         return Reading(tuple(map(cinder_rows.attachment, body.rows)), body.complete, body.why)
 
     def connect_attachment(self, attachment_id: str, connector: dict[str, Any]) -> Reading[dict[str, Any]]:
-        """Connect the attachment through the connector's host and mark it attached, as Nova's attach does."""
-        path = f"/attachments/{attachment_id}"
-        body = self._write("PUT", path, {"attachment": {"connector": connector}})
-        if body.complete:
-            done = self._write("POST", f"{path}/action", {"os-complete": {}})
-            return body if done.complete else done
-        return body
+        """Connect the attachment through the connector's host, as Nova's attach does."""
+        return self._write("PUT", f"/attachments/{attachment_id}", {"attachment": {"connector": connector}})
+
+    def complete_attachment(self, attachment_id: str) -> Reading[dict[str, Any]]:
+        """Mark a connected attachment attached, and its volume in-use."""
+        return self._write("POST", f"/attachments/{attachment_id}/action", {"os-complete": {}})
+
+    def connection(self, attachment_id: str) -> Reading[dict[str, Any]]:
+        """Return a connected attachment with its connection_info, a secret; unread where Cinder shows none."""
+        found = self._show(
+            "attachment", attachment_id, f"/attachments/{attachment_id}", lambda body: body["attachment"]
+        )
+        if found.complete and not any(each.get("connection_info") for each in found.rows):
+            return Reading.unread(f"Cinder shows no connection of attachment {attachment_id}")
+        return found
+
+    def roll_back_detach(self, volume_id: str) -> Outcome:
+        """Let the volume be in-use again, by the conditional update of cinder volume/api.py:roll_detaching."""
+        now = self.volume(volume_id)
+        if not now.complete:
+            return Outcome(result=Result.FAILED, detail=now.why)
+        if any(each.status != "detaching" for each in now.rows) or not now.rows:
+            return Outcome(result=Result.CHANGED_MEANWHILE, detail="the volume is not detaching any more")
+        done = self._write("POST", f"/volumes/{volume_id}/action", {"os-roll_detaching": {}})
+        return Outcome(result=Result.RESTORED if done.complete else Result.FAILED, detail=done.why)
 
     def _write(self, method: str, path: str, body: dict[str, Any]) -> Reading[dict[str, Any]]:
         try:
             answer = self._ask(method, path, json=body, connect_retries=0, status_code_retries=0)
         except _UnreadError as error:
             return Reading.unread(str(error))
-        if answer.status_code == 204:
+        if answer.status_code == 204 or (answer.status_code == 202 and not answer.content):
             return Reading()
         attachment = rest.body(answer).get("attachment")
         if answer.status_code in (200, 202) and isinstance(attachment, dict):

@@ -108,9 +108,6 @@ class NovaCompute:
             return Outcome(result=Result.FAILED, detail=f"Nova did not answer ({type(error).__name__})")
         return Outcome(result=Result.CHANGED_MEANWHILE, detail="the mapping is not as it was")
 
-    def relink_mapping(self, expected: BlockDeviceMapping, server: Server | None, attachment_id: str) -> Outcome:  # noqa: ARG002
-        return Outcome(result=Result.FAILED, detail="only the command relinks")
-
     def connection_info(self, attachment_id: str) -> dict[str, Any]:
         """What the mapping that names the attachment, live or deleted, was connected by; empty where it never was.
 

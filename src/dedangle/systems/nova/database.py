@@ -200,20 +200,32 @@ class NovaDatabase:
     def soft_delete_mapping(self, expected: BlockDeviceMapping, server: Server | None) -> Outcome:
         return nova_mappings.soft_delete(self._cells[expected.cell], expected, server, self._now())
 
-    def relink_mapping(self, expected: BlockDeviceMapping, server: Server | None, attachment_id: str) -> Outcome:
-        return nova_mappings.relink(self._cells[expected.cell], expected, server, attachment_id, self._now())
+    def connection_info(self, expected: BlockDeviceMapping) -> Reading[dict[str, Any]]:
+        return nova_mappings.connection_info(self._cells[expected.cell], expected)
+
+    def name_attachment(
+        self,
+        expected: BlockDeviceMapping,
+        server: Server,
+        attachment_id: str,
+        connection_info: dict[str, Any] | None,
+    ) -> Outcome:
+        cell, now = self._cells[expected.cell], self._now()
+        return nova_mappings.name_attachment(cell, expected, server, attachment_id, connection_info, now)
 
     def restore_mapping(
         self,
         expected: BlockDeviceMapping,
         server: Server,
         attachment_id: str | None,
-        connected: dict[str, Any] | None,
+        connection_info: dict[str, Any] | None,
         *,
         multiattach: bool,
     ) -> Outcome:
         cell, now = self._cells[expected.cell], self._now()
-        return nova_mappings.restore(cell, expected, server, attachment_id, connected, now, multiattach=multiattach)
+        return nova_mappings.restore(
+            cell, expected, server, attachment_id, connection_info, now, multiattach=multiattach
+        )
 
     def _now(self) -> datetime:
         return self._clock().replace(tzinfo=None)

@@ -13,7 +13,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from dedangle.core.decisions import Outcome, Result
-from dedangle.core.records import BlockDeviceMapping, Server
+from dedangle.core.records import BlockDeviceMapping, Reading, Server
 from dedangle.systems.nova import schema
 from dedangle.systems.nova.cells import Cell
 
@@ -25,12 +25,38 @@ def soft_delete(cell: Cell, expected: BlockDeviceMapping, server: Server | None,
     return _swap(cell, expected, server, gone, Result.REMOVED)
 
 
-def relink(
-    cell: Cell, expected: BlockDeviceMapping, server: Server | None, attachment_id: str, now: datetime
+def name_attachment(
+    cell: Cell,
+    expected: BlockDeviceMapping,
+    server: Server,
+    attachment_id: str,
+    connection_info: dict[str, Any] | None,
+    now: datetime,
 ) -> Outcome:
-    """Name another attachment and forget the connection, which was the lost one's."""
-    values = {"attachment_id": attachment_id, "connection_info": None, "updated_at": now}
+    """Name another attachment and its connection; without one forget that of the lost attachment."""
+    values = {"attachment_id": attachment_id, "connection_info": _text(connection_info), "updated_at": now}
     return _swap(cell, expected, server, values, Result.RELINKED)
+
+
+def connection_info(cell: Cell, expected: BlockDeviceMapping) -> Reading[dict[str, Any]]:
+    """Return the connection of the live row, a secret; no rows where it has none, unread where it is gone."""
+    table = schema.block_device_mapping
+    statement = sa.select(table.c.connection_info).where(table.c.id == expected.id, table.c.deleted == 0)
+
+    def read(connection: sa.Connection) -> list[str | None]:
+        return list(connection.execute(statement).scalars())
+
+    answer = cell.ask(read)()
+    if not answer.complete:
+        return Reading.unread(answer.why)
+    (rows,) = answer.rows
+    if not rows:
+        return Reading.unread("the mapping is gone")
+    try:
+        found = json.loads(rows[0] or "null")
+    except ValueError:
+        return Reading.unread("the connection_info of the mapping is not JSON")
+    return Reading((found,) if isinstance(found, dict) and found else ())
 
 
 def restore(
@@ -38,15 +64,15 @@ def restore(
     expected: BlockDeviceMapping,
     server: Server,
     attachment_id: str | None,
-    connected: dict[str, Any] | None,
+    connection_info: dict[str, Any] | None,
     now: datetime,
     *,
     multiattach: bool,
 ) -> Outcome:
     """Revive the row, if no live row of this cell has its volume or its place; for the rest see Restoring."""
     values: dict[str, Any] = {"deleted": 0, "deleted_at": None, "attachment_id": attachment_id, "updated_at": now}
-    if connected is not None or attachment_id != expected.attachment_id:
-        values["connection_info"] = _connection_info(connected, expected.volume_id, multiattach) if connected else None
+    if connection_info is not None or attachment_id != expected.attachment_id:
+        values["connection_info"] = _text(connection_info)
     return _swap(cell, expected, server, values, Result.RESTORED, _is_free(expected, multiattach))
 
 
@@ -120,9 +146,5 @@ def _is_free(expected: BlockDeviceMapping, multiattach: bool) -> sa.ColumnElemen
     return ~sa.exists(sa.select(found.c.id))
 
 
-def _connection_info(attachment: dict[str, Any], volume_id: str, multiattach: bool) -> str:
-    """Cinder's answer in the form in which Nova keeps it (nova volume/cinder.py:_translate_attachment_ref)."""
-    rest = {name: value for name, value in attachment.items() if name not in ("id", "attach_mode", "connection_info")}
-    data = {name: value for name, value in attachment["connection_info"].items() if name != "attachment_id"}
-    info = {"driver_volume_type": data.pop("driver_volume_type", None), "data": data, **rest, "serial": volume_id}
-    return json.dumps({**info, "multiattach": True} if multiattach else info)
+def _text(connection_info: dict[str, Any] | None) -> str | None:
+    return json.dumps(connection_info) if connection_info else None

@@ -13,7 +13,12 @@ from dedangle.core.records import Disk, Reading
 
 NAMESPACE, VERSION = "dedangle", "1.0"
 # What a host decides by its own configuration, and what only the command does; it must obey every other field.
-_NOT_SENT = frozenset({"door", "grace", "attach_timeout", "guest_off", "at_host", "relink", "restart"})
+_NOT_SENT = frozenset(
+    {
+        *("door", "grace", "attach_timeout", "guest_off", "at_host"),
+        *("relink", "reattach", "connector_host", "restart"),
+    }
+)
 
 
 class NovaRpc:
@@ -47,6 +52,15 @@ class NovaRpc:
         """Which release of dedangle the host runs; unread where it runs none or is silent."""
         answer = self._ask_once(host)
         return Reading(tuple(str(each["release"]) for each in answer.rows), answer.complete, answer.why)
+
+    def connector(self, server_id: str, host: str) -> Reading[dict[str, Any]]:
+        about = self.about(host)
+        if not about.complete:
+            return Reading.unread(about.why)
+        try:
+            return Reading((dict(self._call(host, "connector", server_id=server_id)),))
+        except Exception as error:  # noqa: BLE001 -- whatever the bus raises, the host did not answer
+            return Reading.unread(f"host {host} did not give its connector ({type(error).__name__})")
 
     def carry_out(self, finding: Finding, host: str, policy: Policy) -> Outcome:
         try:
