@@ -22,7 +22,7 @@ _NEEDS = {
     Needs.NO_GUEST: "acts where the server is stopped or has no host, or its guest is proved not to have the disk",
     Needs.PROOF: "acts where every host concerned proves that the guest does not have the disk",
     Needs.GUEST_OFF: "powers the guest off, disconnects the volume, acts",
-    Needs.IN_USE: "acts where the guest is proved to have the disk or there is no guest, with `--relink` or `--reattach`",
+    Needs.IN_USE: "acts where the guest is proved to have the disk, or none runs, with `--relink` or `--reattach`",
     Needs.PRESENCE: "acts where the server's host proves that the guest has the disk",
 }
 _IDS = {
