@@ -47,6 +47,10 @@ class Case:
     removed_by: tuple[str, ...] = ()
     doors: tuple[str, ...] = DOORS
     """The doors that can be opened on such a server at all."""
+    way_out: tuple[str, ...] = ()
+    """What is typed until nothing is listed any more, with words in place of ids."""
+    outside: str = ""
+    """What somebody must decide outside of dedangle, where something stays listed."""
 
 
 def cases() -> list[Case]:
@@ -63,7 +67,9 @@ def _load(path: Path) -> Case:
     spec.loader.exec_module(module)
     row, _, title = str(module.__doc__).strip().partition(": ")
     optional = {
-        name: getattr(module, name.upper()) for name in ("removed_by", "doors") if hasattr(module, name.upper())
+        name: getattr(module, name.upper())
+        for name in ("removed_by", "doors", "way_out", "outside")
+        if hasattr(module, name.upper())
     }
     return Case(name, row, title, module.build, set(module.DISPOSITIONS), **optional)
 

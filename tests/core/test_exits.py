@@ -26,6 +26,10 @@ from core.worlds import (
 from dedangle.core.records import HostState
 
 CLEANUP = f"dedangle cleanup {SERVER}"
+STOP = [
+    f"openstack server stop {SERVER}",
+    f'until [ "$(openstack server show -f value -c status {SERVER})" = SHUTOFF ]; do sleep 2; done',
+]
 GET_CONNECTOR = f"ssh {HOST} nova-manage volume_attachment get_connector --json > connector.json"
 LOST = World(servers=(server(),), mappings=(mapping("A"),), volumes=(volume("available"),))
 RELEASED = World(
@@ -80,7 +84,7 @@ RELEASED = World(
         ),
         (
             LOST.but(mappings=(mapping("A", boot_index=0),), volumes=()),
-            [f"openstack server stop {SERVER}", f"{CLEANUP} --allow-root --no-host --execute"],
+            [*STOP, f"{CLEANUP} --allow-root --no-host --execute"],
         ),
         (
             World(servers=(server(),), attachments=(attachment("B", "reserved"),), volumes=(volume("error"),)),

@@ -28,7 +28,11 @@ _TO_ACTIVE = {
     "suspended": "openstack server resume {server}",
     "rescued": "openstack server unrescue {server}",
 }
-_STOP = "openstack server stop {server}"
+# Nova stops a server some time later, and a guest may take a minute to shut down.
+_STOP = (
+    "openstack server stop {server}",
+    'until [ "$(openstack server show -f value -c status {server})" = SHUTOFF ]; do sleep 2; done',
+)
 # A start takes the connection from the mapping, which has none once it is relinked: only an unshelve asks Cinder.
 _RECONNECT = ("openstack server shelve --offload --wait {server}", "openstack server unshelve --wait {server}")
 
@@ -139,7 +143,7 @@ def _commands(
         if way.stops:
             if server.vm_state not in ("active", "error") or server.host is None:
                 return ()
-            before.append(_STOP)
+            before.extend(_STOP)
             server = dataclasses.replace(server, vm_state="stopped", power_state=_SHUTDOWN)
     elif way.stops:
         return ()
@@ -225,12 +229,12 @@ def _fixed(finding: Finding, pair: Pair) -> Iterator[str]:
         case "volume-status-wrong":
             yield f"openstack volume set --state in-use --attached {volume_id}"
         case "volume-in-use-elsewhere":
-            yield f"openstack server stop {pair.server_without_right}"
+            yield from (line.format(server=pair.server_without_right) for line in _STOP)
             yield f"dedangle cleanup {pair.server_without_right} --no-host --execute"
         case "migration-half-done" if stopped_or_active and pair.server_state.server:
             host, runs = pair.server_state.server.host, not pair.server_state.server.is_stopped
             if runs:
-                yield f"openstack server stop {server}"
+                yield from (line.format(server=server) for line in _STOP)
             yield f"ssh {host} nova-manage volume_attachment get_connector --json > connector.json"
             yield f"nova-manage volume_attachment refresh {server} {volume_id} connector.json"
             if runs:

@@ -1,0 +1,158 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The way out of every case, followed word for word with the real clients until nothing is listed any more.
+
+A command that changes nothing and comes back, a finding without a command, and a silence fail; what needs a decision
+outside of dedangle says so in its case.
+"""
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cases.stage import Case, Planted, Stage, cases
+from dedangle.core.findings import KINDS
+from dedangle.lab import rows
+from dedangle.lab.client import wait_for
+from dedangle.lab.cloud import Cloud
+from dedangle.lab.config import COMPUTE_HOST
+from shell import Dedangle, Done
+
+pytestmark = pytest.mark.thorough
+
+# The lab's services have two cores between them: more builders only wait for each other.
+BUILDERS = 4
+ROUNDS = 4
+CASES = cases()
+BIN = Path(sys.executable).parent
+# What a host would do; the lab's is this machine, and its guests are Nova's fake ones.
+SSH = 'shift; case "$1" in virsh) exit 0;; *) exec "$@";; esac'
+
+
+class Walker:
+    """An operator's shell, with the clients and the credentials of the lab's administrator."""
+
+    def __init__(self, cloud: Cloud, dedangle: Dedangle, directory: Path) -> None:
+        self._cloud = cloud
+        self._dedangle = dedangle
+        self._directory = directory
+        (directory / "conf.d").mkdir()
+        (directory / "conf.d" / "own.conf").write_text("[dedangle]\ngrace_period = 0\n")
+        self._config = f"--config-file {cloud.nova_conf} --config-dir {directory / 'conf.d'}"
+        (directory / "bin").mkdir()
+        self._program("ssh", SSH)
+        self._program("dedangle", f'exec {BIN / "dedangle"} {self._config} "$@"')
+        self._program("nova-manage", f'exec {BIN / "nova-manage"} --config-file {cloud.nova_conf} "$@"')
+
+    def _program(self, name: str, script: str) -> None:
+        path = self._directory / "bin" / name
+        path.write_text(f"#!/bin/sh\n{script}\n")
+        path.chmod(0o755)
+
+    def audit(self, server: str) -> Done:
+        own = ("--config-dir", str(self._directory / "conf.d"))
+        return self._dedangle(*own, "audit", "--server", server, "--all", "-f", "json")
+
+    def type(self, command: str) -> None:
+        """Run one line of a way out; it must succeed."""
+        environment = {
+            **os.environ,
+            "PATH": f"{self._directory / 'bin'}{os.pathsep}{BIN}{os.pathsep}{os.environ['PATH']}",
+            "OS_CLIENT_CONFIG_FILE": str(self._cloud.clouds_yaml),
+            "OS_CLOUD": "dedangle-admin",
+        }
+        done = subprocess.run(
+            ["bash", "-c", command],
+            env=environment,
+            cwd=self._directory,
+            capture_output=True,
+            text=True,
+            timeout=300,
+            stdin=subprocess.DEVNULL,
+            check=False,
+        )
+        assert done.returncode == 0, (command, done.stdout, done.stderr)
+
+    def settle(self, servers: tuple[str, ...]) -> None:
+        """Wait until Nova and Cinder have done what they were asked to, and let the rows be an hour old."""
+        admin = self._cloud.admin
+
+        def idle(server: str) -> bool:
+            answer = admin.nova("GET", f"/servers/{server}")
+            return answer.status == 404 or answer.body["server"]["OS-EXT-STS:task_state"] is None
+
+        for server in servers:
+            wait_for(f"server {server} idle", lambda server=server: idle(server))
+        wait_for("no detach is in progress", lambda: not self._detaching(servers))
+        rows.settle(self._cloud.home)
+
+    def _detaching(self, servers: tuple[str, ...]) -> bool:
+        found = rows.snapshot(self._cloud.home)
+        held = {str(each["volume_id"]) for server in servers for each in found.attachments_of(server)}
+        return any(found.volumes[each]["status"] == "detaching" for each in held if each in found.volumes)
+
+
+def listed(done: Done) -> list[dict[str, Any]]:
+    assert done.code == 0, done.err
+    return [each for each in done.findings if each["code"] in KINDS]
+
+
+def shape(command: str, planted: Planted) -> str:
+    """Return the command with words in place of ids, as the manual prints it."""
+    for number, server in enumerate(planted.servers):
+        command = command.replace(server, "SERVER" if not number else "OTHER_SERVER")
+    command = re.sub(
+        r"(volume (?:set|show)\b.*? |refresh SERVER |remove volume SERVER )[0-9a-f-]{36}", r"\1VOLUME", command
+    )
+    command = re.sub(r"attachment-\w+ [0-9a-f-]{36}", lambda found: found[0][:-36] + "ATTACHMENT", command)
+    return re.sub(r"[0-9a-f]{8}-[0-9a-f-]{27}", "OTHER_SERVER", command).replace(COMPUTE_HOST, "HOST")
+
+
+@pytest.fixture(scope="module")
+def planted(cloud: Cloud, request: pytest.FixtureRequest) -> dict[str, Planted]:
+    asked = {item.callspec.params["case"].name for item in request.session.items if item.module.__name__ == __name__}
+    chosen = [case for case in CASES if case.name in asked]
+    with ThreadPoolExecutor(BUILDERS) as pool:
+        built = list(pool.map(lambda case: case.build(Stage(cloud)), chosen))
+    rows.settle(cloud.home)
+    return {case.name: each for case, each in zip(chosen, built, strict=True)}
+
+
+@pytest.fixture(scope="module")
+def walker(cloud: Cloud, dedangle: Dedangle, tmp_path_factory: pytest.TempPathFactory) -> Walker:
+    return Walker(cloud, dedangle, tmp_path_factory.mktemp("walker"))
+
+
+def steps(walker: Walker, planted: Planted) -> Iterator[tuple[str, ...]]:
+    """Follow the first finding's way out until nothing is listed, and yield what was typed in each round."""
+    before: list[str] = []
+    for _ in range(ROUNDS):
+        found = [each for server in planted.servers for each in listed(walker.audit(server))]
+        ways = [each["next"] for each in found if each["next"]]
+        if not ways:
+            return
+        for command in ways[0]:
+            walker.type(command)
+        walker.settle(planted.servers)
+        assert ways[0] != before, f"it was typed before: {before}"
+        before = ways[0]
+        yield tuple(shape(each, planted) for each in ways[0])
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_a_way_out_is_followed_to_its_end(case: Case, planted: dict[str, Planted], walker: Walker) -> None:
+    state = planted[case.name]
+    typed = [command for commands in steps(walker, state) for command in commands]
+    left = [(each["code"], each["reason"]) for server in state.servers for each in listed(walker.audit(server))]
+    if os.environ.get("DEDANGLE_WALKS"):
+        with open(os.environ["DEDANGLE_WALKS"], "a") as f:
+            f.write(repr((case.name, typed, left)) + "\n")
+        return
+    assert typed == list(case.way_out)
+    assert bool(left) is bool(case.outside), left
