@@ -32,6 +32,7 @@ REMEDIES = {
     "transition-stuck": "roll-back-detach",
     "mapping-names-reservation": "relink-mapping",
     "volume-status-wrong": "none",
+    "mapping-without-connection": "none",
     "volume-in-use-elsewhere": "none",
     "attachment-lost-in-use": "restore-attachment",
     "mapping-duplicated": "none",

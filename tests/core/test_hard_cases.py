@@ -14,6 +14,7 @@ from worlds import (
     OTHER_HOST,
     OTHER_SERVER,
     RUNNING,
+    SECOND_VOLUME,
     VOLUME,
     World,
     attachment,
@@ -378,3 +379,20 @@ def test_a_deleted_server_whose_volume_has_long_been_migrated_keeps_its_attachme
     assert (finding.code, finding.disposition.value) == ("attachment-of-deleted-server", "report")
     assert "migration_status migrating" in finding.reason
     assert removals(world.but(volumes=(volume(),)), door=door)
+
+
+def test_work_on_one_volume_holds_its_own_pair_and_those_of_a_swap() -> None:
+    lost = World(
+        servers=(stopped(),),
+        mappings=(mapping("A"), mapping("C", SECOND_VOLUME)),
+        attachments=(attachment("C", volume=SECOND_VOLUME),),
+        volumes=(volume("available"), volume("backing-up", SECOND_VOLUME)),
+        connected={"C": HOST},
+        thorough=True,
+    )
+    how = policy(Door.COMMAND, no_host=True)
+    assert [each.volume_id for each in removals(lost, policy=how)] == [VOLUME]
+    busy = {each.volume_id: each.code for each in findings(lost, policy=how)}
+    assert busy == {VOLUME: "mapping-without-attachment", SECOND_VOLUME: "in-flight"}
+    swapped = lost.but(attachments=(*lost.attachments, attachment("N", "reserved", "volume-3")))
+    assert removals(swapped, policy=how) == ()

@@ -82,3 +82,33 @@ def test_a_host_is_up_for_every_reader_or_for_none(
 def _service(rows: Rows, seen: timedelta, forced_down: bool) -> None:
     times = {"created_at": EARLY, "last_seen_up": NOW.replace(tzinfo=None) - seen}
     rows.add(schema.services, host="compute-1", binary="nova-compute", forced_down=forced_down, **times)
+
+
+@pytest.mark.parametrize(
+    ("rows_of_events", "open_events"),
+    [
+        ([("stop", 1, None)], ["stop"]),
+        # A retry ended; a later action that Nova refuses while a task_state is set has begun.
+        ([("stop", 1, None), ("stop", 1, 2)], []),
+        ([("stop", 1, None), ("start", 3, 4)], []),
+        ([("start", 0, 1), ("stop", 2, None)], ["stop"]),
+        # No task_state tells of these: they may go on whatever was begun since.
+        ([("attach_volume", 1, None), ("start", 3, 4)], ["attach_volume"]),
+        ([("stop", 1, None), ("lock", 3, 4)], ["stop"]),
+    ],
+)
+def test_an_event_that_has_no_end_may_have_ended_all_the_same(
+    tmp_path: Path, rows_of_events: list[tuple[str, int, int | None]], open_events: list[str]
+) -> None:
+    one, rows = cell(tmp_path, "cell1")
+    rows.server("s1")
+    for number, name in enumerate(dict.fromkeys(name for name, _, _ in rows_of_events), 1):
+        begun = min(start for each, start, _ in rows_of_events if each == name)
+        times = {"start_time": EARLY + timedelta(minutes=begun)}
+        rows.add(schema.instance_actions, id=number, instance_uuid="s1", action=name, request_id="req", **times)
+        for _, start, end in (each for each in rows_of_events if each[0] == name):
+            finish = None if end is None else EARLY + timedelta(minutes=end)
+            times = {"start_time": EARLY + timedelta(minutes=start), "finish_time": finish}
+            rows.add(schema.instance_actions_events, action_id=number, event=f"compute_{name}", **times)
+    found = [each.detail for each in nova(one).observe("s1").markers if each.kind == "event"]
+    assert found == [f"compute_{name} of {name} (req) is not finished" for name in open_events]

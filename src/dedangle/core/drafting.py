@@ -90,7 +90,7 @@ def finding_of(
             now=now,
             advice=kind.advice.format(**words),
             kept_because=draft.kept_because,
-            open_work=pair.server_state.markers,
+            open_work=pair.open_work,
             not_before=draft.not_before,
             changed_at=_changed_at(pair, attachment),
             age_is_unknown=_age_is_unknown(pair, attachment),

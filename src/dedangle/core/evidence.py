@@ -19,7 +19,7 @@ def why_kept(finding: Finding, pair: Pair) -> str:
         case Verdict.CANNOT_TELL:
             return f"{what}: cannot tell, {'; '.join(server_state.unread or (pair.other_servers_bdms.why,))}."
         case Verdict.IN_FLIGHT:
-            work = "; ".join(map(str, server_state.markers)) or "its attachment is on its way"
+            work = "; ".join(map(str, pair.open_work)) or "its attachment is on its way"
             return f"{what} is in flight: {work}."
         case Verdict.FOREIGN:
             return f"{what} belongs to another service than Nova, as the volume's metadata says."

@@ -228,11 +228,14 @@ def _fixed(finding: Finding, pair: Pair) -> Iterator[str]:
             yield f"openstack server remove volume {server} {volume_id}"
         case "volume-status-wrong":
             yield f"openstack volume set --state in-use --attached {volume_id}"
+        case "mapping-without-connection" if state is not None and state.can_be_stopped:
+            # Only a hard reboot takes the connection from Cinder.
+            yield f"openstack server reboot --hard --wait {server}"
         case "volume-in-use-elsewhere":
             yield from (line.format(server=pair.server_without_right) for line in _STOP)
             yield f"dedangle cleanup {pair.server_without_right} --no-host --execute"
-        case "migration-half-done" if stopped_or_active and pair.server_state.server:
-            host, runs = pair.server_state.server.host, not pair.server_state.server.is_stopped
+        case "migration-half-done" | "mapping-without-connection" if stopped_or_active and state is not None:
+            host, runs = state.host, not state.is_stopped
             if runs:
                 yield from (line.format(server=server) for line in _STOP)
             yield f"ssh {host} nova-manage volume_attachment get_connector --json > connector.json"

@@ -237,6 +237,12 @@ TABLE = (
         # [dedangle] available_with_attachment = remove gives it the remedy of mapping-without-attachment.
     ),
     Kind(
+        code="mapping-without-connection",
+        states="M-9",
+        sentence="Nova maps volume {volume} to server {server} through attachment {attachment}, as Cinder does, but "
+        "has no connection for it, so that a start or a live migration of the server fails.",
+    ),
+    Kind(
         code="volume-in-use-elsewhere",
         states="DN-3d",
         sentence="Server {server} and server {other} both hold volume {volume}, which is not multi-attach; attachment "

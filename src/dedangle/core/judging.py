@@ -72,7 +72,7 @@ def _drafts(pair: Pair, policy: Policy, now: datetime) -> Iterator[Draft]:
     elif not pair.mappings and volume and volume.consumer:
         # Ironic's volume targets carry the UUID of a Nova server and no mapping: the metadata is all that tells.
         yield from _all(pair, Verdict.FOREIGN)
-    elif _obstructing(server_state, policy, now):
+    elif _obstructing(pair, policy, now):
         yield from _in_flight(pair, volume)
     elif server_state.hosts_with_disk(pair.volume_id) and pair.other_writers and not (volume and volume.multiattach):
         yield from _all(pair, Verdict.MISMATCH, "volume-in-use-elsewhere", is_urgent=True)
@@ -103,7 +103,7 @@ def _as_far_as_seen(draft: Draft, pair: Pair) -> Draft:
     else:
         # A deleted server's attach or detach goes on no more, but another server's may (pairing.py:_is_left_half_way).
         stuck = server_state.existence is Existence.DELETED and any(
-            marker.kind == "volume" for marker in server_state.markers
+            marker.kind == "volume" for marker in pair.open_work
         )
         unsure = stuck and draft.verdict is Verdict.IN_FLIGHT
     return Draft(Verdict.CANNOT_TELL, mapping=mapping, attachment=attachment) if unsure else draft
@@ -118,18 +118,17 @@ def _all(pair: Pair, verdict: Verdict, code: str = "", *, is_urgent: bool = Fals
             yield Draft(verdict, code, attachment=attachment, is_urgent=is_urgent)
 
 
-def _obstructing(server_state: ServerState, policy: Policy, now: datetime) -> bool:
+def _obstructing(pair: Pair, policy: Policy, now: datetime) -> bool:
+    server_state = pair.server_state
     server = server_state.server
     waived = policy.no_host and server is not None and server.is_stopped
     # What a deleted server left in the databases alone can go whatever its host; see _of_deleted for the rest.
     waived = waived or server_state.existence is Existence.DELETED
-    return any(
-        not (waived and marker.kind == "host") and not never_ends(marker, now) for marker in server_state.markers
-    )
+    return any(not (waived and marker.kind == "host") and not never_ends(marker, now) for marker in pair.open_work)
 
 
 def _in_flight(pair: Pair, volume: Volume | None) -> Iterator[Draft]:
-    only_volumes = all(marker.kind == "volume" for marker in pair.server_state.markers)
+    only_volumes = all(marker.kind == "volume" for marker in pair.open_work)
     stuck = volume is not None and volume.status in ("attaching", "detaching")
     if only_volumes and stuck and pair.mappings:
         mapping = pair.mappings[0]
@@ -271,6 +270,9 @@ def _named(
         return Draft(Verdict.MISMATCH, "volume-in-use-elsewhere", mapping=mapping, attachment=own, is_urgent=is_urgent)
     if volume and volume.status != "in-use":
         return Draft(Verdict.MISMATCH, "volume-status-wrong", mapping=mapping, attachment=own)
+    # Nova writes the connection before it completes the attachment (nova/virt/block_device.py:_volume_attach).
+    if server_host and not mapping.has_connection_info:
+        return Draft(Verdict.MISMATCH, "mapping-without-connection", mapping=mapping, attachment=own)
     return Draft(Verdict.CONSISTENT, mapping=mapping)
 
 

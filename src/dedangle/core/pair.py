@@ -62,6 +62,14 @@ class ServerState:
         failed = self.live_migration_failed_at
         return failed is not None and (moment is None or failed >= moment)
 
+    def work_on(self, volume_id: str) -> tuple[Marker, ...]:
+        """Return the work that may change the pair of the volume.
+
+        Work on another volume does not, unless an attachment of the server is in no mapping: it may be the new one of a
+        swap, which leaves the status of the old volume as its only sign (nova/compute/api.py:swap_volume).
+        """
+        return tuple(marker for marker in self.markers if self.unmapped or marker.volume_id in (None, volume_id))
+
     @property
     def may_write(self) -> bool:
         """Whether the server may have a guest that runs now; a server that is not known may."""
@@ -140,6 +148,11 @@ class Pair:
     released: frozenset[str] = frozenset()
     """Ids of attachments that a soft-deleted mapping of another server names: Nova has let them go."""
     named: MappingType[str, Reading[Attachment]] = dataclasses.field(default_factory=dict)
+
+    @property
+    def open_work(self) -> tuple[Marker, ...]:
+        """The work that may change this pair."""
+        return self.server_state.work_on(self.volume_id)
 
     @property
     def other_claimants(self) -> tuple[str, ...]:

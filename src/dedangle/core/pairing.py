@@ -276,7 +276,8 @@ def _markers_of_volumes(observation: Observation, existence: Existence) -> Itera
                 state += f", migration_status {volume.migration_status}"
             # An attach or detach that stopped half-way has a code of its own.
             half_way = volume.status in ("attaching", "detaching")
-            yield Marker(kind="volume", detail=state, since=None if half_way else volume.updated_at)
+            since = None if half_way else volume.updated_at
+            yield Marker(kind="volume", detail=state, since=since, volume_id=volume.id)
 
 
 def _is_left_half_way(volume: Volume, observation: Observation) -> bool:

@@ -212,6 +212,8 @@ class Marker:
     detail: str
     since: datetime | None = None
     """When it began, or last showed any progress; None if its system does not say."""
+    volume_id: str | None = None
+    """The volume that is worked on; None where the work is on the whole server."""
 
     def __str__(self) -> str:
         return f"{self.kind} {self.detail}"

@@ -16,6 +16,11 @@ from dedangle.systems.nova.rows import utc
 
 # Actions that are recorded before a message is cast, on servers whose task_state says nothing.
 _WITHOUT_TASK_STATE = ("attach_volume", "detach_volume", "swap_volume", "refresh_volume_attachment")
+# Nova begins these only on a server that has no task_state.
+_EXCLUSIVE = (
+    *("start", "stop", "pause", "unpause", "suspend", "resume", "shelve", "unshelve", "rescue", "unrescue"),
+    *("resize", "migrate", "rebuild", "live-migration"),
+)
 _UNSTARTED_FOR = timedelta(hours=1)
 
 
@@ -64,7 +69,7 @@ def _events(connection: sa.Connection, server_id: str) -> Iterator[Marker]:
     actions, events = schema.instance_actions, schema.instance_actions_events
     joined = sa.join(events, actions, events.c.action_id == actions.c.id)
     statement = sa.select(events.c.event, actions.c.action, actions.c.request_id, events.c.start_time)
-    unfinished = sa.and_(actions.c.instance_uuid == server_id, events.c.finish_time.is_(None), _is_novas())
+    unfinished = sa.and_(actions.c.instance_uuid == server_id, events.c.finish_time.is_(None), _is_novas(), ~_is_past())
     for row in connection.execute(statement.select_from(joined).where(unfinished)):
         detail = f"{row.event} of {row.action} ({row.request_id}) is not finished"
         yield Marker(kind="event", detail=detail, since=utc(row.start_time))
@@ -80,6 +85,28 @@ def _unstarted(connection: sa.Connection, server_id: str, now: datetime) -> Iter
     )
     for row in connection.execute(statement):
         yield Marker(kind="action", detail=f"{row.action} ({row.request_id}) has not reached its host")
+
+
+def _is_past() -> sa.ColumnElement[bool]:
+    """Whether an event without an end has ended all the same, though its nova-compute never wrote so.
+
+    The same event of the same action ended later, as after a retry; or Nova began an exclusive action later, which it
+    refuses while a task_state is set (nova/compute/api.py:check_instance_state). What sets no task_state may go on.
+    """
+    actions, events = schema.instance_actions, schema.instance_actions_events
+    again, later = events.alias("again"), actions.alias("later")
+    ended_later = sa.exists().where(
+        again.c.action_id == events.c.action_id,
+        again.c.event == events.c.event,
+        again.c.finish_time > events.c.start_time,
+    )
+    followed = sa.exists().where(
+        later.c.instance_uuid == actions.c.instance_uuid,
+        later.c.action.in_(_EXCLUSIVE),
+        later.c.start_time > events.c.start_time,
+        actions.c.action.not_in(_WITHOUT_TASK_STATE),
+    )
+    return sa.or_(ended_later, followed)
 
 
 def _is_novas() -> sa.ColumnElement[bool]:
