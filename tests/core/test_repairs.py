@@ -19,6 +19,7 @@ from worlds import (
     changes,
     findings,
     mapping,
+    never_attached,
     offloaded,
     policy,
     repairs,
@@ -150,6 +151,19 @@ def test_a_mapping_comes_to_name_the_connected_one_of_two() -> None:
     assert repairs(TWO.but(guests={}), policy=relink) == ()
     assert repairs(TWO.but(guests={}, servers=(stopped(),)), policy=relink) != ()
     assert repairs(TWO.but(connected={"A": OTHER_HOST}), policy=relink) == ()
+
+
+def test_a_mapping_without_an_attachment_comes_to_name_the_connected_one() -> None:
+    half = TWO.but(mappings=(never_attached(),), attachments=(attachment("A"),), guests={}, host_acts=False)
+    stop = [line for line in ways(half)["attach-half-made"] if not line.startswith("until")]
+    assert stop == [
+        f"openstack server stop {SERVER}",
+        f"{CLEANUP} --relink --execute",
+        f"openstack server start {SERVER}",
+    ]
+    assert repairs(half, policy=policy(Door.COMMAND, relink=True)) == ()
+    off = half.but(servers=(stopped(),))
+    assert [each.remedy.value for each in repairs(off, policy=policy(Door.COMMAND, relink=True))] == ["relink-mapping"]
 
 
 def test_a_half_done_migration_ends_where_the_guest_runs() -> None:

@@ -30,7 +30,7 @@ class Draft:
     not_before: datetime | None = None
     """Before this time the operation that made the rows may still be in progress."""
     acts_as: str = ""
-    """The code whose remedy and needs it takes, where the configuration says so."""
+    """The code whose remedy and needs it takes, where that is not its own."""
     guest_may_live: bool = False
     """Whether it is a connected attachment of a deleted server, whose guest somebody must have ended."""
     no_remedy: bool = False

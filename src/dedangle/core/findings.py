@@ -199,7 +199,8 @@ TABLE = (
         states="M-2, DN-4b",
         sentence="Nova maps volume {volume} to server {server} without an attachment, while Cinder holds attachment "
         "{attachment} for the two: the attach ended half-way.",
-        advice="If the attachment is more than reserved, the disk may be in the guest, and nothing is removed.",
+        advice="If the attachment is connected, the mapping can name it where the guest is proved to have the disk, or "
+        "the server is stopped.",
         remedy=Remedy.REMOVE_ATTACHMENT,
         command=Needs.NOTHING,
     ),

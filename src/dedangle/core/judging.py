@@ -20,7 +20,10 @@ from dedangle.core.records import Attachment, BlockDeviceMapping, Existence, Ref
 # In these cases Cinder's recompute after a delete leaves the volume's status as the operator expects it; any other
 # status (error, maintenance, ...) it would overwrite (cinder/db/sqlalchemy/api.py:volume_detached).
 _SETTLED = ("available", "in-use", "reserved", "attaching", "detaching")
-_RELINKABLE = ("mapping-names-lost-attachment", "mapping-names-reservation", "migration-half-done")
+_RELINKABLE = (
+    *("mapping-names-lost-attachment", "mapping-names-reservation"),
+    *("migration-half-done", "attach-half-made"),
+)
 _SHARES_HOST = Refusal("another attachment of the volume may be connected through the same host")
 
 
@@ -214,6 +217,11 @@ def _of_living(pair: Pair, volume: Volume | None, policy: Policy) -> Iterator[Dr
 
 def _without_id(pair: Pair, volume: Volume | None, mapping: BlockDeviceMapping, policy: Policy) -> Draft:
     attachment = pair.attachments[0] if pair.attachments else None
+    connected = _connected_beside(pair, volume, None)
+    if connected and connected is attachment:
+        # The attach ended between Cinder's completion and Nova's last write.
+        code = "mapping-names-reservation"
+        return Draft(Verdict.MISMATCH, "attach-half-made", mapping=mapping, attachment=attachment, acts_as=code)
     if attachment and not (attachment.is_reserved and len(pair.attachments) == 1):
         return Draft(Verdict.MISMATCH, "attach-half-made", mapping=mapping, attachment=attachment, no_remedy=True)
     if attachment and _is_named_by_other_server(pair, attachment):
