@@ -53,6 +53,7 @@ class Audit(Verb):
         concurrency = wiring.settings.concurrency
         inspection = wiring.inspection(wiring.reconciler(Door.SWEEP), self.progress, concurrency=concurrency)
         if volume_ids:
+            inspection.of_volumes(volume_ids, run, wanted)
             named = servers.identify(args.server, wiring.nova)
             inspection.of_servers(volumes.servers_of(volume_ids, wiring.cinder, wiring.nova, named), run, wanted)
         elif args.server:

@@ -19,6 +19,7 @@ from dedangle.core.run import Run
 if TYPE_CHECKING:
     from dedangle.reconcile.restart import Restarter
     from dedangle.reconcile.server import Judged, Reconciler
+    from dedangle.reconcile.stuck import StuckVolumes
 
 
 OPTIONS: dict[str, dict[str, Any]] = {
@@ -64,6 +65,8 @@ class ChangingVerb(Verb):
         concurrency: int = 1,
         unjudged_removals: int = 0,
         wanted: Callable[[Finding], bool] = lambda _: True,
+        stuck: Sequence[Finding] = (),
+        stuck_volumes: StuckVolumes | None = None,
     ) -> bool:
         """Ask the operator, and remove what was judged removable if the answer is yes and the removal limit allows it.
 
@@ -73,7 +76,8 @@ class ChangingVerb(Verb):
         from dedangle.reconcile.removals import Removals
         from dedangle.state.journal import JournalUnwritableError
 
-        changes = [finding for one in judged for finding in one.changes]
+        resets = [finding for finding in stuck if finding.disposition.is_change]
+        changes = [*(finding for one in judged for finding in one.changes), *resets]
         if not changes:
             console.complain(_nothing_to_do(run))
             return True
@@ -105,6 +109,8 @@ class ChangingVerb(Verb):
                 concurrency=concurrency,
             )
             removals.carry_out(judged, run, self.progress)
+            if stuck_volumes:
+                run.outcomes.update((each.key, stuck_volumes.reset(each, removals.journal)) for each in resets)
         except (JournalUnwritableError, OSError) as error:
             why = str(error) if isinstance(error, JournalUnwritableError) else f"state_dir cannot be used: {error}"
             if not run.outcomes:

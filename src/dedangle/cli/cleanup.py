@@ -93,6 +93,7 @@ class Cleanup(ChangingVerb):
         if volume_ids:
             server_ids = volumes.servers_of(volume_ids, wiring.cinder, wiring.nova, server_ids)
         judged = inspection.of_servers(server_ids, run, is_concerned)
+        stuck = inspection.of_volumes(volume_ids, run) if not args.server else []
         servers.require_known(judged, wiring.cinder)
         left_stopped = [one.seen.server_id for one in judged if restarter.was_left_stopped(one.server)]
         agreed = self.carry_out(
@@ -103,6 +104,8 @@ class Cleanup(ChangingVerb):
             [one.of(is_concerned) for one in judged],
             restarter=restarter if args.restart else None,
             wanted=is_concerned,
+            stuck=stuck,
+            stuck_volumes=inspection.stuck_volumes,
         )
         for server_id in left_stopped:
             if agreed and args.restart and args.execute:

@@ -100,6 +100,7 @@ class Wiring:
     def inspection(self, reconciler: Reconciler, progress: Progress, *, concurrency: int = 1) -> Inspection:
         from dedangle.cli import console
         from dedangle.reconcile.inspection import Inspection
+        from dedangle.reconcile.stuck import StuckVolumes
 
         return Inspection(
             nova=self.nova,
@@ -108,6 +109,13 @@ class Wiring:
             clock=self.clock,
             progress=progress,
             complain=console.complain,
+            stuck_volumes=StuckVolumes(
+                nova=self.nova,
+                cinder=self.cinder,
+                policy=reconciler.policy,
+                clock=self.clock,
+                shield=self.signals.shield,
+            ),
             concurrency=concurrency,
         )
 

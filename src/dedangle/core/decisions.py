@@ -7,7 +7,7 @@ import dataclasses
 from datetime import datetime
 from typing import NamedTuple
 
-from dedangle.core.records import Attachment, BlockDeviceMapping, StrEnum
+from dedangle.core.records import Attachment, BlockDeviceMapping, StrEnum, Volume
 
 
 class Door(StrEnum):
@@ -39,6 +39,7 @@ class Remedy(StrEnum):
     RELINK_MAPPING = "relink-mapping"
     RESTORE_ATTACHMENT = "restore-attachment"
     ROLL_BACK_DETACH = "roll-back-detach"
+    RESET_STATUS = "reset-status"
     RESTORE_MAPPING = "restore-mapping"
     """Undo alone: no finding calls for it."""
     NONE = "none"
@@ -125,6 +126,8 @@ class Finding:
     evidence: tuple[str, ...] = ()
     mapping: BlockDeviceMapping | None = None
     attachment: Attachment | None = None
+    volume: Volume | None = None
+    """Where the finding is about the volume alone."""
     is_urgent: bool = False
     """Whether two servers may write to one volume now."""
     advice: str = ""
@@ -143,6 +146,8 @@ class Finding:
         if self.sighted_as:
             return self.sighted_as
         version = self.mapping.version if self.mapping else self.attachment.status if self.attachment else None
+        if self.volume:
+            version = self.volume.status
         return FindingKey(self.code, self.server_id, self.volume_id, self.attachment_id, self.bdm_uuid, version)
 
 

@@ -278,6 +278,15 @@ TABLE = (
         "migration abort a migration, openstack volume set --state in-use a volume's status.",
     ),
     Kind(
+        code="volume-stuck",
+        states="M-10",
+        sentence="Volume {volume} is {work}, and neither Nova nor Cinder has a row that explains it. Nobody can "
+        "attach, detach or delete it.",
+        advice="Its status can be reset to available.",
+        remedy=Remedy.RESET_STATUS,
+        command=Needs.NOTHING,
+    ),
+    Kind(
         code="mapping-duplicated",
         states="M-8",
         sentence="Nova maps volume {volume} to server {server} more than once, or names attachment {attachment} twice.",

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from dedangle.core.decisions import Finding
-from dedangle.core.records import Attachment, BlockDeviceMapping
+from dedangle.core.records import Attachment, BlockDeviceMapping, Volume
 from dedangle.core.times import utc
 
 FIELDS = (
@@ -22,7 +22,7 @@ def finding_row(finding: Finding) -> dict[str, Any]:
     return {name: _plain(getattr(finding, name)) for name in FIELDS}
 
 
-def plain_row(record: BlockDeviceMapping | Attachment | None) -> dict[str, Any]:
+def plain_row(record: BlockDeviceMapping | Attachment | Volume | None) -> dict[str, Any]:
     """Every field of a row as JSON types; none of them is a secret, because none is ever read."""
     return {name: _plain(value) for name, value in dataclasses.asdict(record).items()} if record else {}
 

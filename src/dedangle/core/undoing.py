@@ -76,8 +76,8 @@ def unfit(remedy: str | None, result: str | None) -> Refusal | None:
             "it removed an attachment, and Cinder gives no attachment its id back; to attach the volume anew run: "
             "openstack server add volume SERVER VOLUME"
         )
-    if remedy in (Remedy.RESTORE_ATTACHMENT, Remedy.ROLL_BACK_DETACH):
-        return Refusal("it took nothing away; to detach the volume run: openstack server remove volume SERVER VOLUME")
+    if remedy in (Remedy.RESTORE_ATTACHMENT, Remedy.ROLL_BACK_DETACH, Remedy.RESET_STATUS):
+        return Refusal("it took nothing away from a server")
     if remedy != Remedy.REMOVE_MAPPING:
         return Refusal(f"its remedy is {remedy or 'lost'}, and only a removed mapping can be restored")
     if result not in (None, Result.REMOVED):

@@ -4,18 +4,20 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timedelta
 
 from dedangle.core.decisions import Finding
 from dedangle.core.planning import Limits, Scope
-from dedangle.core.records import Reading
+from dedangle.core.records import Reading, Refusal
 from dedangle.core.run import Run
 from dedangle.core.sharding import WHOLE, Shard
 from dedangle.reconcile import sweep
 from dedangle.reconcile.screen import Screen
 from dedangle.reconcile.server import Judged, Reconciler
+from dedangle.reconcile.stuck import StuckVolumes
 from dedangle.reconcile.sweep import Progress
 from dedangle.state.sightings import Sightings
 from dedangle.systems import ports
@@ -32,8 +34,23 @@ class Inspection:
     progress: Progress
     complain: Callable[[str], None]
     """Told, in a sentence, that the sightings could not be written."""
+    stuck_volumes: StuckVolumes
     concurrency: int = 1
     """Servers to judge at once."""
+
+    def of_volumes(
+        self, volume_ids: Iterable[str], run: Run, wanted: Callable[[Finding], bool] = lambda _: True
+    ) -> list[Finding]:
+        """Judge the volumes themselves, and enter in the run what is stuck and wanted."""
+        found = []
+        for volume_id in volume_ids:
+            finding = self.stuck_volumes.audit(volume_id)
+            if isinstance(finding, Refusal):
+                run.miss([f"volume {volume_id}: {finding}"])
+            elif finding is not None and wanted(finding):
+                found.append(finding)
+        run.add(found)
+        return found
 
     def of_servers(
         self, server_ids: Sequence[str], run: Run, wanted: Callable[[Finding], bool] = lambda _: True
@@ -79,6 +96,10 @@ class Inspection:
             )
         finally:
             self._remember(judged, self._beyond_suspicion(screen, shard))
+        candidates = self.stuck_volumes.candidates(screen)
+        if not candidates.complete:
+            run.miss([f"volumes that may be stuck: {candidates.why}"])
+        self.of_volumes(itertools.takewhile(lambda _: not out_of_time(), candidates.rows), run, wanted)
         unjudged = set(screen.suspects).difference(one.seen.server_id for one in judged)
         return Fleet(judged, screen, self.nova, shard, self.sightings.unjudged_removals(unjudged, self.clock() - grace))
 

@@ -36,6 +36,8 @@ class Screen:
     """How many attachments there are, for the fuse."""
     every_cell_read: bool = True
     """Whether every cell was read."""
+    unheld: frozenset[str] = frozenset()
+    """Volumes that are in-use and in no row of either side; known only where the whole cloud was read."""
     shared: dict[str, frozenset[str]] = dataclasses.field(default_factory=dict)
     """By volume: the servers that share it, each by a whole pair; that is right for a multi-attach volume alone."""
 
@@ -71,6 +73,7 @@ class Gathered:
         self._misspelled: set[str] = set()
         self._every_cell_read = True
         self._shared: dict[bytes, set[bytes]] = {}
+        self._unheld: set[bytes] = set()
         self.has_links = False
 
     def __enter__(self) -> Gathered:
@@ -117,7 +120,16 @@ class Gathered:
             totals[planning.RUN] = min(totals[planning.RUN], max(read, planning.PERCENT_FROM))
         named = map(packing.unpack, suspects - {NO_ID})
         shared = {packing.unpack(each): frozenset(map(packing.unpack, by)) for each, by in self._shared.items()}
-        return Screen(sorted({*named, *self._misspelled}), paired, unowned, totals, self._every_cell_read, shared)
+        is_whole = self._every_cell_read and self._shard == WHOLE and not self._misspelled
+        return Screen(
+            suspects=sorted({*named, *self._misspelled}),
+            paired=paired,
+            ownerless=unowned,
+            totals=totals,
+            every_cell_read=self._every_cell_read,
+            unheld=frozenset(map(packing.unpack, self._unheld)) if is_whole else frozenset(),
+            shared=shared,
+        )
 
     def _unpaired(self, number: int, attachments: set[bytes]) -> set[bytes]:
         """The mappings and attachments of this part that have no equal, or more than one, or a volume not at rest."""
@@ -132,7 +144,9 @@ class Gathered:
             places = Counter(each[_PLACE] for each in linked)
             unpaired.update(each for each in linked if places[each[_PLACE]] > 1)
             self._note_shared(linked)
-        loud = volumes.difference(self._volumes.part(number))
+        quiet = set(self._volumes.part(number))
+        self._unheld |= quiet.difference(volumes, (each[_VOLUME] for each in unpaired))
+        loud = volumes - quiet
         if loud:
             unpaired.update(each for each in linked if each[_VOLUME] in loud)
         return unpaired

@@ -14,6 +14,7 @@ _DEEDS = {
     Remedy.RELINK_MAPPING: "let Nova's mapping {mapping} of volume {volume} name attachment {attachment}",
     Remedy.RESTORE_ATTACHMENT: "attach volume {volume} again, and let Nova's mapping {mapping} name the attachment",
     Remedy.ROLL_BACK_DETACH: "let Cinder roll the detach of volume {volume} back",
+    Remedy.RESET_STATUS: "reset the status of volume {volume} to available",
     Remedy.NONE: "none, for volume {volume}",
 }
 
@@ -27,7 +28,8 @@ def plan(run: Run, findings: Sequence[Finding]) -> str:
 def _paragraph(number: int, finding: Finding, outcome: Outcome | None) -> Iterator[str]:
     acts = finding.disposition.is_change
     fate = outcome.result.value if outcome else "to do" if acts else "kept"
-    yield f"{number}. {finding.code} of server {finding.server_id}: {fate}"
+    whose = f"server {finding.server_id}" if finding.server_id else f"volume {finding.volume_id}"
+    yield f"{number}. {finding.code} of {whose}: {fate}"
     # Without the one attachment that it could name there is nothing to relink a mapping to.
     remedy = finding.remedy if finding.attachment or finding.remedy is not Remedy.RELINK_MAPPING else Remedy.NONE
     deed = _DEEDS[remedy].format(

@@ -61,7 +61,9 @@ class Journal:
 
         Raises JournalUnwritableError; the change must then not be made.
         """
-        return self._intend({**finding_row(finding), "row": plain_row(finding.mapping or finding.attachment)})
+        return self._intend(
+            {**finding_row(finding), "row": plain_row(finding.mapping or finding.attachment or finding.volume)}
+        )
 
     def intend_undo(self, undone: Entry, row: BlockDeviceMapping, reason: str, evidence: Sequence[str]) -> str:
         """Write down, as intend does, that the mapping that an entry removed is about to be restored."""

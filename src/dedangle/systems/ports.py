@@ -196,6 +196,12 @@ class Cinder(Protocol):
         Unread where Cinder hides its migration status or the hosts of its attachments from the role of the token.
         """
 
+    def volumes_with_status(self, statuses: Collection[str]) -> Reading[Volume]:
+        """Return the volumes of every project that have one of the statuses."""
+
+    def reset_status(self, expected: Volume) -> Outcome:
+        """Set the volume available and detached if it is still as expected; else CHANGED_MEANWHILE."""
+
     def delete_attachment(self, expected: Attachment) -> Outcome:
         """Delete the attachment if it is still as expected; Cinder's own veto (409) is REFUSED."""
 

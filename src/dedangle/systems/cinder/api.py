@@ -95,11 +95,31 @@ class CinderApi:
 
     def volumes_named(self, name: str) -> Reading[Volume]:
         """Return the volumes of every project with the name."""
+        return self._volumes({"name": name})
+
+    def volumes_with_status(self, statuses: Collection[str]) -> Reading[Volume]:
+        found = [self._volumes({"status": status}) for status in statuses]
+        # A filter that Cinder does not know it may ignore.
+        rows = tuple(volume for reading in found for volume in reading.rows if volume.status in statuses)
+        return Reading(tuple(dict.fromkeys(rows)), all(each.complete for each in found), _whys(found))
+
+    def _volumes(self, filters: dict[str, str]) -> Reading[Volume]:
         try:
-            rows = self._list("volume", "/volumes/detail", {"name": name}, dict)
+            rows = self._list("volume", "/volumes/detail", filters, dict)
             return Reading(tuple(map(cinder_rows.volume, rows.rows)), rows.complete, rows.why)
         except cinder_rows.HiddenError as hidden:
             return Reading.unread(str(hidden))
+
+    def reset_status(self, expected: Volume) -> Outcome:
+        """Read the volume, compare, reset: Cinder's own reset asks for no condition (os-reset_status)."""
+        now = self.volume(expected.id)
+        if not now.complete:
+            return Outcome(result=Result.FAILED, detail=now.why)
+        if now.rows != (expected,):
+            return Outcome(result=Result.CHANGED_MEANWHILE, detail="the volume is not as it was")
+        reset = {"os-reset_status": {"status": "available", "attach_status": "detached"}}
+        done = self._write("POST", f"/volumes/{expected.id}/action", reset)
+        return Outcome(result=Result.RESTORED if done.complete else Result.FAILED, detail=done.why)
 
     def neighbours(self, attachment_id: str, limit: int = 20) -> Reading[Neighbours]:
         """Return the attachments made right before and right after a live one; unread where either request fails."""
@@ -318,6 +338,10 @@ class CinderApi:
             return self._client.request(path, method, raise_exc=False, log=False, **options)
         except ks_exceptions.ClientException as error:
             raise _UnreadError(f"Cinder did not answer {method} {path} ({type(error).__name__})") from error
+
+
+def _whys(readings: list[Reading[Any]]) -> str:
+    return next((each.why for each in readings if not each.complete), "")
 
 
 class _UnreadError(Exception):
