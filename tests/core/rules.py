@@ -28,6 +28,7 @@ MAY_GO = {
     "attachment-failed",
     "mapping-never-launched",
     "attach-half-made",
+    "mapping-duplicated",
 }
 WORKED_ON = {
     *("attaching", "detaching", "creating", "downloading", "uploading", "extending", "backing-up", "restoring-backup"),

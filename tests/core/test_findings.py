@@ -35,7 +35,7 @@ REMEDIES = {
     "mapping-without-connection": "none",
     "volume-in-use-elsewhere": "none",
     "attachment-lost-in-use": "restore-attachment",
-    "mapping-duplicated": "none",
+    "mapping-duplicated": "remove-mapping",
     "volume-stuck": "reset-status",
     "work-never-ends": "none",
 }

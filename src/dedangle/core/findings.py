@@ -173,9 +173,9 @@ TABLE = (
     Kind(
         code="attachment-shares-host",
         states="DC-2b",
-        sentence="Attachment {attachment} of volume {volume} is left over from server {server}, but another attachment "
-        "of the volume may be connected through the same host, and deleting one can unplug the other.",
-        advice="Stop what uses the volume on that host before you delete the attachment.",
+        sentence="No mapping of server {server} names attachment {attachment} of volume {volume}, but another "
+        "attachment of the volume may be connected through the same host, and deleting one can unplug the other.",
+        advice="Decide which of the two is in use. Stop what uses the volume on that host before you delete the other.",
     ),
     Kind(
         code="attachment-unknown-owner",
@@ -290,7 +290,10 @@ TABLE = (
         code="mapping-duplicated",
         states="M-8",
         sentence="Nova maps volume {volume} to server {server} more than once, or names attachment {attachment} twice.",
-        advice=_COMPARE,
+        advice="A mapping that was never connected is removed. Of two connected ones decide which the guest uses: "
+        "dedangle audit --server {server} --all",
+        remedy=Remedy.REMOVE_MAPPING,
+        command=Needs.NOTHING,
     ),
 )
 

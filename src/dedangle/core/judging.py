@@ -193,7 +193,7 @@ def _of_living(pair: Pair, volume: Volume | None, policy: Policy) -> Iterator[Dr
         mapping.attachment_id in pair.server_state.twice_named for mapping in pair.mappings
     ):
         for mapping in pair.mappings:
-            yield Draft(Verdict.MISMATCH, "mapping-duplicated", mapping=mapping)
+            yield _duplicated(pair, mapping, policy)
         return
     if not pair.mappings:
         for attachment in pair.attachments:
@@ -213,6 +213,17 @@ def _of_living(pair: Pair, volume: Volume | None, policy: Policy) -> Iterator[Dr
         for attachment in pair.attachments:
             if attachment not in explained:
                 yield _beside(pair, volume, own, attachment)
+
+
+def _duplicated(pair: Pair, mapping: BlockDeviceMapping, policy: Policy) -> Draft:
+    """Judge one of several mappings of a volume; one that was never connected goes if no attachment may be its own."""
+    others = {each.attachment_id for each in pair.mappings if each is not mapping}
+    alone = all(attachment.id in others for attachment in pair.attachments)
+    never_connected = not mapping.is_connected and mapping.source_type == "volume" and mapping.created_at is not None
+    if not (never_connected and alone and others - {None}) or _is_root(pair, mapping):
+        return Draft(Verdict.MISMATCH, "mapping-duplicated", mapping=mapping, no_remedy=True)
+    not_before = mapping.created_at + policy.attach_timeout if mapping.created_at else None
+    return Draft(Verdict.DANGLING, "mapping-duplicated", mapping=mapping, not_before=not_before)
 
 
 def _without_id(pair: Pair, volume: Volume | None, mapping: BlockDeviceMapping, policy: Policy) -> Draft:
