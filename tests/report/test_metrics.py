@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -33,10 +34,12 @@ def finding(number: int, **fields: Any) -> Finding:
 
 
 def run() -> Run:
-    """Three findings: one is removed, one is refused, one waits in a cell with an odd name."""
+    """Four findings: one is removed, one is refused, one waits in a cell with an odd name, one is urgent."""
     known = Run(run_id="r")
     removed, refused = finding(9), finding(2)
-    known.add([removed, refused, finding(3, disposition=Disposition.WAIT, cell='a "b"\\c\nd')])
+    waits = finding(3, disposition=Disposition.WAIT, cell='a "b"\\c\nd')
+    urgent = finding(1, code="volume-in-use-elsewhere", disposition=Disposition.REPORT, is_urgent=True)
+    known.add([removed, refused, waits, urgent])
     known.outcomes = {
         removed.key: Outcome(result=Result.REMOVED),
         refused.key: Outcome(result=Result.REFUSED, detail="409"),
@@ -49,25 +52,65 @@ def written(path: Path, known: Run, *, succeeded: bool = False, shard: Shard = W
     return samples(path)
 
 
+def written_by_audit(path: Path, known: Run, *, succeeded: bool = False) -> dict[str, float]:
+    metrics.write_audit(path, known, succeeded=succeeded, seconds=1.5, now=NOW)
+    return samples(path)
+
+
 def samples(path: Path) -> dict[str, float]:
     lines = [line for line in path.read_text().splitlines() if not line.startswith("#")]
     return {line.rpartition(" ")[0].removeprefix("dedangle_"): float(line.rpartition(" ")[2]) for line in lines}
 
 
 def test_every_sample(tmp_path: Path) -> None:
-    code = 'code="attachment-never-used"'
+    code, other = 'code="attachment-never-used"', 'code="volume-in-use-elsewhere"'
     assert written(tmp_path / "d.prom", run()) == {
         f'findings{{cell="cell1",{code},disposition="remove",shard="1/1"}}': 1,
         f'findings{{cell="a \\"b\\"\\\\c\\nd",{code},disposition="wait",shard="1/1"}}': 1,
+        f'findings{{cell="cell1",{other},disposition="report",shard="1/1"}}': 1,
+        'urgent_findings{shard="1/1"}': 1,
         f'removed_total{{{code},shard="1/1"}}': 1,
         'kept_total{reason="refused",shard="1/1"}': 1,
         'run_complete{shard="1/1"}': 0,
         'last_success_timestamp_seconds{shard="1/1"}': 0,
         'run_duration_seconds{shard="1/1"}': 1.5,
         'oldest_finding_age_seconds{shard="1/1"}': 3 * 3600,
+        f'oldest_finding_age_by_code_seconds{{{code},shard="1/1"}}': 3 * 3600,
+        f'oldest_finding_age_by_code_seconds{{{other},shard="1/1"}}': 3600,
         'lock_age_seconds{shard="1/1"}': 1.2,
         'max_removals{shard="1/1"}': 25,
     }
+
+
+def test_every_sample_of_an_audit(tmp_path: Path) -> None:
+    known = run()
+    known.outcomes = {}
+    code, other = 'code="attachment-never-used"', 'code="volume-in-use-elsewhere"'
+    assert written_by_audit(tmp_path / "d.prom", known, succeeded=True) == {
+        f'audit_findings{{cell="cell1",{code},disposition="remove"}}': 2,
+        f'audit_findings{{cell="a \\"b\\"\\\\c\\nd",{code},disposition="wait"}}': 1,
+        f'audit_findings{{cell="cell1",{other},disposition="report"}}': 1,
+        "audit_urgent_findings": 1,
+        "audit_run_complete": 1,
+        "audit_last_success_timestamp_seconds": NOW.timestamp(),
+        "audit_run_duration_seconds": 1.5,
+        "audit_oldest_finding_age_seconds": 9 * 3600,
+        f"audit_oldest_finding_age_by_code_seconds{{{code}}}": 9 * 3600,
+        f"audit_oldest_finding_age_by_code_seconds{{{other}}}": 3600,
+    }
+
+
+def test_a_sweep_and_an_audit_in_one_file_keep_each_others_metrics(tmp_path: Path) -> None:
+    path = tmp_path / "d.prom"
+    swept = written(path, run(), succeeded=True)
+    audited = written_by_audit(path, run(), succeeded=True)
+    assert {name: value for name, value in audited.items() if not name.startswith("audit_")} == swept
+    # A later run of either without success moves no time of the other.
+    assert written_by_audit(path, run()) == audited
+    assert written(path, Run(run_id="r")).items() >= {
+        (name, value) for name, value in audited.items() if name.startswith("audit_")
+    }
+    assert promtool("check", "metrics", given=path.read_text()) == (0, "")
 
 
 def test_counters_and_the_last_success_outlive_a_run(tmp_path: Path) -> None:
@@ -79,7 +122,8 @@ def test_counters_and_the_last_success_outlive_a_run(tmp_path: Path) -> None:
     assert again['kept_total{reason="refused",shard="1/1"}'] == 2
     assert again['last_success_timestamp_seconds{shard="1/1"}'] == NOW.timestamp()
     clean = written(path, Run(run_id="r"))
-    assert [each for each in clean if each.startswith("findings")] == []
+    assert [each for each in clean if each.startswith(("findings", "oldest_finding_age_by_code"))] == []
+    assert clean['urgent_findings{shard="1/1"}'] == 0
     assert clean['oldest_finding_age_seconds{shard="1/1"}'] == 0
 
 
@@ -111,7 +155,7 @@ def test_no_label_is_an_id(tmp_path: Path) -> None:
     written(tmp_path / "d.prom", run())
     text = (tmp_path / "d.prom").read_text()
     assert SERVER not in text
-    assert "volume-" not in text
+    assert not re.search(r"volume-\d", text)
 
 
 def test_promtool_has_nothing_to_say(tmp_path: Path) -> None:

@@ -22,20 +22,32 @@ _Key = tuple[str, tuple[tuple[str, str], ...]]
 """The name of a sample without its prefix, and its labels in the order of their names."""
 
 _PREFIX = "dedangle_"
-# (type, help) of each metric, in the order in which they are written.
+_AUDIT = "audit_"
+"""Begins the names of an audit's metrics, so that no audit counts as a sweep."""
+# (type, help) of each metric that a sweep and an audit write.
+_OF_RUN = {
+    "findings": ("gauge", "Findings that the last {run} left, by code, cell and disposition."),
+    "urgent_findings": ("gauge", "Findings that the last {run} left where two servers may write to one volume."),
+    "run_complete": ("gauge", "Whether the last {run} read everything, and none of its changes failed or was refused."),
+    "last_success_timestamp_seconds": (
+        "gauge",
+        "When a {run} last read everything and did all changes; 0 if none did.",
+    ),
+    "run_duration_seconds": ("gauge", "Duration of the last {run}."),
+    "oldest_finding_age_seconds": ("gauge", "Age of the oldest finding that the last {run} left; 0 if none remains."),
+    "oldest_finding_age_by_code_seconds": ("gauge", "Age of the oldest finding that the last {run} left, by code."),
+}
+# Of each metric, in the order in which they are written.
 _METRICS = {
-    "findings": ("gauge", "Findings that the last run left, by code, cell and disposition."),
+    **{name: (kind, text.format(run="sweep")) for name, (kind, text) in _OF_RUN.items()},
     "removed_total": ("counter", "Removals, by code of the finding."),
     "kept_total": ("counter", "Removals that were tried and not done, by reason."),
-    "run_complete": ("gauge", "Whether the last run read all that it had to and failed in nothing."),
-    "last_success_timestamp_seconds": ("gauge", "When a run last ended with all done; 0: never."),
-    "run_duration_seconds": ("gauge", "How long the last run took."),
-    "oldest_finding_age_seconds": ("gauge", "For how long the oldest finding that was left has been seen; 0: none."),
     "lock_age_seconds": (
         "gauge",
-        "For how long the lock was held by the last run, or is by the one that keeps others out; 0: not taken.",
+        "For how long the last sweep held the lock, or the run that keeps it out has held it; 0 if it took no lock.",
     ),
-    "max_removals": ("gauge", "The fuse: how many removals one run may do."),
+    "max_removals": ("gauge", "The fuse: how many removals one sweep may do."),
+    **{_AUDIT + name: (kind, text.format(run="audit")) for name, (kind, text) in _OF_RUN.items()},
 }
 
 
@@ -50,37 +62,40 @@ def write(
     lock_age: float,
     now: datetime,
 ) -> None:
-    """Replace the file by this run's metrics and add to the counters that it holds; raises OSError.
+    """Replace the metrics of the sweep in the file and add to the counters that it holds; raises OSError.
 
-    seconds is how long the run took, and lock_age for how many of them it held the lock. Whoever reads the file at any
-    moment reads all of one run.
+    seconds is how long the run took, and lock_age for how many of them it held the lock. A reader sees the metrics of
+    one whole run at any moment.
     """
+    labels = {"shard": str(shard)}
     with files.locked(path):
         before = _samples(path)
-        removed = {finding.key for finding in run.removed()}
-        left = [finding for finding in run.listed() if finding.key not in removed]
-        seen = [each.first_seen for each in left if each.first_seen]
-        last_success = "last_success_timestamp_seconds"
-        fixed: dict[str, float] = {
-            "run_complete": run.complete,
-            last_success: now.timestamp() if succeeded else before.get(_key(last_success, shard=str(shard)), 0),
-            "run_duration_seconds": round(seconds, 3),
-            "oldest_finding_age_seconds": max((now - min(seen)).total_seconds(), 0) if seen else 0,
-            "lock_age_seconds": round(lock_age, 3),
-            "max_removals": max_removals,
+        samples = {
+            key: value for key, value in before.items() if key[0].endswith("_total") or key[0].startswith(_AUDIT)
         }
-        samples = {_key(name, shard=str(shard)): value for name, value in fixed.items()}
-        samples.update(Counter(_of_finding(each, shard) for each in left))
-        counters = Counter(_key("removed_total", shard=str(shard), code=finding.code) for finding in run.removed())
+        samples |= _of_run(run, before, succeeded, seconds, now, **labels)
+        samples[_key("lock_age_seconds", **labels)] = round(lock_age, 3)
+        samples[_key("max_removals", **labels)] = max_removals
+        counters = Counter(_key("removed_total", code=finding.code, **labels) for finding in run.removed())
         counters.update(
-            _key("kept_total", shard=str(shard), reason=outcome.result.value)
+            _key("kept_total", reason=outcome.result.value, **labels)
             for outcome in run.outcomes.values()
             if not outcome.result.is_done
         )
-        samples.update((key, value) for key, value in before.items() if key[0].endswith("_total"))
         for key, count in counters.items():
             samples[key] = samples.get(key, 0) + count
         _replace(path, samples)
+
+
+def write_audit(path: Path, run: Run, *, succeeded: bool, seconds: float, now: datetime) -> None:
+    """Replace the metrics of the audit in the file, and keep those of a sweep; raises OSError.
+
+    seconds is how long the run took.
+    """
+    with files.locked(path):
+        before = _samples(path)
+        samples = {key: value for key, value in before.items() if not key[0].startswith(_AUDIT)}
+        _replace(path, samples | _of_run(run, before, succeeded, seconds, now, _AUDIT))
 
 
 def write_lock_age(path: Path, lock_age: float, shard: Shard) -> None:
@@ -113,9 +128,40 @@ class _Samples(Collector):
                 yield metric
 
 
-def _of_finding(finding: Finding, shard: Shard) -> _Key:
+def _of_run(
+    run: Run,
+    before: dict[_Key, float],
+    succeeded: bool,
+    seconds: float,
+    now: datetime,
+    prefix: str = "",
+    **labels: str,
+) -> dict[_Key, float]:
+    """Return the samples of _OF_RUN."""
+    left = run.left()
+    ages: dict[str, float] = {}
+    for finding in left:
+        if finding.first_seen:
+            age = (now - finding.first_seen).total_seconds()
+            ages[finding.code] = max(age, ages.get(finding.code, 0))
+    last_success = before.get(_key(f"{prefix}last_success_timestamp_seconds", **labels), 0)
+    fixed: dict[str, float] = {
+        "urgent_findings": sum(finding.is_urgent for finding in left),
+        "run_complete": run.complete,
+        "last_success_timestamp_seconds": now.timestamp() if succeeded else last_success,
+        "run_duration_seconds": round(seconds, 3),
+        "oldest_finding_age_seconds": max(ages.values(), default=0),
+    }
+    samples = {_key(prefix + name, **labels): value for name, value in fixed.items()}
+    for code, age in ages.items():
+        samples[_key(f"{prefix}oldest_finding_age_by_code_seconds", code=code, **labels)] = age
+    samples.update(Counter(_of_finding(finding, prefix, labels) for finding in left))
+    return samples
+
+
+def _of_finding(finding: Finding, prefix: str, labels: dict[str, str]) -> _Key:
     disposition = finding.disposition.value
-    return _key("findings", shard=str(shard), code=finding.code, cell=finding.cell or "none", disposition=disposition)
+    return _key(f"{prefix}findings", code=finding.code, cell=finding.cell or "none", disposition=disposition, **labels)
 
 
 def _key(metric: str, **labels: str) -> _Key:
