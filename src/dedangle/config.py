@@ -56,7 +56,8 @@ _OPTIONS = [
     cfg.StrOpt(
         "textfile_dir",
         default="",
-        help="Directory of node_exporter's textfile collector, where the sweep leaves its metrics.",
+        help="Directory of node_exporter's textfile collector, where a sweep, and an audit of the whole cloud, "
+        "leave their metrics.",
     ),
     cfg.IntOpt(
         "cell_timeout",

@@ -7,8 +7,9 @@ import argparse
 import difflib
 from typing import TYPE_CHECKING
 
-from dedangle.cli import servers, volumes
+from dedangle.cli import servers, textfile, volumes
 from dedangle.cli.base import Verb
+from dedangle.cli.signals import Signals
 from dedangle.cli.wiring import UsageError, Wiring
 from dedangle.core.decisions import Door, Finding
 from dedangle.core.records import Reading
@@ -17,6 +18,8 @@ from dedangle.core.text import harmless
 
 if TYPE_CHECKING:
     from dedangle.systems.ports import Fleet
+
+_FILTERS = ("server", "volume", "cell", "host", "project")
 
 
 class Audit(Verb):
@@ -34,7 +37,17 @@ class Audit(Verb):
         parser.add_argument("--cell", metavar="NAME", action="append", default=[], help="only this cell; repeatable")
         parser.add_argument("--host", metavar="H", help="only servers of this host")
         parser.add_argument("--project", metavar="ID", help="only servers of this project")
+        parser.add_argument("--textfile", **textfile.OPTION)
         return parser
+
+    def guarded_run(self, args: argparse.Namespace, signals: Signals) -> int:
+        filters = _filters(args)
+        if args.textfile and filters:
+            raise UsageError(
+                f"--textfile writes metrics of the whole cloud, and {filters[0]} selects a part of it. Leave out "
+                f"--textfile, or {' and '.join(filters)}."
+            )
+        return super().guarded_run(args, signals)
 
     def work(self, args: argparse.Namespace, wiring: Wiring, run: Run) -> None:
         _require_known(args, wiring.nova)
@@ -61,6 +74,21 @@ class Audit(Verb):
             servers.require_known(judged, wiring.cinder)
         else:
             inspection.of_fleet(wiring.bulk, run, wanted=wanted)
+
+    def conclude(self, args: argparse.Namespace, wiring: Wiring, run: Run, seconds: float) -> None:
+        from dedangle.report import exit_codes, metrics
+
+        path = textfile.path(args, wiring.settings, "dedangle-audit.prom")
+        if path is None or _filters(args):
+            return
+        with textfile.failure_reported(path):
+            succeeded = exit_codes.exit_code(run, detailed=False) == exit_codes.DONE
+            metrics.write_audit(path, run, succeeded=succeeded, seconds=seconds, now=wiring.clock())
+
+
+def _filters(args: argparse.Namespace) -> list[str]:
+    """Return the options that select a part of the cloud."""
+    return [f"--{name}" for name in _FILTERS if getattr(args, name)]
 
 
 def _require_known(args: argparse.Namespace, nova: Fleet) -> None:

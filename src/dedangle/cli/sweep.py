@@ -7,10 +7,9 @@ import argparse
 import contextlib
 import os
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
-from dedangle.cli import console, spans
+from dedangle.cli import console, spans, textfile
 from dedangle.cli.changing import ChangingVerb
 from dedangle.cli.wiring import UsageError, Wiring
 from dedangle.core.decisions import Door
@@ -43,7 +42,7 @@ class Sweep(ChangingVerb):
         parser.add_argument(
             "--wait-lock", metavar="SECONDS", type=int, default=0, help="how long to wait for another run to end"
         )
-        parser.add_argument("--textfile", metavar="FILE.prom", type=Path, help="write Prometheus metrics to FILE.prom")
+        parser.add_argument("--textfile", **textfile.OPTION)
         return parser
 
     def work(self, args: argparse.Namespace, wiring: Wiring, run: Run) -> None:
@@ -86,7 +85,7 @@ class Sweep(ChangingVerb):
         path = _textfile(args, wiring)
         if path is None:
             return
-        with _told_of_failure(path):
+        with textfile.failure_reported(path):
             metrics.write(
                 path,
                 run,
@@ -111,26 +110,15 @@ class Sweep(ChangingVerb):
         except AnotherRunError as error:
             path = _textfile(args, wiring)
             if path and error.since:
-                with _told_of_failure(path):
+                with textfile.failure_reported(path):
                     metrics.write_lock_age(path, (wiring.clock() - error.since).total_seconds(), args.shard)
             raise
 
 
 def _textfile(args: argparse.Namespace, wiring: Wiring) -> Path | None:
     """Where the metrics go; shards may share a directory, but not a file."""
-    if args.textfile or wiring.settings.textfile_dir is None:
-        named: Path | None = args.textfile
-        return named
     shard = "" if args.shard == WHOLE else f"-{args.shard.index}-of-{args.shard.count}"
-    return wiring.settings.textfile_dir / f"dedangle{shard}.prom"
-
-
-@contextlib.contextmanager
-def _told_of_failure(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        console.complain(f"The metrics are not written to {path}: {error.strerror}.")
+    return textfile.path(args, wiring.settings, f"dedangle{shard}.prom")
 
 
 def _lock(args: argparse.Namespace, wiring: Wiring, held: contextlib.ExitStack) -> None:
