@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is shipped to run the sweep is what systemd, cron, Kubernetes and Prometheus understand, and dedangle too."""
+"""What is shipped to run the sweep is what systemd, cron and Kubernetes understand, and dedangle too."""
 
 from __future__ import annotations
 
@@ -20,7 +20,6 @@ from dedangle.cli.sweep import Sweep
 from dedangle.core.sharding import Shard
 from dedangle.lab import packages
 from dedangle.lab.errors import LabError
-from promtool import promtool
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 SYSTEMD = packages.Packages(("systemd",), ("systemd-analyze",))
@@ -121,11 +120,3 @@ def assert_pod(job: dict[str, Any]) -> argparse.Namespace:
     options = parsed(container["args"])
     assert_unattended(options, job["activeDeadlineSeconds"])
     return options
-
-
-def test_alert_rules() -> None:
-    directory = DEPLOY / "prometheus"
-    code, said = promtool("check", "rules", "dedangle.rules.yml", directory=directory)
-    assert (code, "3 rules found" in said) == (0, True), said
-    code, said = promtool("test", "rules", "dedangle.test.yml", directory=directory)
-    assert (code, "SUCCESS" in said) == (0, True), said
