@@ -21,6 +21,13 @@ _OPTIONS = [
         help="Seconds for which the sweep must have seen a finding, over runs, to remove it; 0 switches it off.",
     ),
     cfg.IntOpt(
+        "grace_period_reserved",
+        default=600,
+        min=0,
+        help="The grace period, in seconds, of rows that nothing was ever connected through, if it is shorter. Such a "
+        "reservation keeps everybody else from the volume, Kubernetes' next attach for one.",
+    ),
+    cfg.IntOpt(
         "max_removals",
         default=25,
         min=0,
@@ -111,6 +118,7 @@ class Settings:
     """The group as plain values; spans are timedeltas."""
 
     grace: timedelta
+    grace_reserved: timedelta
     max_removals: int
     max_removals_percent: float
     state_dir: Path
@@ -149,6 +157,7 @@ def settings(conf: Any) -> Settings:
     own = conf[GROUP]
     return Settings(
         grace=timedelta(seconds=own.grace_period),
+        grace_reserved=timedelta(seconds=own.grace_period_reserved),
         max_removals=own.max_removals,
         max_removals_percent=own.max_removals_percent,
         state_dir=Path(own.state_dir),

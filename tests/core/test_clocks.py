@@ -7,8 +7,9 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from worlds import NOW, SERVER, World, attachment, findings, server, volume
+from worlds import NOW, SERVER, World, attachment, findings, policy, server, volume
 
+from dedangle.core.decisions import Door
 from dedangle.state.sightings import Sightings
 
 RESERVED = World(servers=(server(),), attachments=(attachment("B", "reserved"),), volumes=(volume("reserved"),))
@@ -20,7 +21,8 @@ def runs(state_dir: Path, *after: timedelta) -> list[str]:
     done = []
     for span in after:
         sightings, now = Sightings(state_dir), NOW + span
-        (finding,) = findings(RESERVED, now=now, first_seen=sightings.first_seen)
+        how = policy(Door.SWEEP, grace_reserved=HOUR)
+        (finding,) = findings(RESERVED, now=now, policy=how, first_seen=sightings.first_seen)
         sightings.remember([finding], tried={SERVER}, known=lambda _: True, now=now)
         done.append(finding.disposition.value)
     return done

@@ -100,6 +100,25 @@ def test_a_veto_stops_what_would_break_a_rule_of_the_design_without_it(
     assert all(broken(world, one, each) for each in removed)
 
 
+@pytest.mark.parametrize(
+    ("rows", "waits"),
+    [
+        ({"attachments": (attachment("A", "reserved"),)}, timedelta(minutes=10)),
+        (
+            {"attachments": (attachment("A"),), "tombstones": (tombstone("A"),), "servers": (stopped(),)},
+            timedelta(hours=1),
+        ),
+    ],
+)
+def test_what_was_never_connected_waits_for_minutes_and_the_rest_for_an_hour(
+    rows: dict[str, Any], waits: timedelta
+) -> None:
+    world = World(**{"servers": (server(),), "volumes": (volume(),), "connected": {"A": HOST}, **rows})
+    for since, gone in ((waits - timedelta(seconds=1), False), (waits, True)):
+        found = removals(world, policy=policy(Door.SWEEP), first_seen=lambda _, since=since: NOW - since)
+        assert bool(found) is gone
+
+
 @pytest.mark.parametrize("door", Door)
 @pytest.mark.parametrize(
     "owner",

@@ -75,6 +75,7 @@ class Wiring:
         policy = Policy(
             door=door,
             grace=self.settings.grace,
+            grace_reserved=self.settings.grace_reserved,
             attach_timeout=self.settings.attach_timeout,
             no_host=no_host,
             allow_root=allow_root,

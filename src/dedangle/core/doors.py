@@ -28,6 +28,8 @@ class Policy:
 
     door: Door
     grace: timedelta
+    grace_reserved: timedelta = timedelta(minutes=10)
+    """The grace period of what was never connected, where that is shorter."""
     attach_timeout: timedelta = timedelta(seconds=1800)
     """How long an attach may take between its first write and its second: Nova's long_rpc_timeout."""
     allow_root: bool = False
@@ -238,7 +240,9 @@ def in_grace(case: Case) -> Ruling | None:
     needs_grace = case.needs is Needs.GRACE or case.needs in (Needs.NO_GUEST, Needs.PROOF)
     if not needs_grace or case.policy.door is not Door.SWEEP:
         return None
-    grace = case.policy.grace
+    # Nobody can lose a disk by it, and it keeps the volume from everybody else.
+    never_connected = not _is_connected(case.finding)
+    grace = min(case.policy.grace, case.policy.grace_reserved) if never_connected else case.policy.grace
     moments = {
         "it was first seen": case.finding.first_seen,
         "the server's last action was": case.server_state.last_action_at,

@@ -162,6 +162,7 @@ def _commands(
         door=Door.COMMAND,
         grace=timedelta(),
         attach_timeout=policy.attach_timeout,
+        grace_reserved=timedelta(),
         available_means_gone=policy.available_means_gone,
         connector_host=server.host if way.fetches_connector and server else None,
         **way.allows,

@@ -15,7 +15,7 @@ NAMESPACE, VERSION = "dedangle", "1.0"
 # What a host decides by its own configuration, and what only the command does; it must obey every other field.
 _NOT_SENT = frozenset(
     {
-        *("door", "grace", "attach_timeout", "guest_off", "at_host"),
+        *("door", "grace", "grace_reserved", "attach_timeout", "guest_off", "at_host"),
         *("relink", "reattach", "connector_host", "restart"),
     }
 )
