@@ -94,6 +94,8 @@ def _service(rows: Rows, seen: timedelta, forced_down: bool) -> None:
         ([("start", 0, 1), ("stop", 2, None)], ["stop"]),
         # No task_state tells of these: they may go on whatever was begun since.
         ([("attach_volume", 1, None), ("start", 3, 4)], ["attach_volume"]),
+        ([("attach_volume", 1, None), ("reboot", 3, 4)], []),
+        ([("attach_volume", 1, None), ("reboot", 3, None)], ["attach_volume", "reboot"]),
         ([("stop", 1, None), ("lock", 3, 4)], ["stop"]),
     ],
 )

@@ -229,6 +229,8 @@ def _fixed(finding: Finding, pair: Pair) -> Iterator[str]:
             yield f"openstack server remove volume {server} {volume_id}"
         case "volume-status-wrong":
             yield f"openstack volume set --state in-use --attached {volume_id}"
+        case "work-never-ends":
+            yield from _end_of_work(pair)
         case "mapping-without-connection" if state is not None and state.can_be_stopped:
             # Only a hard reboot takes the connection from Cinder.
             yield f"openstack server reboot --hard --wait {server}"
@@ -243,3 +245,18 @@ def _fixed(finding: Finding, pair: Pair) -> Iterator[str]:
             yield f"nova-manage volume_attachment refresh {server} {volume_id} connector.json"
             if runs:
                 yield f"openstack server start {server}"
+
+
+def _end_of_work(pair: Pair) -> Iterator[str]:
+    """Yield the command that ends the first of the works that never end, as far as one does."""
+    state = pair.server_state
+    work = next((marker for marker in state.markers if marker.since), None)
+    match work.kind if work else "":
+        case "event" if state.server is not None and state.server.can_be_stopped:
+            # It takes the instance lock: what had it before is over, and Nova's next event says so.
+            yield f"openstack server reboot --hard --wait {state.server_id}"
+        case "task_state":
+            yield f"openstack server set --state active {state.server_id}"
+        case "volume" if work is not None:
+            is_held = work.volume_id != pair.volume_id or bool(pair.mappings or pair.attachments)
+            yield f"openstack volume set --state {'in-use' if is_held else 'available'} {work.volume_id}"

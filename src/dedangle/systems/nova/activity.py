@@ -21,6 +21,7 @@ _EXCLUSIVE = (
     *("start", "stop", "pause", "unpause", "suspend", "resume", "shelve", "unshelve", "rescue", "unrescue"),
     *("resize", "migrate", "rebuild", "live-migration"),
 )
+_LOCKED = ("stop", "reboot")
 _UNSTARTED_FOR = timedelta(hours=1)
 
 
@@ -91,7 +92,8 @@ def _is_past() -> sa.ColumnElement[bool]:
     """Whether an event without an end has ended all the same, though its nova-compute never wrote so.
 
     The same event of the same action ended later, as after a retry; or Nova began an exclusive action later, which it
-    refuses while a task_state is set (nova/compute/api.py:check_instance_state). What sets no task_state may go on.
+    refuses while a task_state is set (nova/compute/api.py:check_instance_state). What sets no task_state may go on,
+    until an action has ended that takes the instance lock, as attach, detach and swap do (nova/compute/manager.py).
     """
     actions, events = schema.instance_actions, schema.instance_actions_events
     again, later = events.alias("again"), actions.alias("later")
@@ -100,13 +102,14 @@ def _is_past() -> sa.ColumnElement[bool]:
         again.c.event == events.c.event,
         again.c.finish_time > events.c.start_time,
     )
+    is_later = (later.c.instance_uuid == actions.c.instance_uuid, later.c.start_time > events.c.start_time)
     followed = sa.exists().where(
-        later.c.instance_uuid == actions.c.instance_uuid,
-        later.c.action.in_(_EXCLUSIVE),
-        later.c.start_time > events.c.start_time,
-        actions.c.action.not_in(_WITHOUT_TASK_STATE),
+        *is_later, later.c.action.in_(_EXCLUSIVE), actions.c.action.not_in(_WITHOUT_TASK_STATE)
     )
-    return sa.or_(ended_later, followed)
+    freed = sa.exists().where(
+        *is_later, later.c.id == again.c.action_id, later.c.action.in_(_LOCKED), again.c.finish_time.is_not(None)
+    )
+    return sa.or_(ended_later, followed, freed)
 
 
 def _is_novas() -> sa.ColumnElement[bool]:
