@@ -98,6 +98,27 @@ def states() -> str:
     return "\n".join([*lines, ""])
 
 
+def ways_out() -> str:
+    """The way out of every state: what an operator types, and what is left to decide."""
+    lines = [
+        "# Ways out",
+        "",
+        "Generated from `tests/cases` by `tools/make_docs.py`. `tests/exits` builds every state on a real cloud whose",
+        "hosts do not run dedangle, types these commands with the real clients, and checks that nothing is listed any",
+        "more. On a host that runs dedangle its proof often takes the place of a stop; `next` in each finding is what",
+        "holds for that server.",
+        "",
+        "| code | state | typed | what is left to decide |",
+        "|---|---|---|---|",
+    ]
+    for case in cases():
+        if case.dispositions - {"protect"} or case.way_out:
+            typed = "<br>".join(f"`{each}`" for each in case.way_out) or "nothing"
+            waits = "it waits until the work has ended" if case.dispositions == {"wait"} else ""
+            lines.append(f"| {case.name.split('/')[0]} | {case.title.rstrip('.')} | {typed} | {case.outside or waits} |")
+    return "\n".join([*lines, ""])
+
+
 def _fate(case: Case, door: str) -> str:
     if door not in case.doors:
         return "cannot be opened"
@@ -105,7 +126,7 @@ def _fate(case: Case, door: str) -> str:
 
 
 def main() -> int:
-    made = {"findings": findings, "rules": rules, "states": states}
+    made = {"findings": findings, "rules": rules, "states": states, "ways-out": ways_out}
     pages = {ROOT / "docs" / f"{name}.md": page() for name, page in made.items()}
     stale = [path for path, text in pages.items() if not path.exists() or path.read_text() != text]
     if "--check" in sys.argv:

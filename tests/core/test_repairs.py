@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from test_properties import worlds
 from worlds import (
     HOST,
+    LONG_AGO,
     OTHER_HOST,
     OTHER_SERVER,
     SERVER,
@@ -130,6 +131,20 @@ def test_the_way_out_of_a_volume_in_use_takes_no_downtime() -> None:
     stuck = behind.but(volumes=(volume(),))
     set_state = f"openstack volume set --state available {VOLUME}"
     assert ways(stuck)["attachment-lost-in-use"] == (GET_CONNECTOR, set_state, by_file[1])
+
+
+def test_what_was_in_use_stays_so_when_its_neighbours_are_back() -> None:
+    behind = LOST.but(cinder_is_behind=("neighbours are lost",))
+    (found,) = findings(behind)
+    sightings = {found.key: LONG_AGO}
+    assert [each.code for each in findings(LOST, first_seen=sightings.get)] == ["attachment-lost-in-use"]
+    assert [each.remedy.value for each in repairs(LOST, policy=BY_FILE, first_seen=sightings.get)] == [
+        "restore-attachment"
+    ]
+    unused = LOST.but(guests={HOST: ()}, host_acts=True)
+    assert [each.code for each in findings(unused, first_seen=sightings.get)] == ["mapping-without-attachment"]
+    later = LOST.but(mappings=(mapping("A", version="2026-07-02 00:00:00"),))
+    assert [each.code for each in findings(later, first_seen=sightings.get)] == ["mapping-without-attachment"]
 
 
 def test_a_root_disk_is_given_back_rather_than_taken() -> None:

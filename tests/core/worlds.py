@@ -223,13 +223,18 @@ def policy(door: Door, **fields: Any) -> Policy:
     return Policy(door=door, **{**given, **fields})
 
 
+def seen_long_ago(key: FindingKey) -> datetime | None:
+    """Every finding was seen long ago as what it is now, and none as a volume that Cinder forgot."""
+    return None if key.code == "attachment-lost-in-use" else LONG_AGO
+
+
 def findings(
     world: World,
     *,
     door: Door = Door.SWEEP,
     now: datetime = NOW,
     policy: Policy | None = None,
-    first_seen: Callable[[FindingKey], datetime | None] = lambda _: LONG_AGO,
+    first_seen: Callable[[FindingKey], datetime | None] = seen_long_ago,
 ) -> tuple[Finding, ...]:
     return judged(pairing.pairs(observation(world)), policy or _policy(door), now=now, first_seen=first_seen)
 
@@ -239,7 +244,7 @@ def judged(
     policy: Policy,
     *,
     now: datetime = NOW,
-    first_seen: Callable[[FindingKey], datetime | None] = lambda _: LONG_AGO,
+    first_seen: Callable[[FindingKey], datetime | None] = seen_long_ago,
 ) -> tuple[Finding, ...]:
     return tuple(finding for pair in pairs for finding in judge(pair, now=now, policy=policy, first_seen=first_seen))
 
@@ -248,7 +253,7 @@ def with_ways_out(world: World) -> tuple[Finding, ...]:
     """The findings of a sweep, each with its commands."""
 
     def one(pair: Pair, policy: Policy, now: datetime) -> tuple[Finding, ...]:
-        return judge(pair, now=now, policy=policy, first_seen=lambda _: LONG_AGO)
+        return judge(pair, now=now, policy=policy, first_seen=seen_long_ago)
 
     return exits.judge_with_ways_out(pairing.pairs(observation(world)), _policy(Door.SWEEP), NOW, one)
 

@@ -67,6 +67,7 @@ class FakeCinder:
     there: frozenset[int] = frozenset()
     project_id: str | None = OWN
     other_projects: bool = True
+    other_attachments: bool = False
     by_age: tuple[Attachment, ...] = ()
     asked: list[str] = dataclasses.field(default_factory=list)
 
@@ -77,6 +78,9 @@ class FakeCinder:
 
     def volume(self, volume_id: str) -> Reading[Volume]:
         return Reading((Volume(id=volume_id, status="available"),))
+
+    def sees_other_attachments(self) -> Reading[bool]:
+        return Reading((self.other_attachments,))
 
     def sees_other_projects(self) -> Reading[bool]:
         return Reading((self.other_projects,))
@@ -181,3 +185,13 @@ class TestANovaThatCameBackFromABackup:
     def test_where_only_one_cell_is_seen_nothing_is_concluded(self) -> None:
         nova = FakeNova(tells=False)
         assert ControlRead(nova, FakeCinder(by_age=self.AGES)).nova_is_behind([self.AGES[4]]) == ()
+
+
+def test_a_cinder_that_has_the_volumes_and_none_of_the_young_attachments_is_behind() -> None:
+    nova = FakeNova((link(1), link(2)))
+    confined = ControlRead(nova, FakeCinder()).trust()
+    assert confined.doubt
+    assert not confined.cinder_is_behind
+    behind = ControlRead(nova, FakeCinder(other_attachments=True)).trust()
+    assert behind.doubt is None
+    assert "come back from a backup" in behind.cinder_is_behind[0]

@@ -84,6 +84,8 @@ class Case:
     """Whether it is a connected attachment of a deleted server, whose guest somebody must have ended."""
     proved: bool = False
     """Whether every host concerned answered that the server's guest there does not have the disk."""
+    cinder_is_wrong: bool = False
+    """Whether Cinder has lost what is in use."""
     explained_on: str | None = None
     """The host on which the guest has the disk by right, through another attachment than the one that is judged."""
 
@@ -324,8 +326,7 @@ def not_seen_in_use(case: Case) -> Ruling | None:
         return None
     if case.needs is Needs.IN_USE:
         has_no_guest = case.is_stopped or case.restart or case.is_without_host
-        is_lost_by_cinder = bool(case.server_state.cinder_is_behind) and not case.is_seen_unused
-        if has_no_guest or (case.finding.remedy is Remedy.RESTORE_ATTACHMENT and is_lost_by_cinder):
+        if has_no_guest or (case.cinder_is_wrong and not case.is_seen_unused):
             return None
     if case.is_seen_unused:
         return Ruling(Disposition.REPORT, f"Kept: the guest does not have the disk. {case.advice}")

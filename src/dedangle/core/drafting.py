@@ -41,6 +41,8 @@ class Draft:
     """The host on which the guest has the disk by right, through another attachment."""
     is_urgent: bool = False
     """Whether two servers may write to the volume now."""
+    cinder_is_wrong: bool = False
+    """Whether Cinder has lost what is in use."""
 
 
 def finding_of(
@@ -97,6 +99,7 @@ def finding_of(
             guest_may_live=draft.guest_may_live,
             proved=draft.proved,
             explained_on=draft.explained_on,
+            cinder_is_wrong=draft.cinder_is_wrong,
         )
     )
     advice = ruling.sentence

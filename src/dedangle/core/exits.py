@@ -101,13 +101,15 @@ def _way_out(finding: Finding, pair: Pair, policy: Policy, now: datetime, simula
 
 
 def _ways_for(finding: Finding) -> Iterator[Way]:
-    """Yield the ways that are meant for the finding: a volume in use comes back, and one that was detached goes."""
+    """Yield the ways that are meant for the finding: a volume in use comes back, and one that was detached goes.
+
+    One that cannot go, because somebody else uses it on the host, comes back too.
+    """
     is_in_use = finding.remedy is Remedy.RESTORE_ATTACHMENT
     may_be_in_use = is_in_use or finding.verdict is Verdict.PROTECTED or finding.code == "mapping-names-lost-attachment"
-    for way in WAYS:
-        reattaches = way.allows.get("reattach", False)
-        if may_be_in_use if reattaches else not is_in_use:
-            yield way
+    back = [way for way in WAYS if way.allows.get("reattach")]
+    away = [] if is_in_use else [way for way in WAYS if way not in back]
+    yield from WAYS if may_be_in_use and away else (*away, *back)
 
 
 def _borrowed(findings: tuple[Finding, ...]) -> tuple[Finding, ...]:
@@ -154,7 +156,8 @@ def _commands(
         before.append(f"ssh {server.host} nova-manage volume_attachment get_connector --json > connector.json")
         options += " --connector connector.json"
     volume = next(iter(pair.volume.rows), None)
-    if way.allows.get("reattach") and volume is not None and volume.status == "in-use" and not pair.attachments:
+    is_unheld = volume is not None and not (volume.multiattach or pair.attachments)
+    if way.allows.get("reattach") and volume is not None and volume.status == "in-use" and is_unheld:
         # Cinder attaches only what is available: this one is in-use by an attachment that is lost.
         before.append(f"openstack volume set --state available {volume.id}")
         pair = dataclasses.replace(pair, volume=Reading((dataclasses.replace(volume, status="available"),)))
@@ -219,7 +222,7 @@ def _fixed(finding: Finding, pair: Pair) -> Iterator[str]:
         return
     match finding.code:
         case "transition-stuck" if unfinished:
-            yield f"cinder --os-volume-api-version 3.44 attachment-complete {unfinished.id}"
+            yield f"openstack --os-volume-api-version 3.44 volume attachment complete {unfinished.id}"
         case "transition-stuck" if own is None or any(each.status == "attached" for each in pair.attachments):
             # Rolled back: the disk stays where it is, and a detach can be asked for once more.
             yield f"openstack volume set --state in-use {volume_id}"

@@ -182,7 +182,8 @@ TABLE = (
         states="DC-9",
         sentence="Cinder keeps attachment {attachment} of volume {volume} for {server}, an id that Nova has no trace "
         "of; it may belong to Ironic, another region or a client of its own.",
-        advice="Ask the owner of the volume: cinder --os-volume-api-version 3.27 attachment-show {attachment}",
+        advice="Ask the owner of the volume: openstack --os-volume-api-version 3.27 volume attachment show "
+        "{attachment}",
     ),
     Kind(
         code="mapping-names-lost-attachment",

@@ -20,6 +20,9 @@ from dedangle.core.records import Attachment, BlockDeviceMapping, Existence, Ref
 # In these cases Cinder's recompute after a delete leaves the volume's status as the operator expects it; any other
 # status (error, maintenance, ...) it would overwrite (cinder/db/sqlalchemy/api.py:volume_detached).
 _SETTLED = ("available", "in-use", "reserved", "attaching", "detaching")
+WasInUse = Callable[[BlockDeviceMapping], bool]
+"""Whether an earlier run found the mapping's lost attachment in use; nothing of the row has changed since."""
+
 _RELINKABLE = (
     *("mapping-names-lost-attachment", "mapping-names-reservation"),
     *("migration-half-done", "attach-half-made"),
@@ -35,9 +38,14 @@ def judge(
     Returns one finding for each of them, or for several that one finding explains; a finding whose code is in
     findings.KINDS is to be listed, any other's code is its verdict. Total: it never raises for any pair.
     """
-    return tuple(
-        finding_of(_as_far_as_seen(draft, pair), pair, now, policy, first_seen) for draft in _drafts(pair, policy, now)
-    )
+
+    def was_in_use(mapping: BlockDeviceMapping) -> bool:
+        # Side by side the lost attachments show that Cinder is wrong; the last ones stand alone once others are back.
+        names = (pair.server_state.server_id, pair.volume_id, mapping.attachment_id, mapping.uuid, mapping.version)
+        return first_seen(FindingKey("attachment-lost-in-use", *names)) is not None
+
+    drafts = _drafts(pair, policy, now, was_in_use)
+    return tuple(finding_of(_as_far_as_seen(draft, pair), pair, now, policy, first_seen) for draft in drafts)
 
 
 def ownerless(attachment: Attachment) -> Finding:
@@ -56,7 +64,7 @@ def ownerless(attachment: Attachment) -> Finding:
     )
 
 
-def _drafts(pair: Pair, policy: Policy, now: datetime) -> Iterator[Draft]:
+def _drafts(pair: Pair, policy: Policy, now: datetime, was_in_use: WasInUse) -> Iterator[Draft]:
     """In the order of the design: preconditions, foreign, in flight, then what is left of the states."""
     server_state = pair.server_state
     volume = next(iter(pair.volume.rows), None)
@@ -87,7 +95,7 @@ def _drafts(pair: Pair, policy: Policy, now: datetime) -> Iterator[Draft]:
             and pair.volume_id == server_state.first_volume
         ):
             yield Draft(Verdict.MISMATCH, "work-never-ends")
-        yield from _of_living(pair, volume, policy)
+        yield from _of_living(pair, volume, policy, was_in_use)
 
 
 def _as_far_as_seen(draft: Draft, pair: Pair) -> Draft:
@@ -188,7 +196,7 @@ def _host_left_behind(pair: Pair, host: str | None) -> Refusal | None:
     return Refusal(f"it is connected through host {host}, and the server was last on {server.host}")
 
 
-def _of_living(pair: Pair, volume: Volume | None, policy: Policy) -> Iterator[Draft]:
+def _of_living(pair: Pair, volume: Volume | None, policy: Policy, was_in_use: WasInUse) -> Iterator[Draft]:
     if len(pair.mappings) > 1 or any(
         mapping.attachment_id in pair.server_state.twice_named for mapping in pair.mappings
     ):
@@ -206,7 +214,7 @@ def _of_living(pair: Pair, volume: Volume | None, policy: Policy) -> Iterator[Dr
         yield _without_id(pair, volume, mapping, policy)
     else:
         own = next((attachment for attachment in pair.attachments if attachment.id == mapping.attachment_id), None)
-        draft = _named(pair, volume, mapping, own, policy)
+        draft = _named(pair, volume, mapping, own, policy, was_in_use)
         yield draft
         # What the mapping shall name in place of its own attachment is in use, and explained by that finding.
         explained = (own, draft.attachment) if own else ()
@@ -254,12 +262,17 @@ def _without_id(pair: Pair, volume: Volume | None, mapping: BlockDeviceMapping, 
 
 
 def _named(
-    pair: Pair, volume: Volume | None, mapping: BlockDeviceMapping, own: Attachment | None, policy: Policy
+    pair: Pair,
+    volume: Volume | None,
+    mapping: BlockDeviceMapping,
+    own: Attachment | None,
+    policy: Policy,
+    was_in_use: WasInUse,
 ) -> Draft:
     """Judge a mapping that names an attachment, which is in the server's list (own) or not."""
     server_state = pair.server_state
     if own is None:
-        return _lost(pair, volume, mapping, policy)
+        return _lost(pair, volume, mapping, policy, was_in_use)
     server_host = server_state.server.host if server_state.server else None
     host = volume.host_of(own.id) if volume else None
     if own.status != "attached":
@@ -309,7 +322,9 @@ def _connected_beside(pair: Pair, volume: Volume | None, own: Attachment | None)
     return found if is_free else None
 
 
-def _lost(pair: Pair, volume: Volume | None, mapping: BlockDeviceMapping, policy: Policy) -> Draft:
+def _lost(
+    pair: Pair, volume: Volume | None, mapping: BlockDeviceMapping, policy: Policy, was_in_use: WasInUse
+) -> Draft:
     server_state, server = pair.server_state, pair.server_state.server
     if mapping.attachment_id not in server_state.lost:
         return Draft(Verdict.MISMATCH, "link-mismatch", mapping=mapping)
@@ -329,9 +344,17 @@ def _lost(pair: Pair, volume: Volume | None, mapping: BlockDeviceMapping, policy
     shared = bool(pair.others.rows or pair.other_servers_bdms.rows) and not (volume and volume.multiattach)
     if shared and server_state.may_write and pair.other_writers:
         return Draft(Verdict.MISMATCH, "volume-in-use-elsewhere", mapping=mapping, is_urgent=True)
-    if (shared and server_state.may_write) or _is_lost_in_use(server_state, mapping, policy):
-        kept_because = _kept_from_attaching(pair, volume)
-        return Draft(Verdict.MISMATCH, "attachment-lost-in-use", mapping=mapping, kept_because=kept_because)
+    own_host = server.host if server else None
+    may_have_it = server_state.may_write and not server_state.guest_lacks(pair.volume_id, {own_host})
+    cinder_is_wrong = _cinder_is_wrong(server_state, mapping) or (may_have_it and was_in_use(mapping))
+    if (shared and server_state.may_write) or cinder_is_wrong or _is_seen_in_use(server_state, mapping, policy):
+        return Draft(
+            Verdict.MISMATCH,
+            "attachment-lost-in-use",
+            mapping=mapping,
+            kept_because=_kept_from_attaching(pair, volume),
+            cinder_is_wrong=cinder_is_wrong,
+        )
     if server and server.vm_state == "error" and not server.host and server.launched_at is None:
         code = "mapping-never-launched"
     elif pair.volume.absent:
@@ -362,13 +385,16 @@ def _kept_from_attaching(pair: Pair, volume: Volume | None) -> Refusal | None:
     return None
 
 
-def _is_lost_in_use(server_state: ServerState, mapping: BlockDeviceMapping, policy: Policy) -> bool:
-    """Whether the volume is in use behind the lost attachment: Cinder is the side that is wrong, or the guest has it.
+def _cinder_is_wrong(server_state: ServerState, mapping: BlockDeviceMapping) -> bool:
+    """Whether it was Cinder that lost the attachment, and nobody who let it go."""
+    return bool(server_state.cinder_is_behind) or server_state.failed_to_migrate_since(mapping.changed_at)
+
+
+def _is_seen_in_use(server_state: ServerState, mapping: BlockDeviceMapping, policy: Policy) -> bool:
+    """Whether the guest has the volume behind the lost attachment, and keeps it.
 
     A door that takes the guest off does what the blueprint says with a disk that only the guest still has.
     """
-    if server_state.cinder_is_behind or server_state.failed_to_migrate_since(mapping.changed_at):
-        return True
     server = server_state.server
     goes_off = policy.guest_off or (policy.restart and server is not None and server.can_be_stopped)
     return not goes_off and bool(server_state.hosts_with_disk(mapping.volume_id))

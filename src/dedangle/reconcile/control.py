@@ -145,6 +145,13 @@ class ControlRead:
         foreign = [link for link in links.rows if link.project_id != project_id]
         if any(map(self._is_there, foreign)):
             return Trust()
+        if foreign and self._has_lost_all(foreign):
+            return Trust(
+                cinder_is_behind=(
+                    f"Cinder has the volumes, but none of the {len(foreign)} attachments looked for that Nova uses for "
+                    "other servers. Cinder's database may have come back from a backup",
+                )
+            )
         if foreign:
             return Trust(
                 Refusal(
@@ -153,6 +160,11 @@ class ControlRead:
                 )
             )
         return Trust(self._doubt_without_links(links, project_id, before, listed))
+
+    def _has_lost_all(self, foreign: Collection[Link]) -> bool:
+        """Whether it is the right Cinder, and the credentials see other projects: then the attachments are gone."""
+        has_volumes = any(self._has_volume(link.volume_id) for link in foreign)
+        return has_volumes and any(self._cinder.sees_other_attachments().rows)
 
     def _doubt_without_links(
         self, links: Reading[Link], project_id: str, before: NovaView | None, listed: Collection[Attachment]

@@ -182,6 +182,9 @@ class Cinder(Protocol):
         False proves nothing: there may be no volume of another project. Unread where Cinder hides whose a volume is.
         """
 
+    def sees_other_attachments(self) -> Reading[bool]:
+        """Return whether any of the youngest attachments is of another project's volume; False proves nothing."""
+
     def attachments_of_server(self, server_id: str, named: Collection[str]) -> Reading[Attachment]:
         """One question where the answer is just what is named, and else as many as it takes to see the end."""
 

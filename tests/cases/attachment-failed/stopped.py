@@ -5,6 +5,7 @@ from cases.stage import Planted, Stage
 
 DISPOSITIONS = ("report",)
 REMOVED_BY = ("command",)
+WAY_OUT = ("dedangle cleanup SERVER --execute",)
 
 
 def build(stage: Stage) -> Planted:

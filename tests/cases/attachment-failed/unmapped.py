@@ -4,6 +4,7 @@
 from cases.stage import Planted, Stage
 
 DISPOSITIONS = ("report",)
+WAY_OUT = ("dedangle cleanup SERVER --restart --execute",)
 
 
 def build(stage: Stage) -> Planted:

@@ -4,6 +4,7 @@
 from cases.stage import Planted, Stage
 
 DISPOSITIONS = ("report",)
+OUTSIDE = "whether the host that the server has left still has the disk; dedangle on that host proves it"
 
 
 def build(stage: Stage) -> Planted:

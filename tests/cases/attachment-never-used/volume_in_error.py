@@ -4,6 +4,11 @@
 from cases.stage import Planted, Stage
 
 DISPOSITIONS = ("report",)
+WAY_OUT = (
+    "openstack volume set --state available VOLUME",
+    "dedangle cleanup SERVER --execute",
+    "openstack volume set --state error VOLUME",
+)
 
 
 def build(stage: Stage) -> Planted:

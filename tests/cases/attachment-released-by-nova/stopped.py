@@ -5,6 +5,7 @@ from cases.stage import Planted, Stage
 
 DISPOSITIONS = ("remove",)
 REMOVED_BY = ("sweep", "command", "reboot")
+WAY_OUT = ("dedangle cleanup SERVER --execute",)
 
 
 def build(stage: Stage) -> Planted:

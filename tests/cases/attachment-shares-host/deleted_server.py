@@ -5,6 +5,7 @@ from cases.stage import Planted, Stage
 
 DISPOSITIONS = ("report",)
 DOORS = ("sweep", "command")
+OUTSIDE = "which of the two attachments the host uses"
 
 
 def build(stage: Stage) -> Planted:

@@ -5,6 +5,7 @@ from cases.stage import Planted, Stage
 from dedangle.lab.config import COMPUTE_HOST
 
 DISPOSITIONS = ("report",)
+OUTSIDE = "which of the two attachments the host uses"
 
 
 def build(stage: Stage) -> Planted:

@@ -7,6 +7,7 @@ from cases.stage import Planted, Stage
 
 DISPOSITIONS = ("report",)
 DOORS = ("sweep", "command")
+OUTSIDE = "whose the id is that Nova has no trace of"
 
 
 def build(stage: Stage) -> Planted:

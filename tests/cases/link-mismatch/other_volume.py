@@ -4,6 +4,7 @@
 from cases.stage import Planted, Stage
 
 DISPOSITIONS = ("report",)
+OUTSIDE = "which of the two sides is right"
 
 
 def build(stage: Stage) -> Planted:

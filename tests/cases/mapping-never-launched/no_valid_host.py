@@ -7,6 +7,7 @@ from dedangle.lab import rows
 DISPOSITIONS = ("report",)
 REMOVED_BY = ("command",)
 DOORS = ("sweep", "command")
+WAY_OUT = ("dedangle cleanup SERVER --execute",)
 
 
 def build(stage: Stage) -> Planted:

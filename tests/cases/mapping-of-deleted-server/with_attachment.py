@@ -6,6 +6,7 @@ from cases.stage import Planted, Stage
 DISPOSITIONS = ("remove",)
 REMOVED_BY = ("sweep", "command")
 DOORS = ("sweep", "command")
+WAY_OUT = ("dedangle cleanup SERVER --execute",)
 
 
 def build(stage: Stage) -> Planted:

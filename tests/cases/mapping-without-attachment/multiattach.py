@@ -6,6 +6,10 @@ from cases.stage import Planted, Stage
 DISPOSITIONS = ("report",)
 # The host does not disconnect what another server uses there.
 REMOVED_BY = ("reboot",)
+WAY_OUT = (
+    "ssh HOST nova-manage volume_attachment get_connector --json > connector.json",
+    "dedangle cleanup SERVER --reattach --restart --connector connector.json --execute",
+)
 
 
 def build(stage: Stage) -> Planted:

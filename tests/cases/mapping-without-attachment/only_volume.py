@@ -4,6 +4,10 @@
 from cases.stage import Planted, Stage
 
 DISPOSITIONS = ("protect",)
+WAY_OUT = (
+    "ssh HOST nova-manage volume_attachment get_connector --json > connector.json",
+    "dedangle cleanup SERVER --reattach --restart --connector connector.json --execute",
+)
 
 
 def build(stage: Stage) -> Planted:

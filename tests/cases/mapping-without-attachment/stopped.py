@@ -5,6 +5,7 @@ from cases.stage import Planted, Stage
 
 DISPOSITIONS = ("report",)
 REMOVED_BY = ("command", "reboot")
+WAY_OUT = ("dedangle cleanup SERVER --no-host --execute",)
 
 
 def build(stage: Stage) -> Planted:

@@ -4,6 +4,7 @@
 from cases.stage import Planted, Stage
 
 DISPOSITIONS = ("report", "wait")
+WAY_OUT = ("openstack --os-volume-api-version 3.44 volume attachment complete ATTACHMENT",)
 
 
 def build(stage: Stage) -> Planted:

@@ -7,6 +7,7 @@ DISPOSITIONS = (
     "report",
     "wait",
 )
+WAY_OUT = ("openstack volume set --state in-use VOLUME",)
 
 
 def build(stage: Stage) -> Planted:

@@ -7,6 +7,7 @@ from cases.stage import Planted, Stage
 
 DISPOSITIONS = ("report",)
 DOORS = ("sweep", "command")
+WAY_OUT = ("openstack server reboot --hard --wait SERVER",)
 
 
 def build(stage: Stage) -> Planted:

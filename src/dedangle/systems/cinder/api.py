@@ -28,6 +28,7 @@ _PAGE = 1000
 _RESTARTS = 3
 # How many of the youngest volumes are looked at for one of another project.
 _SAMPLE = 50
+_FEW = 5
 
 
 class CinderApi:
@@ -150,6 +151,17 @@ class CinderApi:
                 "volume_extension:volume_tenant_attribute must allow it"
             )
         return Reading((any(owner != self.project_id for owner in owners),))
+
+    def sees_other_attachments(self) -> Reading[bool]:
+        """Return whether one of the youngest attachments is of another project's volume, in a few requests."""
+        try:
+            params = {"all_tenants": "1", "limit": str(_SAMPLE), "sort": "created_at:desc"}
+            volume_ids = [str(row["volume_id"]) for row in self._page("attachment", "/attachments", params)]
+        except _UnreadError as error:
+            return Reading.unread(str(error))
+        found = [self.volume(volume_id) for volume_id in list(dict.fromkeys(volume_ids))[:_FEW]]
+        owners = {volume.project_id for each in found for volume in each.rows}
+        return Reading((bool(owners - {self.project_id, None}),))
 
     def multiattach(self, volume_ids: Collection[str]) -> Reading[str]:
         found = [self.volume(volume_id) for volume_id in sorted(volume_ids)]
