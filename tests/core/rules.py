@@ -104,7 +104,7 @@ def takes_the_root_disk(world: World, policy: Policy, finding: Finding) -> bool:
         return False
     only = len([each for each in world.mappings if each.server_id == SERVER]) == 1 and not server.image_ref
     root = mapping.boot_index == 0 or mapping.device_name == server.root_device_name or only
-    return root and not (policy.allow_root and off(world))
+    return root and not (policy.allow_root and (off(world) or has_no_guest(world)))
 
 
 def touches_what_is_in_flight(world: World, policy: Policy, finding: Finding) -> bool:

@@ -16,6 +16,7 @@ from core.worlds import (
     deleted,
     mapping,
     never_attached,
+    never_launched,
     offloaded,
     server,
     stopped,
@@ -102,6 +103,10 @@ RELEASED = World(
                 connected={"A": HOST},
             ),
             [f"ssh {HOST} virsh destroy {SERVER}", f"{CLEANUP} --no-host --execute"],
+        ),
+        (
+            LOST.but(servers=(never_launched(),), mappings=(mapping("A", boot_index=0),)),
+            [f"{CLEANUP} --allow-root --no-host --execute"],
         ),
         (LOST.but(servers=(stopped(),), host_state=HostState.DOWN), [f"{CLEANUP} --no-host --execute"]),
     ],

@@ -194,8 +194,9 @@ def work_is_open(case: Case) -> Ruling | None:
 
 
 def root_disk(case: Case) -> Ruling | None:
-    """The mapping is the root disk's: it is kept, unless an operator names --allow-root for a stopped server."""
-    allowed = case.policy.allow_root and case.policy.door is Door.COMMAND and case.is_stopped
+    """The mapping is the root disk's: it is kept, unless --allow-root is named for a server without a guest."""
+    has_no_guest = case.is_stopped or case.is_without_host
+    allowed = case.policy.allow_root and case.policy.door is Door.COMMAND and has_no_guest
     if case.finding.verdict is not Verdict.PROTECTED or case.is_repair or allowed:
         return None
     return Ruling(Disposition.PROTECT, "Kept: it is the root disk, without which the server does not boot.")
