@@ -62,6 +62,10 @@ def finding(code: str, number: int = 0, disposition: Disposition = Disposition.R
             f"Cinder: attachment {ids['attachment']} is not found, and not in the server's list",
             f"Cinder: volume {ids['volume']} is available",
         ),
+        server_name=f"web-{number}",
+        vm_state="active",
+        volume_name=f"data-{number}",
+        volume_size=number + 1,
     )
     return dataclasses.replace(made, **changes)  # type: ignore[arg-type]
 
@@ -114,6 +118,9 @@ def hostile() -> Run:
                 sentence=text,
                 next=(f"dedangle cleanup {text}",),
                 evidence=(text, f"Cinder: {text}"),
+                server_name=text,
+                vm_state=text,
+                volume_name=text,
             )
             for text in HOSTILE
         ),

@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 from chromium import Page
-from runs import HOSTILE
+from runs import HOSTILE, finding, run_of
 
 from dedangle.cli import console
-from dedangle.core.text import harmless
+from dedangle.core.text import defused, harmless
 from dedangle.lab.breakers import Breaker
 from dedangle.lab.builders import Builder
 from dedangle.lab.cloud import Cloud
-from dedangle.report import cells
+from dedangle.report import cells, plan
 from shell import Dedangle
 
 NAMES = (
@@ -42,6 +42,16 @@ def test_a_complaint_is_text(text: str, capsys: pytest.CaptureFixture[str]) -> N
     assert all(line.isprintable() for line in capsys.readouterr().err.split("\n"))
 
 
+@pytest.mark.parametrize("text", HOSTILE, ids=harmless)
+def test_a_name_adds_no_line_to_a_plan(text: str) -> None:
+    named, plain = (finding("link-mismatch", server_name=each, volume_name=each) for each in (text, "plain"))
+    shown = plan.plan(run_of(named), [named])
+    assert len(shown.split("\n")) == len(plan.plan(run_of(plain), [plain]).split("\n"))
+    assert all(line.isprintable() for line in shown.split("\n"))
+    assert f"   Server:     {harmless(text)}, active, on host compute-0, project {named.project_id}\n" in shown
+    assert f"   Volume:     {harmless(text)}, 1 GiB\n" in shown
+
+
 def test_servers_with_hostile_names(cloud: Cloud, dedangle: Dedangle, tmp_path: Path, tab: Page) -> None:
     builder = Builder(cloud)
     Builder(cloud, "p2").server("control", 1)
@@ -52,6 +62,9 @@ def test_servers_with_hostile_names(cloud: Cloud, dedangle: Dedangle, tmp_path: 
         with cloud.home.connect("nova_cell1") as nova:
             renamed = sa.text("UPDATE instances SET display_name = :name WHERE uuid = :id")
             nova.execute(renamed, {"name": name, "id": server.id})
+        with cloud.home.connect("cinder") as cinder:
+            renamed = sa.text("UPDATE volumes SET display_name = :name WHERE id = :id")
+            cinder.execute(renamed, {"name": name, "id": server.volumes[1]})
         Breaker(builder).lose_attachment(server.id, server.volumes[1])
         servers.append(server.id)
     only = [part for each in servers for part in ("--server", each)]
@@ -59,8 +72,11 @@ def test_servers_with_hostile_names(cloud: Cloud, dedangle: Dedangle, tmp_path: 
 
     done = dedangle("audit", *only, "-f", "csv", "--report", str(report))
     assert done.code == 0, done.err
-    listed = list(csv.reader(io.StringIO(done.out)))
+    listed = list(csv.reader(io.StringIO(done.out), escapechar="\\"))
     assert {row[3] for row in listed[1:]} == set(servers)
+    for column in ("server_name", "volume_name"):
+        place = listed[0].index(column)
+        assert {row[place] for row in listed[1:]} == {defused(harmless(each)) for each in NAMES}
     assert not [value for row in listed for value in row if value.startswith(("=", "+", "-", "@"))]
     for output in (
         done,

@@ -52,6 +52,8 @@ def test_findings_are_grouped_by_what_to_do(shown: Show) -> None:
     one = finding("volume-in-use-elsewhere", 8)
     for part in (one.sentence, one.advice, *one.next, *one.evidence, one.server_id, one.bdm_uuid, "cell2", "compute-8"):
         assert part in card
+    for part in ("web-8", "active", "data-8", "9 GiB"):
+        assert part in card
     ready = page.run(
         "document.querySelector('[data-code=mapping-of-deleted-server] [data-kind=command]').firstChild.data"
     )

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from dedangle.systems.cinder import rows
 from dedangle.systems.cinder.api import CinderApi
 
 TENANT = "os-vol-tenant-attr:tenant_id"
@@ -29,6 +30,15 @@ class Api:
     def request(self, path: str, method: str, *, params: dict[str, str], **_: object) -> Answer:
         self.asked.append(params)
         return self._answers.pop(0)
+
+
+def test_a_volume_has_its_name_and_size() -> None:
+    row = {"id": "v", "status": "in-use", "migration_status": None}
+    named = rows.volume({**row, "name": "data", "size": 20})
+    assert (named.name, named.size) == ("data", 20)
+    unnamed = rows.volume({**row, "name": ""})
+    assert (unnamed.name, unnamed.size) == (None, None)
+    assert named == unnamed
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -25,6 +26,15 @@ def test_a_mapping_changed_when_it_was_last_created_updated_or_deleted(tmp_path:
     rows.mapping(3, "s1")
     found = {each.id: each.changed_at for each in nova(one).observe("s1").mappings}
     assert found == {1: NOW - timedelta(seconds=30), 2: NOW - timedelta(hours=1), 3: None}
+
+
+@pytest.mark.parametrize("name", ["web-1", "", None])
+def test_a_server_has_the_name_that_its_tenant_gave_it(tmp_path: Path, name: str | None) -> None:
+    one, rows = cell(tmp_path, "cell1")
+    rows.server("s1", display_name=name)
+    (server,) = nova(one).observe("s1").servers
+    assert server.name == (name or None)
+    assert server == dataclasses.replace(server, name="renamed")
 
 
 def test_mappings_of_other_servers_are_read_live_and_soft_deleted(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from dedangle.cli.guarded import Guarded
 from dedangle.cli.signals import Signals
 from dedangle.cli.wiring import UsageError, configure
 from dedangle.core import times
+from dedangle.core.rows import DESCRIPTION
 from dedangle.core.text import harmless
 from dedangle.report import exit_codes
 from dedangle.report.cells import text
@@ -24,7 +25,7 @@ from dedangle.state import journal
 from dedangle.state.journal import Entry, History
 
 _SHORT = ("entry", "at", "door", "code", "remedy", "server_id", "volume_id", "attachment_id", "outcome")
-_COLUMNS = (*_SHORT, "detail", "undoes", "bdm_uuid", "cell", "host", "project_id", "run_id")
+_COLUMNS = (*_SHORT, "detail", "undoes", "bdm_uuid", "cell", "host", "project_id", "run_id", *DESCRIPTION)
 _FIELDS = (*_COLUMNS, "outcome_at", "disposition", "first_seen", "reason", "evidence", "row")
 
 

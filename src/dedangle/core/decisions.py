@@ -136,6 +136,13 @@ class Finding:
     """The commands of one complete way out, in order; none where the decision is outside of dedangle."""
     sighted_as: FindingKey | None = None
     """The key under which it was first seen, where it has taken another code since."""
+    server_name: str | None = dataclasses.field(default=None, compare=False)
+    """None if Nova does not know the server, or gives it no name. Names are their tenant's words."""
+    vm_state: str | None = dataclasses.field(default=None, compare=False)
+    volume_name: str | None = dataclasses.field(default=None, compare=False)
+    """None if only a list of attachments was read, or the volume has no name."""
+    volume_size: int | None = dataclasses.field(default=None, compare=False)
+    """In GiB; None if only a list of attachments was read."""
 
     @property
     def identity(self) -> Identity:

@@ -49,7 +49,7 @@ def finding_of(
     draft: Draft, pair: Pair, now: datetime, policy: Policy, first_seen: Callable[[FindingKey], datetime | None]
 ) -> Finding:
     server_state, mapping, attachment = pair.server_state, draft.mapping, draft.attachment
-    server = server_state.server
+    server, volume = server_state.server, next(iter(pair.volume.rows), None)
     finding = Finding(
         code=draft.code or draft.verdict.value,
         verdict=draft.verdict,
@@ -67,6 +67,10 @@ def finding_of(
         attachment=attachment,
         is_urgent=draft.is_urgent,
         reason="",
+        server_name=server.name if server else None,
+        vm_state=server.vm_state if server else None,
+        volume_name=volume.name if volume else None,
+        volume_size=volume.size if volume else None,
     )
     # After a clock that ran ahead was set back, what was "seen" in the future would wait for that moment.
     finding = dataclasses.replace(finding, first_seen=min(first_seen(finding.key) or now, now))

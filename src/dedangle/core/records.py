@@ -86,6 +86,8 @@ class Server:
     deleted_at: datetime | None = None
     updated_at: datetime | None = dataclasses.field(default=None, compare=False)
     """When its row last changed; not compared, because a heartbeat of its host changes it too."""
+    name: str | None = dataclasses.field(default=None, compare=False)
+    """Its display name, which its tenant chooses; not compared, because a rename changes nothing else."""
 
     @property
     def is_stopped(self) -> bool:
@@ -185,6 +187,10 @@ class Volume:
     updated_at: datetime | None = None
     consumer: str | None = None
     """Who else than Nova marked the volume as theirs in its metadata: glance or ironic."""
+    name: str | None = dataclasses.field(default=None, compare=False)
+    """Which its tenant chooses."""
+    size: int | None = dataclasses.field(default=None, compare=False)
+    """In GiB."""
 
     def host_of(self, attachment_id: str) -> str | None:
         return dict(self.hosts).get(attachment_id)

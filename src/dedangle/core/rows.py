@@ -11,9 +11,12 @@ from dedangle.core.decisions import Finding
 from dedangle.core.records import Attachment, BlockDeviceMapping, Volume
 from dedangle.core.times import utc
 
+DESCRIPTION = ("server_name", "vm_state", "volume_name", "volume_size")
+"""What tells a person which server and volume it is; no decision depends on it."""
 FIELDS = (
     *("code", "remedy", "disposition", "server_id", "volume_id", "attachment_id", "bdm_uuid", "cell", "host"),
     *("project_id", "first_seen", "reason", "evidence", "next"),
+    *DESCRIPTION,
 )
 
 

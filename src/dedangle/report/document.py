@@ -7,11 +7,12 @@ import json
 from typing import Any
 
 from dedangle.core.decisions import Finding
-from dedangle.core.rows import FIELDS, finding_row
+from dedangle.core.rows import DESCRIPTION, FIELDS, finding_row
 from dedangle.core.run import Run
 
 SCHEMA_VERSION = 1
-COLUMNS = (*FIELDS, "outcome", "outcome_detail")
+# Fields are added at the end: scripts read csv and value by the place of a column.
+COLUMNS = (*(name for name in FIELDS if name not in DESCRIPTION), "outcome", "outcome_detail", *DESCRIPTION)
 
 
 def row(run: Run, finding: Finding) -> dict[str, Any]:

@@ -100,6 +100,7 @@ def _card(run: Run, finding: Finding, command: str) -> dict[str, Any]:
     return {
         **document.row(run, finding),
         "sentence": finding.sentence or finding.reason,
+        "size": "" if finding.volume_size is None else f"{finding.volume_size} GiB",
         "advice": "" if outcome else finding.advice,
         "commands": [] if outcome and outcome.result.is_done else typed,
         "group": _GROUPS[_group(finding, outcome.result if outcome else None)][0],

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from dedangle.core.decisions import Finding, Outcome, Remedy
 from dedangle.core.run import Run
+from dedangle.core.text import harmless
 
 _DEEDS = {
     Remedy.REMOVE_MAPPING: "soft-delete Nova's mapping {mapping} of volume {volume}",
@@ -30,6 +31,7 @@ def _paragraph(number: int, finding: Finding, outcome: Outcome | None) -> Iterat
     fate = outcome.result.value if outcome else "to do" if acts else "kept"
     whose = f"server {finding.server_id}" if finding.server_id else f"volume {finding.volume_id}"
     yield f"{number}. {finding.code} of {whose}: {fate}"
+    yield from _subject(finding)
     # Without the one attachment that it could name there is nothing to relink a mapping to.
     remedy = finding.remedy if finding.attachment or finding.remedy is not Remedy.RELINK_MAPPING else Remedy.NONE
     deed = _DEEDS[remedy].format(
@@ -48,6 +50,21 @@ def _paragraph(number: int, finding: Finding, outcome: Outcome | None) -> Iterat
     if not outcome:
         for number, command in enumerate(finding.next):
             yield _item("" if number else "Next", command)
+
+
+def _subject(finding: Finding) -> Iterator[str]:
+    """Say which server and volume it is in the words of those who use them."""
+    host = f"on host {finding.host}" if finding.host else None
+    project = f"project {finding.project_id}" if finding.project_id else None
+    size = None if finding.volume_size is None else f"{finding.volume_size} GiB"
+    subjects = {
+        "Server": (finding.server_name, finding.vm_state, host, project),
+        "Volume": (finding.volume_name, size),
+    }
+    for title, known in subjects.items():
+        if any(known):
+            # A line end in a name would begin a line that looks like ours.
+            yield _item(title, harmless(", ".join(each for each in known if each)))
 
 
 def _item(title: str, text: str) -> str:

@@ -72,6 +72,8 @@ def volume(row: dict[str, Any]) -> Volume:
         ),
         updated_at=_moment(row.get("updated_at")),
         consumer=next(iter(consumers), None),
+        name=row.get("name") or None,
+        size=row.get("size"),
     )
 
 

@@ -200,6 +200,7 @@ def _server(instance: Any) -> Server:
         root_device_name=instance.root_device_name,
         launched_at=instance.launched_at,
         deleted_at=instance.deleted_at,
+        name=instance.display_name or None,
     )
 
 

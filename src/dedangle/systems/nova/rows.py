@@ -47,6 +47,7 @@ def server(row: sa.RowMapping, cell: str) -> Server:
         launched_at=utc(row["launched_at"]),
         deleted_at=utc(row["deleted_at"]),
         updated_at=utc(row["updated_at"]),
+        name=row["display_name"] or None,
     )
 
 
