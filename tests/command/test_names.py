@@ -80,6 +80,59 @@ def test_a_name_that_looks_like_an_id_is_none(dedangle: Dedangle, stage: Stage, 
     assert f"No server {impostor}: no cell of Nova and no attachment of Cinder knows the id" in done.err
 
 
+@pytest.mark.parametrize("length", [8, 11, 35])
+def test_a_short_id_is_accepted_where_an_id_is(dedangle: Dedangle, reserved: Server, length: int) -> None:
+    for arguments in (("cleanup", reserved.id[:length]), ("audit", "--server", reserved.id[:length].upper())):
+        done = dedangle(*arguments, "-f", "json")
+        assert [each["server_id"] for each in done.findings] == [reserved.id], done.err
+    volume = done.findings[0]["volume_id"]
+    done = dedangle("audit", "--volume", volume[:length], "-f", "json")
+    assert {each["volume_id"] for each in done.findings} == {volume}
+
+
+def test_short_ids_of_the_table_are_accepted_back(dedangle: Dedangle, stage: Stage) -> None:
+    """Those of a deleted server, of one that only Cinder knows, and of a volume that only Cinder has, too."""
+    server, stranger = stage.user.server(unique("gone"), 1), str(uuid.uuid4())
+    stage.user.delete(server.id)
+    free, unmapped = stage.user.volume(), stage.user.volume()
+    stage.breaks.reserve_attachment(server.id, free)
+    stage.breaks.reserve_attachment(stranger, unmapped)
+    for arguments in (("cleanup", server.id), ("audit", "--volume", unmapped, "--all")):
+        table = dedangle(*arguments)
+        assert table.code == 0, table.err
+        shown = [line.split("|") for line in table.out.splitlines() if line.startswith("| a")]
+        assert max(map(len, (line for line in table.out.splitlines() if line[:1] in "+|"))) <= 80
+        for _, _, short_server, short_volume, *_ in shown:
+            for again in (("audit", "--server", short_server.strip()), ("audit", "--volume", short_volume.strip())):
+                listed = dedangle(*again, "--all", "-f", "json")
+                assert listed.code == 0, listed.err
+                assert all(
+                    each["server_id"].startswith(short_server.strip())
+                    or each["volume_id"].startswith(short_volume.strip())
+                    for each in listed.findings
+                )
+        assert shown
+
+
+def test_a_short_id_that_is_somebody_s_name_too_is_refused(
+    cloud: Cloud, dedangle: Dedangle, stage: Stage, reserved: Server
+) -> None:
+    other = Stage(cloud, "p2").server(0)
+    stage.edit_server(other, display_name=reserved.id[:8])
+    done = dedangle("cleanup", reserved.id[:8])
+    assert (done.code, done.out) == (2, "")
+    ids = ", ".join(sorted((reserved.id, other.id)))
+    assert done.err == f"{reserved.id[:8]} stands for 2 servers: {ids}. Give the whole id.\n"
+    stage.edit_server(other, display_name="other")
+
+
+def test_a_short_id_that_nothing_has_is_a_slip(dedangle: Dedangle) -> None:
+    for arguments in (("cleanup", "0bad0bad"), ("audit", "--volume", "0bad0bad")):
+        done = dedangle(*arguments)
+        assert (done.code, done.out) == (2, "")
+        assert " is named 0bad0bad" in done.err
+
+
 def test_nobody_has_the_name(dedangle: Dedangle) -> None:
     done = dedangle("cleanup", "nobody")
     assert done.code == 2

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dedangle.core.text import defused, harmless, harmless_lines
+from dedangle.core.text import defused, harmless, harmless_lines, shortened
 
 
 @pytest.mark.parametrize(
@@ -38,3 +38,17 @@ def test_lines_of_ours_stay_lines() -> None:
 def test_a_formula_is_text_to_a_spreadsheet(name: str) -> None:
     assert defused(name) == f"'{name}"
     assert defused(f"web{name}") == f"web{name}"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("web-1", "web-1"),
+        ("12345678", "12345678"),
+        ("123456789", "12345..."),
+        ("東京東京", "東京東京"),
+        ("東京東京東", "東京..."),
+    ],
+)
+def test_a_text_is_cut_to_columns_of_a_terminal(text: str, expected: str) -> None:
+    assert shortened(text, 8) == expected

@@ -31,7 +31,11 @@ class Audit(Verb):
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
         parser.add_argument(
-            "--server", metavar="SERVER", action="append", default=[], help="only this one, by id or name; repeatable"
+            "--server",
+            metavar="SERVER",
+            action="append",
+            default=[],
+            help="only this one, by id, short id or name; repeatable",
         )
         parser.add_argument("--volume", **volumes.OPTION)
         parser.add_argument("--cell", metavar="NAME", action="append", default=[], help="only this cell; repeatable")
@@ -51,7 +55,7 @@ class Audit(Verb):
 
     def work(self, args: argparse.Namespace, wiring: Wiring, run: Run) -> None:
         _require_known(args, wiring.nova)
-        volume_ids = volumes.identify(args.volume, wiring.cinder)
+        volume_ids = volumes.identify(args.volume, wiring.nova, wiring.cinder)
         run.is_filtered = bool(args.cell or args.host or args.project or volume_ids)
         is_concerned = volumes.concerned(volume_ids)
 
@@ -67,10 +71,10 @@ class Audit(Verb):
         inspection = wiring.inspection(wiring.reconciler(Door.SWEEP), self.progress, concurrency=concurrency)
         if volume_ids:
             inspection.of_volumes(volume_ids, run, wanted)
-            named = servers.identify(args.server, wiring.nova)
+            named = servers.identify(args.server, wiring.nova, wiring.cinder)
             inspection.of_servers(volumes.servers_of(volume_ids, wiring.cinder, wiring.nova, named), run, wanted)
         elif args.server:
-            judged = inspection.of_servers(servers.identify(args.server, wiring.nova), run, wanted)
+            judged = inspection.of_servers(servers.identify(args.server, wiring.nova, wiring.cinder), run, wanted)
             servers.require_known(judged, wiring.cinder)
         else:
             inspection.of_fleet(wiring.bulk, run, wanted=wanted)

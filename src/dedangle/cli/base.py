@@ -24,8 +24,6 @@ from dedangle.core.text import harmless_lines
 from dedangle.report import exit_codes
 from dedangle.report.cells import text
 
-_SHORT = ("code", "disposition", "server_id", "volume_id", "attachment_id")
-
 
 class Verb(Guarded, Lister):
     """A verb whose result is a list of findings; subclasses fill the run in `work`."""
@@ -92,19 +90,17 @@ class Verb(Guarded, Lister):
         """Do what a verb has to do when all is known; seconds is how long the run took."""
 
     def _show(self, args: argparse.Namespace, run: Run) -> None:
-        from dedangle.report import document
+        from dedangle.report import document, table
 
         findings = run.listed(args.all)
         listed = [document.row(run, finding) for finding in findings]
-        columns = document.COLUMNS
-        if args.formatter == "table":
-            columns = (*_SHORT, *(("outcome",) if run.outcomes else ()))
-        if args.columns:
-            columns = document.COLUMNS
         self.formatter = self._formatter_plugins[args.formatter].obj
-        if listed or args.formatter != "table":
-            rows = ([text(row[name], args.formatter) for name in columns] for row in listed)
-            self.produce_output(args, columns, rows)
+        if args.formatter == "table" and not args.columns:
+            if findings:
+                self.produce_output(args, *table.table(run, findings))
+        elif listed or args.formatter != "table":
+            rows = ([text(row[name], args.formatter) for name in document.COLUMNS] for row in listed)
+            self.produce_output(args, document.COLUMNS, rows)
         if args.formatter == "table":
             sys.stdout.write(harmless_lines(self.explain(run, findings)))
         if args.report:

@@ -56,7 +56,12 @@ class Cleanup(ChangingVerb):
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
-        parser.add_argument("server", metavar="SERVER", nargs="*", help="id or name of a server; a deleted one by id")
+        parser.add_argument(
+            "server",
+            metavar="SERVER",
+            nargs="*",
+            help="id, short id or name of a server; a deleted one by id or short id",
+        )
         parser.add_argument("--volume", **volumes.OPTION)
         for name, settings in _OWN.items():
             parser.add_argument(name, **settings)
@@ -76,7 +81,7 @@ class Cleanup(ChangingVerb):
         if args.connector and not args.reattach:
             raise UsageError("--connector is used by --reattach alone. Add --reattach.")
         connector = connectors.read(args.connector)
-        volume_ids = volumes.identify(args.volume, wiring.cinder)
+        volume_ids = volumes.identify(args.volume, wiring.nova, wiring.cinder)
         is_concerned = volumes.concerned(volume_ids)
         reconciler = wiring.reconciler(
             self.door,
@@ -89,7 +94,7 @@ class Cleanup(ChangingVerb):
         )
         restarter = wiring.restarter(self.progress, run.trouble)
         inspection = wiring.inspection(reconciler, self.progress)
-        server_ids = servers.identify(args.server, wiring.nova)
+        server_ids = servers.identify(args.server, wiring.nova, wiring.cinder)
         if volume_ids:
             server_ids = volumes.servers_of(volume_ids, wiring.cinder, wiring.nova, server_ids)
         judged = inspection.of_servers(server_ids, run, is_concerned)

@@ -17,6 +17,7 @@ from dedangle.cli.guarded import Guarded
 from dedangle.cli.signals import Signals
 from dedangle.cli.wiring import UsageError, configure
 from dedangle.core import times
+from dedangle.core.ids import is_short_id
 from dedangle.core.rows import DESCRIPTION
 from dedangle.core.text import harmless
 from dedangle.report import exit_codes
@@ -67,11 +68,12 @@ class JournalList(JournalVerb, Lister):
         return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> tuple[tuple[str, ...], list[list[Any]]]:
-        wanted = {"server_id": parsed_args.server, "volume_id": parsed_args.volume, "code": parsed_args.code}
+        wanted = {"server_id": parsed_args.server, "volume_id": parsed_args.volume}
         chosen = [
             _fields(entry)
             for entry in self.history.entries
-            if all(value in (None, entry.intent.get(name)) for name, value in wanted.items())
+            if all(_is_of(entry.intent.get(name), ident) for name, ident in wanted.items())
+            and parsed_args.code in (None, entry.intent.get("code"))
             and (parsed_args.since is None or entry.at >= parsed_args.since)
         ]
         columns = _SHORT if parsed_args.formatter == "table" and not parsed_args.columns else _COLUMNS
@@ -152,6 +154,13 @@ def _fields(entry: Entry) -> dict[str, Any]:
         "outcome_at": times.utc(times.parse(outcome["at"])) if outcome else None,
         "detail": outcome.get("detail"),
     }
+
+
+def _is_of(found: str | None, wanted: str | None) -> bool:
+    """Whether an entry is about the id, which may be a short one; every entry is, if none is given."""
+    if wanted is None or found == wanted:
+        return True
+    return is_short_id(wanted) and (found or "").startswith(wanted.lower())
 
 
 def _time(text: str) -> datetime:

@@ -46,7 +46,7 @@ def _with_cleanup(manage: Any) -> type:
     # Nova's decorators only note on the function what the parser shall offer; what is noted last stands first.
     for name, settings in reversed(OPTIONS.items()):
         manage.args(name, **settings)(VolumeAttachmentCommands.cleanup)
-    manage.args("server_id", metavar="<server-id>", help="id or name of the server; a deleted one by id")(
+    manage.args("server_id", metavar="<server-id>", help="id, short id or name of the server; a deleted one by id")(
         VolumeAttachmentCommands.cleanup
     )
     manage.action_description(

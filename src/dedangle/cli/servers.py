@@ -3,46 +3,47 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from dedangle.cli import short_ids
 from dedangle.cli.wiring import UnreachableError, UsageError
+from dedangle.core.ids import is_id, is_short_id
 from dedangle.core.text import harmless
 
 if TYPE_CHECKING:
     from dedangle.core.records import NamedServer
     from dedangle.reconcile.server import Judged
+    from dedangle.systems.cinder.api import CinderApi
     from dedangle.systems.ports import Cinder, Fleet
 
-_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 
+def identify(servers: Sequence[str], nova: Fleet, cinder: CinderApi) -> list[str]:
+    """Return the ids of servers that are named by id, short id or name, each once.
 
-def is_id(text: str) -> bool:
-    """Whether it has the form of the id of a server, volume or attachment."""
-    return _ID.fullmatch(text) is not None
+    What looks like an id is never taken for a name.
 
-
-def identify(servers: Sequence[str], nova: Fleet) -> list[str]:
-    """The ids of servers that are named by id or by name, each once; what looks like an id is never taken for a name.
-
-    Raises UsageError for a name that no live server or more than one has, UnreachableError while a cell is silent: it
-    may hold a server of that name.
+    Raises UsageError for a name that no live server or more than one has, or a short id that is not one server's;
+    UnreachableError while a cell is silent, which may hold a server of that name.
     """
-    names = {server for server in servers if not _ID.fullmatch(server)}
+    names = {server for server in servers if not is_id(server)}
     if not names:
         return list(dict.fromkeys(server.lower() for server in servers))
     found = nova.named(names)
     if not found.complete:
         shown = ", ".join(map(harmless, sorted(names)))
         raise UnreachableError(f"Cannot tell which server is named {shown}: {found.why}. Name it by its id.")
-    ids = [server if server not in names else _only(server, found.rows) for server in servers]
+    ids = [server if server not in names else _only(server, found.rows, nova, cinder) for server in servers]
     return list(dict.fromkeys(ident.lower() for ident in ids))
 
 
-def _only(name: str, found: Sequence[NamedServer]) -> str:
+def _only(name: str, found: Sequence[NamedServer], nova: Fleet, cinder: CinderApi) -> str:
     # A resize between cells keeps a copy of the server, with its id, in the other cell.
     bearers = {each.id: each for each in found if name in each.names}
+    if is_short_id(name):
+        meant = short_ids.server(name, bearers, nova, cinder)
+        if meant:
+            return meant
     if not bearers:
         raise UsageError(
             f"No server is named {harmless(name)} in any cell. A deleted one is found by its id. "

@@ -6,9 +6,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from dedangle.cli.servers import is_id
+from dedangle.cli import short_ids
 from dedangle.cli.wiring import UnreachableError, UsageError
 from dedangle.core.decisions import Finding
+from dedangle.core.ids import is_id, is_short_id
 from dedangle.core.text import harmless
 
 if TYPE_CHECKING:
@@ -19,22 +20,28 @@ OPTION: dict[str, Any] = {
     "metavar": "VOLUME",
     "action": "append",
     "default": [],
-    "help": "only this volume, by id or name, and every server that maps it or holds an attachment of it; repeatable",
+    "help": "only this volume, by id, short id or name, and every server that maps it or holds an attachment of it; "
+    "repeatable",
 }
 
 
-def identify(volumes: Sequence[str], cinder: CinderApi) -> list[str]:
-    """Return the ids of volumes that are named by id or by name, each once.
+def identify(volumes: Sequence[str], nova: Fleet, cinder: CinderApi) -> list[str]:
+    """Return the ids of volumes that are named by id, short id or name, each once.
 
-    Raises UsageError for a name that no volume or more than one has, UnreachableError if Cinder does not answer.
+    Raises UsageError for a name that no volume or more than one has, or a short id that is not one volume's;
+    UnreachableError if Cinder or, for a short id, a cell does not answer.
     """
-    return list(dict.fromkeys(each.lower() if is_id(each) else _named(each, cinder) for each in volumes))
+    return list(dict.fromkeys(each.lower() if is_id(each) else _named(each, nova, cinder) for each in volumes))
 
 
-def _named(name: str, cinder: CinderApi) -> str:
+def _named(name: str, nova: Fleet, cinder: CinderApi) -> str:
     found = cinder.volumes_named(name)
     if not found.complete:
         raise UnreachableError(f"Cannot tell which volume is named {harmless(name)}: {found.why}. Name it by its id.")
+    if is_short_id(name):
+        meant = short_ids.volume(name, [volume.id for volume in found.rows], nova, cinder)
+        if meant:
+            return meant
     if not found.rows:
         raise UsageError(f"No volume is named {harmless(name)}. Look it up with: openstack volume list --all-projects")
     if len(found.rows) > 1:

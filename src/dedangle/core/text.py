@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+import itertools
+import unicodedata
+
 
 def harmless(text: str) -> str:
     """The text with all that could act on a terminal shown as its code: control characters, line ends, overrides.
@@ -17,6 +20,22 @@ def harmless(text: str) -> str:
 def harmless_lines(text: str) -> str:
     """The same for a text of ours in several lines, whose line ends are kept."""
     return "\n".join(map(harmless, text.split("\n")))
+
+
+def width(text: str) -> int:
+    """Return how many columns of a terminal it takes, at most."""
+    return sum(map(_columns, text))
+
+
+def shortened(text: str, columns: int) -> str:
+    """The text if a terminal shows it in so many columns, or else its beginning and three dots."""
+    if width(text) <= columns:
+        return text
+    return text[: sum(end <= columns - 3 for end in itertools.accumulate(map(_columns, text)))] + "..."
+
+
+def _columns(character: str) -> int:
+    return 2 if unicodedata.east_asian_width(character) in "WF" else 1
 
 
 def defused(text: str) -> str:

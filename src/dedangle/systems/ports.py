@@ -142,6 +142,12 @@ class Fleet(Nova, Protocol):
     def named(self, names: Collection[str]) -> Reading[NamedServer]:
         """Live servers with one of the names, in every cell."""
 
+    def servers_beginning_with(self, short_id: str) -> Reading[str]:
+        """Return the ids of servers, live, deleted or archived, that begin with it."""
+
+    def volumes_beginning_with(self, short_id: str) -> Reading[str]:
+        """Return the ids of volumes that begin with it, of block device mappings that are live or soft-deleted."""
+
 
 class Actions(Protocol):
     """The instance actions of one run."""

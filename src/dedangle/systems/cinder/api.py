@@ -82,6 +82,17 @@ class CinderApi:
     def attachments_of_volume(self, volume_id: str) -> Reading[Attachment]:
         return self._attachments({"volume_id": volume_id})
 
+    def servers_beginning_with(self, short_id: str) -> Reading[str]:
+        """Return the ids of servers that begin with it and hold an attachment.
+
+        Cinder cannot look for the beginning of an id: every attachment is listed, a thousand with each request.
+        """
+        return _beginning_with(short_id, self._list("attachment", "/attachments", {}, lambda row: row["instance"]))
+
+    def volumes_beginning_with(self, short_id: str) -> Reading[str]:
+        """Return the ids of volumes that begin with it; every volume is listed, a thousand with each request."""
+        return _beginning_with(short_id, self._list("volume", "/volumes", {}, lambda row: row["id"]))
+
     def bulk(self) -> list[Iterator[Reading[packing.Page]]]:
         """Every attachment and then every volume; a list that starts anew gives rows again."""
         attachments = self._bulk("attachment", "/attachments", cinder_rows.attachments_page)
@@ -362,6 +373,11 @@ class _UnreadError(Exception):
 
 class _MarkerGoneError(Exception):
     """The last row of the page before was deleted meanwhile."""
+
+
+def _beginning_with(short_id: str, reading: Reading[str | None]) -> Reading[str]:
+    found = {ident for ident in reading.rows if ident and ident.startswith(short_id)}
+    return Reading(tuple(sorted(found)), reading.complete, reading.why)
 
 
 def _is_gone(answer: Any, ident: str) -> bool:

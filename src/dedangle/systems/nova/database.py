@@ -197,6 +197,17 @@ class NovaDatabase:
         """Live servers with one of the names, from every cell; one pass over a cell's servers for all names."""
         return self._from_every_cell(lambda connection, cell: fleet.named(connection, cell, names))
 
+    def servers_beginning_with(self, short_id: str) -> Reading[str]:
+        bdms = schema.block_device_mapping.c.instance_uuid
+        return self._beginning_with(short_id, schema.instances.c.uuid, schema.shadow_instances.c.uuid, bdms)
+
+    def volumes_beginning_with(self, short_id: str) -> Reading[str]:
+        return self._beginning_with(short_id, schema.block_device_mapping.c.volume_id)
+
+    def _beginning_with(self, short_id: str, *columns: sa.Column[Any]) -> Reading[str]:
+        reading = self._from_every_cell(lambda connection, _: fleet.beginning_with(connection, short_id, columns))
+        return Reading(tuple(sorted(set(reading.rows))), reading.complete, reading.why)
+
     def soft_delete_mapping(self, expected: BlockDeviceMapping, server: Server | None) -> Outcome:
         return nova_mappings.soft_delete(self._cells[expected.cell], expected, server, self._now())
 

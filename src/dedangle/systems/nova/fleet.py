@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Collection, Iterator
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -99,6 +100,13 @@ def has_project(connection: sa.Connection, project_id: str) -> bool:
         connection.execute(sa.select(servers.c.id).where(servers.c.project_id == project_id).limit(1)).first()
         is not None
     )
+
+
+def beginning_with(connection: sa.Connection, short_id: str, columns: Collection[sa.Column[Any]]) -> list[str]:
+    """Return the ids in one of the columns that begin with the short id; an index has all but those archived."""
+    statements = (sa.select(column).where(column.like(f"{short_id}%")).distinct() for column in columns)
+    found = (ident for statement in statements for ident in connection.execute(statement).scalars())
+    return [ident for ident in found if ident.startswith(short_id)]
 
 
 def named(connection: sa.Connection, cell: str, names: Collection[str]) -> list[NamedServer]:
