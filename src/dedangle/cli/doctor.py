@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Iterable, Iterator
+import textwrap
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from dedangle.systems.nova.cells import Cell
 
 _COLUMNS = ("check", "state", "sentence", "next_step")
+_WIDTH = 80
 
 
 class Doctor(Guarded, Lister):
@@ -46,22 +48,42 @@ class Doctor(Guarded, Lister):
         from dedangle.doctor.checks import State
 
         self.checks = tuple(_examine(self.app.config_args, signals))
-        self.show(args)
-        if args.formatter == "table":
-            steps: dict[str, list[str]] = {}
-            for each in self.checks:
-                if each.next_step:
-                    steps.setdefault(each.next_step, []).append(each.name)
-            for step, names in steps.items():
-                sys.stdout.write(harmless(f"{', '.join(names)}: {step}") + "\n")
+        if args.formatter == "table" and not args.columns:
+            sys.stdout.write("".join(f"{line}\n" for line in as_list(self.checks)))
+        else:
+            self.show(args)
         return exit_codes.INCOMPLETE if any(check.state is State.FAIL for check in self.checks) else exit_codes.DONE
 
     def take_action(self, parsed_args: argparse.Namespace) -> tuple[tuple[str, ...], list[list[Any]]]:
-        # The next steps stand below a table: beside the sentences no screen would hold them.
-        short = parsed_args.formatter == "table" and not parsed_args.columns
-        columns = _COLUMNS[:-1] if short else _COLUMNS
         rows = [(check.name, check.state.value, check.sentence, check.next_step) for check in self.checks]
-        return columns, [[text(value, parsed_args.formatter) for value in row[: len(columns)]] for row in rows]
+        return _COLUMNS, [[text(value, parsed_args.formatter) for value in row] for row in rows]
+
+
+def as_list(checks: Sequence[Check]) -> Iterator[str]:
+    """Yield the lines of a list that fits a terminal: the checks that failed first, each with its next step."""
+    from dedangle.doctor.checks import State
+
+    titles = {State.FAIL: "Failed", State.WARNING: "Warning, or not checked", State.OK: "OK"}
+    for state, title in titles.items():
+        alike = [check for check in checks if check.state is state]
+        if alike:
+            yield f"{title} ({len(alike)})"
+        for check in alike:
+            yield from _wrapped(f"{check.name}: {check.sentence}", "  ")
+            if check.next_step:
+                yield from _wrapped(f"Next: {check.next_step}", "    ")
+
+
+def _wrapped(line: str, indent: str) -> list[str]:
+    # A command or a path is never broken: it is there to be copied.
+    return textwrap.wrap(
+        harmless(line),
+        _WIDTH,
+        initial_indent=indent,
+        subsequent_indent=f"{indent}  ",
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
 
 
 def _examine(config_args: list[str], signals: Signals) -> Iterator[Check]:
