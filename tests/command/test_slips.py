@@ -57,6 +57,15 @@ def test_a_volume_or_an_attachment_in_place_of_a_server_is_recognised(
         assert told in done.err
 
 
+def test_what_was_looked_at_is_said_if_nothing_dangles(cloud: Cloud, dedangle: Dedangle) -> None:
+    stage = Stage(cloud)
+    servers = [stage.server(), stage.server(0)]
+    volumes = sum(len(server.volumes) for server in servers)
+    done = dedangle("audit", *(part for server in servers for part in ("--server", server.id)))
+    assert (done.code, done.out) == (0, "")
+    assert f"no dangling volume attachments found (2 servers, {volumes} volumes); {volumes} consistent." in done.err
+
+
 def test_what_is_in_progress_is_named(cloud: Cloud, dedangle: Dedangle) -> None:
     stage = Stage(cloud)
     server, volume = stage.server(0), stage.user.volume()

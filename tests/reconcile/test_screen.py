@@ -129,6 +129,8 @@ def test_the_screen_is_its_definition(world: World) -> None:
     totals: Counter[planning.Scope] = Counter({planning.RUN: len(world.attachments)})
     totals.update(("cell", each.cell) for each in world.links)
     assert seen.totals == totals
+    assert seen.servers == len(world.living)
+    assert seen.volumes == len({each.volume for each in (*world.links, *world.attachments.values())})
 
 
 @given(WORLDS)
@@ -140,7 +142,7 @@ def test_of_a_cell_that_was_not_read_to_its_end_nothing_counts(world: World) -> 
         links=[each for each in world.links if each.cell == "cell0"],
     )
     of_rest = screen(rest)
-    assert (seen.suspects, seen.paired) == (of_rest.suspects, of_rest.paired)
+    assert (seen.suspects, seen.paired, seen.servers) == (of_rest.suspects, of_rest.paired, of_rest.servers)
     assert (seen.every_cell_read, of_rest.every_cell_read) == (False, True)
     assert seen.totals == +Counter({**of_rest.totals, planning.RUN: len(world.attachments)})
 

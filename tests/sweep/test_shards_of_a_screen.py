@@ -80,3 +80,4 @@ def test_shards_find_together_what_one_sweep_finds() -> None:
     totals: Counter[planning.Scope] = sum((part.totals for part in parts), Counter())
     assert totals == whole.totals
     assert len(ATTACHMENTS) == totals[planning.RUN]
+    assert sum(part.servers for part in parts) == whole.servers == len(IDS)

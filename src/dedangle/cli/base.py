@@ -23,6 +23,7 @@ from dedangle.core.run import Run
 from dedangle.core.text import harmless_lines
 from dedangle.report import exit_codes
 from dedangle.report.cells import text
+from dedangle.report.summary import summary
 
 
 class Verb(Guarded, Lister):
@@ -80,7 +81,7 @@ class Verb(Guarded, Lister):
         if run.refusal:
             console.complain(f"Nothing was removed: {run.refusal}")
         seconds = time.monotonic() - started
-        console.complain(_summary(run, seconds))
+        console.complain(summary(run, seconds))
         self.conclude(args, wiring, run, seconds)
         if stopped:
             raise stopped
@@ -139,11 +140,3 @@ def _write_report(path: Path, text: str) -> None:
         path.write_text(text, encoding="utf-8")
     except OSError as error:
         raise UsageError(f"--report {path} cannot be written: {error.strerror}.") from error
-
-
-def _summary(run: Run, seconds: float) -> str:
-    counts = ", ".join(f"{count} {what}" for what, count in run.counts().items() if count)
-    empty = "no finding matches" if run.is_filtered else "no volume attachments found"
-    if run.not_checked:
-        empty = "nothing could be judged"
-    return f"Run {run.run_id}, {seconds:.1f} s: {counts or empty}."

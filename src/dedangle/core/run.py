@@ -27,6 +27,10 @@ class Run:
     """Whether the operator asked for a part of the cloud, of which consistent pairs are not counted."""
     paired: int = 0
     """Pairs that the bulk read found consistent, without a finding of their own."""
+    servers: int = 0
+    """How many servers were looked at."""
+    volumes: int = 0
+    """How many volumes were looked at: those that a mapping or an attachment names."""
 
     def add(self, findings: Iterable[Finding]) -> None:
         self.findings.update((finding.key, finding) for finding in findings)

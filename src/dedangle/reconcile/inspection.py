@@ -62,6 +62,8 @@ class Inspection:
             )
         )
         self._remember(judged, lambda _: False)
+        run.servers = len(judged)
+        run.volumes = len({each.volume_id for one in judged for each in one.findings if wanted(each)})
         return judged
 
     def of_fleet(
@@ -78,7 +80,7 @@ class Inspection:
         screen = sweep.read_screen(self.nova, bulk, self.reconciler, run, self.progress, shard)
         if screen is None:
             return None
-        run.paired = screen.paired
+        run.paired, run.servers, run.volumes = screen.paired, screen.servers, screen.volumes
         run.add(each for each in screen.ownerless if wanted(each))
         judged: list[Judged] = []
         try:

@@ -40,6 +40,10 @@ class Screen:
     """Volumes that are in-use and in no row of either side; known only where the whole cloud was read."""
     shared: dict[str, frozenset[str]] = dataclasses.field(default_factory=dict)
     """By volume: the servers that share it, each by a whole pair; that is right for a multi-attach volume alone."""
+    servers: int = 0
+    """How many live servers there are."""
+    volumes: int = 0
+    """How many volumes a live mapping or attachment names."""
 
     def suspecting_sharers_of(self, volume_ids: Iterable[str]) -> Screen:
         """The same with the servers that share one of the volumes among the suspects."""
@@ -54,6 +58,8 @@ class _Cell:
         self.servers = Spool(ID, files)
         self.linked = Spool(ID, files)
         self.links = Spool(_ROW, files, by=2 * ID)
+        self.count = 0
+        """Of the shard's servers."""
 
 
 class Gathered:
@@ -86,7 +92,9 @@ class Gathered:
         """Keep the rows; raises NoRoomError."""
         for page in pages:
             if isinstance(page, packing.Servers):
-                self._cell(page.cell).servers.add(page.rows.packed)
+                cell = self._cell(page.cell)
+                cell.servers.add(page.rows.packed)
+                cell.count += self._count_held(page.rows.packed)
             elif isinstance(page, packing.Links):
                 self.has_links = self.has_links or bool(page.rows.packed)
                 packed, cell = self._own(page.rows), self._cell(page.cell)
@@ -107,10 +115,13 @@ class Gathered:
         suspects: set[bytes] = set()
         unowned: list[Finding] = []
         totals: Counter[Scope] = Counter()
+        volumes = 0
         for number in range(PARTS):
             attachments = set(self._attachments.part(number))
             totals[planning.RUN] += len(attachments)
             unpaired = self._unpaired(number, attachments)
+            # A part has all rows of its volumes.
+            volumes += len({each[_VOLUME] for each in attachments | unpaired})
             suspects.update(each[_SERVER] for each in unpaired)
             unowned += [_unowned(each) for each in unpaired if each in attachments and each[_SERVER] == NO_ID]
         paired = sum(self._count(number, suspects, totals) for number in range(PARTS))
@@ -129,6 +140,8 @@ class Gathered:
             every_cell_read=self._every_cell_read,
             unheld=frozenset(map(packing.unpack, self._unheld)) if is_whole else frozenset(),
             shared=shared,
+            servers=sum(cell.count for cell in self._cells.values()),
+            volumes=volumes,
         )
 
     def _unpaired(self, number: int, attachments: set[bytes]) -> set[bytes]:
@@ -177,6 +190,11 @@ class Gathered:
             return rows.packed
         each_row = (rows.packed[at : at + _ROW] for at in range(0, len(rows.packed), _ROW))
         return b"".join(row for row in each_row if self._shard.holds(_server(row)))
+
+    def _count_held(self, servers: bytes) -> int:
+        if self._shard.count == 1:
+            return len(servers) // ID
+        return sum(self._shard.holds(packing.unpack(servers[at : at + ID])) for at in range(0, len(servers), ID))
 
     def _cell(self, name: str) -> _Cell:
         if name not in self._cells:

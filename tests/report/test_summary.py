@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The last line of a run says what was found; if nothing was, it says what was looked at."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+from runs import finding, run_of
+
+from dedangle.core.decisions import Verdict
+from dedangle.report.summary import summary
+
+RUN = "Run 0123456789ab, 1.5 s: "
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({}, "no dangling volume attachments found (0 servers, 0 volumes)."),
+        (
+            {"servers": 12, "volumes": 30, "paired": 31},
+            "no dangling volume attachments found (12 servers, 30 volumes); 31 consistent.",
+        ),
+        ({"servers": 1, "volumes": 1}, "no dangling volume attachments found (1 server, 1 volume)."),
+        (
+            {"servers": 12, "volumes": 30, "paired": 31, "is_filtered": True},
+            "no finding matches the filters (12 servers, 30 volumes looked at).",
+        ),
+        ({"servers": 12, "not_checked": ["every server: Cinder did not answer"]}, "nothing could be judged."),
+    ],
+)
+def test_what_was_looked_at_is_said_if_nothing_was_found(fields: dict[str, object], expected: str) -> None:
+    assert summary(run_of(**fields), 1.5) == RUN + expected  # type: ignore[arg-type]
+
+
+def test_what_was_found_is_counted() -> None:
+    one = finding("link-mismatch")
+    busy = dataclasses.replace(one, code="in-flight", verdict=Verdict.IN_FLIGHT)
+    assert summary(run_of(one, servers=3), 1.5) == f"{RUN}1 link-mismatch."
+    assert summary(run_of(busy, servers=3, volumes=4), 1.5) == (
+        f"{RUN}no dangling volume attachments found (3 servers, 4 volumes); 1 in-flight."
+    )
