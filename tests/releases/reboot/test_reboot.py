@@ -56,6 +56,7 @@ def test_mapping_whose_attachment_is_lost(cloud: Cloud, kind: str, volume_is: st
     assert (begin["phase"], begin["server_id"], begin["door"]) == ("begin", server.id, "reboot")
     code = {"there": "mapping-without-attachment", "missing": "mapping-of-missing-volume"}[volume_is]
     assert (intent["code"], intent["bdm_uuid"], intent["row"]["attachment_id"]) == (code, bdm.uuid, bdm.attachment_id)
+    assert (bool(intent["server_name"]), intent["vm_state"]) == (True, "active")
     assert (outcome["entry"], outcome["outcome"]) == (intent["entry"], "removed")
     assert (
         f"Removing stale volume attachment {bdm.attachment_id} of volume {lost} from instance {server.id}" in cloud.log
