@@ -115,7 +115,8 @@ def ways_out() -> str:
         if case.dispositions - {"protect"} or case.way_out:
             typed = "<br>".join(f"`{each}`" for each in case.way_out) or "nothing"
             waits = "it waits until the work has ended" if case.dispositions == {"wait"} else ""
-            lines.append(f"| {case.name.split('/')[0]} | {case.title.rstrip('.')} | {typed} | {case.outside or waits} |")
+            code, title = case.name.split("/")[0], case.title.rstrip(".")
+            lines.append(f"| {code} | {title} | {typed} | {case.outside or waits} |")
     return "\n".join([*lines, ""])
 
 

@@ -80,6 +80,7 @@ class Gathered:
         self._every_cell_read = True
         self._shared: dict[bytes, set[bytes]] = {}
         self._unheld: set[bytes] = set()
+        self._held = 0
         self.has_links = False
 
     def __enter__(self) -> Gathered:
@@ -115,13 +116,10 @@ class Gathered:
         suspects: set[bytes] = set()
         unowned: list[Finding] = []
         totals: Counter[Scope] = Counter()
-        volumes = 0
         for number in range(PARTS):
             attachments = set(self._attachments.part(number))
             totals[planning.RUN] += len(attachments)
             unpaired = self._unpaired(number, attachments)
-            # A part has all rows of its volumes.
-            volumes += len({each[_VOLUME] for each in attachments | unpaired})
             suspects.update(each[_SERVER] for each in unpaired)
             unowned += [_unowned(each) for each in unpaired if each in attachments and each[_SERVER] == NO_ID]
         paired = sum(self._count(number, suspects, totals) for number in range(PARTS))
@@ -141,7 +139,7 @@ class Gathered:
             unheld=frozenset(map(packing.unpack, self._unheld)) if is_whole else frozenset(),
             shared=shared,
             servers=sum(cell.count for cell in self._cells.values()),
-            volumes=volumes,
+            volumes=self._held,
         )
 
     def _unpaired(self, number: int, attachments: set[bytes]) -> set[bytes]:
@@ -157,8 +155,11 @@ class Gathered:
             places = Counter(each[_PLACE] for each in linked)
             unpaired.update(each for each in linked if places[each[_PLACE]] > 1)
             self._note_shared(linked)
+        # A part has all rows of its volumes, and what only Cinder holds is unpaired.
+        held = volumes.union(each[_VOLUME] for each in unpaired)
+        self._held += len(held)
         quiet = set(self._volumes.part(number))
-        self._unheld |= quiet.difference(volumes, (each[_VOLUME] for each in unpaired))
+        self._unheld |= quiet - held
         loud = volumes - quiet
         if loud:
             unpaired.update(each for each in linked if each[_VOLUME] in loud)

@@ -8,7 +8,7 @@ DISPOSITIONS = ("report",)
 REMOVED_BY = ("reboot",)
 WAY_OUT = (
     "ssh HOST nova-manage volume_attachment get_connector --json > connector.json",
-    "dedangle cleanup SERVER --reattach --restart --connector connector.json --execute",
+    "dedangle cleanup SERVER --reattach --connector connector.json --execute",
 )
 
 

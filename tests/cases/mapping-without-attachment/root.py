@@ -6,7 +6,7 @@ from cases.stage import Planted, Stage
 DISPOSITIONS = ("protect",)
 WAY_OUT = (
     "ssh HOST nova-manage volume_attachment get_connector --json > connector.json",
-    "dedangle cleanup SERVER --reattach --restart --connector connector.json --execute",
+    "dedangle cleanup SERVER --reattach --connector connector.json --execute",
 )
 
 
