@@ -14,11 +14,13 @@ import pytest
 from filesystems import file_system
 from test_incomplete import moved_away
 
-from dedangle.doctor import checks
+from dedangle.core.records import Reading
+from dedangle.doctor import causes, checks
 from dedangle.doctor.checks import State
 from dedangle.lab import rows
 from dedangle.lab.builders import Builder
 from dedangle.lab.cloud import Cloud
+from dedangle.systems.cinder.api import Backend
 from shell import Dedangle, Done
 
 ALL = (
@@ -31,6 +33,8 @@ ALL = (
     "cinder microversion",
     "cinder filters",
     "clock",
+    "cinder-volume",
+    "nova service token",
     "all projects in cinder",
     "all projects in nova",
     "hosts",
@@ -186,7 +190,7 @@ def test_a_token_of_one_project(cloud: Cloud, dedangle: Dedangle) -> None:
     done, checks = examine(dedangle, OS_CLIENT_CONFIG_FILE=str(cloud.clouds_yaml), OS_CLOUD="dedangle-p1")
     assert done.code == 5
     assert failed(checks) == ["all projects in cinder"]
-    assert warned(checks) == ["credentials", "all projects in nova", "hosts"]
+    assert warned(checks) == ["credentials", "cinder-volume", "all projects in nova", "hosts"]
 
 
 def test_cinder_has_no_resource_filters(cloud: Cloud, dedangle: Dedangle) -> None:
@@ -257,6 +261,24 @@ def test_clocks_are_apart(seconds: int, state: State) -> None:
     check = checks.clock([now + timedelta(seconds=seconds)], now, timedelta(seconds=60))
     assert check.state is state
     assert f"{abs(seconds)} s apart" in check.sentence
+
+
+def test_a_backend_that_is_down_is_named_and_a_disabled_one_is_not() -> None:
+    class Cinder:
+        def backends(self) -> Reading[Backend]:
+            return Reading(
+                (Backend("a@lvm", True, True), Backend("b@ceph", False, True), Backend("c@nfs", False, False))
+            )
+
+    check = causes.cinder_volume(Cinder())  # type: ignore[arg-type]
+    assert check.state is State.WARNING
+    assert "cinder-volume is down for b@ceph:" in check.sentence
+
+
+def test_a_nova_without_a_service_token_is_named(dedangle: Dedangle, overridden: Overridden) -> None:
+    _, checks = examine(dedangle, *overridden("[service_user]\nsend_service_user_token = false\n"))
+    assert warned(checks) == ["nova service token", "hosts"]
+    assert "409" in checks["nova service token"]["sentence"]
 
 
 def test_a_service_token_is_seen() -> None:

@@ -169,7 +169,7 @@ def _cinder(
 ) -> Iterator[Check]:
     from nova import conf as nova_conf
 
-    from dedangle.doctor import checks
+    from dedangle.doctor import causes, checks
     from dedangle.systems import keystone
     from dedangle.systems.nova.api import NovaApi
 
@@ -179,6 +179,7 @@ def _cinder(
             checks.CINDER_MICROVERSION,
             checks.CINDER_FILTERS,
             checks.CLOCK,
+            causes.CINDER_VOLUME,
             checks.ALL_PROJECTS,
         ):
             yield checks.unknown(name, "there are no credentials that Keystone takes")
@@ -186,6 +187,8 @@ def _cinder(
     wired = wiring.assemble(settings, cells, access, signals)
     yield checks.service_token(wired.session.get_auth_headers() or ())
     yield from checks.cinder_filters(wired.cinder, wiring.clock(), settings.service_down_time)
+    yield causes.cinder_volume(wired.cinder)
+    yield causes.nova_service_token(nova_conf.CONF)
     if broken:
         yield checks.unknown(checks.ALL_PROJECTS, "a database failed that may hold the row to prove it by")
         return

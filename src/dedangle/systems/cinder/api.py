@@ -7,7 +7,7 @@ import contextlib
 import itertools
 from collections.abc import Callable, Collection, Iterator
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 from uuid import UUID
 
 from keystoneauth1 import adapter
@@ -29,6 +29,14 @@ _RESTARTS = 3
 # How many of the youngest volumes are looked at for one of another project.
 _SAMPLE = 50
 _FEW = 5
+
+
+class Backend(NamedTuple):
+    """A cinder-volume service."""
+
+    host: str
+    is_up: bool
+    is_enabled: bool
 
 
 class CinderApi:
@@ -162,6 +170,18 @@ class CinderApi:
                 "volume_extension:volume_tenant_attribute must allow it"
             )
         return Reading((any(owner != self.project_id for owner in owners),))
+
+    def backends(self) -> Reading[Backend]:
+        """Return each cinder-volume service that Cinder knows."""
+        found: Reading[list[Any]] = self._show(
+            "service", "list", "/os-services?binary=cinder-volume", lambda body: list(body["services"])
+        )
+        rows = (
+            Backend(row["host"], row["state"] == "up", row["status"] == "enabled")
+            for each in found.rows
+            for row in each
+        )
+        return Reading(tuple(rows), found.complete, found.why)
 
     def sees_other_attachments(self) -> Reading[bool]:
         """Return whether one of the youngest attachments is of another project's volume, in a few requests."""
