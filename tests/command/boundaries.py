@@ -28,8 +28,8 @@ WRITES: dict[type, tuple[str, ...]] = {
     Journal: ("begin", "intend", "conclude"),
     StoppedServers: ("remember", "forget"),
     InstanceActions: ("begin", "finish"),
-    NovaDatabase: ("soft_delete_mapping",),
-    CinderApi: ("delete_attachment",),
+    NovaDatabase: ("soft_delete_mapping", "name_attachment"),
+    CinderApi: ("delete_attachment", "create_attachment", "connect_attachment", "complete_attachment"),
     NovaApi: ("stop", "start"),
 }
 PATIENCE = 120
