@@ -396,3 +396,16 @@ def test_work_on_one_volume_holds_its_own_pair_and_those_of_a_swap() -> None:
     assert busy == {VOLUME: "mapping-without-attachment", SECOND_VOLUME: "in-flight"}
     swapped = lost.but(attachments=(*lost.attachments, attachment("N", "reserved", "volume-3")))
     assert removals(swapped, policy=how) == ()
+
+
+def test_a_server_without_a_trace_is_deleted_if_an_operator_vouches_for_it() -> None:
+    reserved = World(attachments=(attachment("A", "reserved"),), volumes=(volume("reserved"),), thorough=True)
+    vouched = policy(Door.COMMAND, assume_deleted=True)
+    assert [each.attachment_id for each in removals(reserved, policy=vouched)] == ["A"]
+    assert removals(reserved, policy=policy(Door.COMMAND)) == ()
+    assert removals(reserved, policy=policy(Door.SWEEP, assume_deleted=True)) == ()
+    assert removals(reserved.but(volumes=(volume("reserved", consumer="ironic"),)), policy=vouched) == ()
+    connected = World(attachments=(attachment("A"),), volumes=(volume(),), connected={"A": HOST}, thorough=True)
+    assert removals(connected, policy=vouched) == ()
+    assert removals(connected.but(guests={HOST: (VOLUME,)}), policy=vouched) == ()
+    assert [each.attachment_id for each in removals(connected.but(guests={HOST: ()}), policy=vouched)] == ["A"]

@@ -44,6 +44,11 @@ _OWN["--reattach"] = {
     "attachment, connect it through the server's host, and let the mapping name it; a running guest keeps its disk, "
     "and only the connection that it uses already is accepted",
 }
+_OWN["--assume-deleted"] = {
+    "action": "store_true",
+    "help": "treat a server of which Nova has no trace as deleted and purged; what is connected still needs the proof "
+    "of its host; if the id is Ironic's or another region's, its disk may be unplugged",
+}
 _OWN["--connector"] = connectors.OPTION
 OPTIONS = {**changing.OPTIONS, **_OWN}
 """All that decides what is done, for nova-manage to offer too."""
@@ -91,6 +96,7 @@ class Cleanup(ChangingVerb):
             relink=args.relink,
             reattach=args.reattach,
             restart=args.restart,
+            assume_deleted=args.assume_deleted,
         )
         restarter = wiring.restarter(self.progress, run.trouble)
         inspection = wiring.inspection(reconciler, self.progress)

@@ -66,6 +66,7 @@ class Wiring:
         relink: bool = False,
         reattach: bool = False,
         restart: bool = False,
+        assume_deleted: bool = False,
     ) -> Reconciler:
         from dedangle.core.doors import Policy
         from dedangle.reconcile.repairs import Repairs
@@ -83,6 +84,7 @@ class Wiring:
             reattach=reattach,
             connector_host=(connector or {}).get("host"),
             restart=restart,
+            assume_deleted=assume_deleted,
             available_means_gone=self.settings.available_means_gone,
         )
         hosts = NovaRpc(self.settings.cell_timeout)

@@ -37,6 +37,8 @@ class Policy:
     relink: bool = False
     reattach: bool = False
     """Whether a lost attachment is made anew, in place of removing the mapping that names it."""
+    assume_deleted: bool = False
+    """Whether an operator vouches that a server of which Nova has no trace was deleted and purged."""
     connector_host: str | None = None
     """The host whose connector the operator gave."""
     restart: bool = False

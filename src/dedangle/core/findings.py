@@ -182,6 +182,7 @@ TABLE = (
         states="DC-9",
         sentence="Cinder keeps attachment {attachment} of volume {volume} for {server}, an id that Nova has no trace "
         "of; it may belong to Ironic, another region or a client of its own.",
+        alternative="If you know that it was a server that is deleted and purged, add --assume-deleted.",
         advice="Ask the owner of the volume: openstack --os-volume-api-version 3.27 volume attachment show "
         "{attachment}",
     ),

@@ -10,7 +10,7 @@ import dataclasses
 from collections.abc import Callable, Iterator
 from datetime import datetime
 
-from dedangle.core.decisions import Disposition, Finding, FindingKey, Remedy, Verdict
+from dedangle.core.decisions import Disposition, Door, Finding, FindingKey, Remedy, Verdict
 from dedangle.core.doors import Policy
 from dedangle.core.drafting import Draft, finding_of
 from dedangle.core.pair import Pair, ServerState
@@ -70,7 +70,7 @@ def _drafts(pair: Pair, policy: Policy, now: datetime, was_in_use: WasInUse) -> 
     volume = next(iter(pair.volume.rows), None)
     if server_state.unread:
         yield from _all(pair, Verdict.CANNOT_TELL)
-    elif server_state.existence is Existence.UNKNOWN:
+    elif server_state.existence is Existence.UNKNOWN and not _is_vouched_for(volume, policy):
         for mapping in pair.mappings:
             yield Draft(
                 Verdict.FOREIGN,
@@ -87,7 +87,7 @@ def _drafts(pair: Pair, policy: Policy, now: datetime, was_in_use: WasInUse) -> 
         yield from _in_flight(pair, volume)
     elif server_state.hosts_with_disk(pair.volume_id) and pair.other_writers and not (volume and volume.multiattach):
         yield from _all(pair, Verdict.MISMATCH, "volume-in-use-elsewhere", is_urgent=True)
-    elif server_state.existence is Existence.DELETED:
+    elif server_state.existence in (Existence.DELETED, Existence.UNKNOWN):
         yield from _of_deleted(pair, volume)
     else:
         if (
@@ -96,6 +96,11 @@ def _drafts(pair: Pair, policy: Policy, now: datetime, was_in_use: WasInUse) -> 
         ):
             yield Draft(Verdict.MISMATCH, "work-never-ends")
         yield from _of_living(pair, volume, policy, was_in_use)
+
+
+def _is_vouched_for(volume: Volume | None, policy: Policy) -> bool:
+    """Whether an operator vouches that the server was deleted, and nobody else marked the volume as theirs."""
+    return policy.assume_deleted and policy.door is Door.COMMAND and volume is not None and not volume.consumer
 
 
 def _as_far_as_seen(draft: Draft, pair: Pair) -> Draft:
@@ -173,13 +178,18 @@ def _left_by_deleted(pair: Pair, volume: Volume | None, attachment: Attachment) 
     if _may_share_host(pair, volume, host, attachment):
         return Draft(Verdict.MISMATCH, "attachment-shares-host", attachment=attachment)
     hosts = {host, server.host if server else None} - {None}
+    proved = pair.server_state.guest_lacks(pair.volume_id, hosts)
+    unasked = None
+    if server is None and not proved:
+        # Nova's record that the guest ended is gone with the server.
+        unasked = Refusal(f"host {host or 'of the attachment'} does not prove that no guest uses the volume")
     return Draft(
         Verdict.DANGLING,
         "attachment-of-deleted-server",
         attachment=attachment,
-        kept_because=_kept_attachment(pair, volume) or _host_left_behind(pair, host),
+        kept_because=_kept_attachment(pair, volume) or _host_left_behind(pair, host) or unasked,
         guest_may_live=True,
-        proved=pair.server_state.guest_lacks(pair.volume_id, hosts),
+        proved=proved,
     )
 
 

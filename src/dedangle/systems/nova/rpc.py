@@ -16,7 +16,7 @@ NAMESPACE, VERSION = "dedangle", "1.0"
 _NOT_SENT = frozenset(
     {
         *("door", "grace", "grace_reserved", "attach_timeout", "guest_off", "at_host"),
-        *("relink", "reattach", "connector_host", "restart"),
+        *("relink", "reattach", "connector_host", "restart", "assume_deleted"),
     }
 )
 
