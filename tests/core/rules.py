@@ -8,8 +8,8 @@ from datetime import timedelta
 
 from worlds import NOW, SERVER, World, disks
 
+from dedangle.core.case import Policy
 from dedangle.core.decisions import Door, Finding
-from dedangle.core.doors import Policy
 from dedangle.core.records import Attachment, BlockDeviceMapping, HostState, Server
 
 Rule = Callable[[World, Policy, Finding], bool]

@@ -34,8 +34,8 @@ from worlds import (
 )
 
 from dedangle.core import doors
+from dedangle.core.case import Case, Policy, Ruling
 from dedangle.core.decisions import Door
-from dedangle.core.doors import Case, Policy, Ruling
 from dedangle.core.records import Disk, Marker, Server
 
 JUST_CHANGED = NOW - timedelta(seconds=90)

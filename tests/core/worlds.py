@@ -10,8 +10,8 @@ from datetime import datetime, timedelta, timezone
 from typing import Any
 
 from dedangle.core import exits, pairing, planning
+from dedangle.core.case import Policy
 from dedangle.core.decisions import Disposition, Door, Finding, FindingKey
-from dedangle.core.doors import Policy
 from dedangle.core.judging import judge
 from dedangle.core.observations import CinderView, NovaView, Observation
 from dedangle.core.pair import Pair

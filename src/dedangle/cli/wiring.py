@@ -68,7 +68,7 @@ class Wiring:
         restart: bool = False,
         assume_deleted: bool = False,
     ) -> Reconciler:
-        from dedangle.core.doors import Policy
+        from dedangle.core.case import Policy
         from dedangle.reconcile.repairs import Repairs
         from dedangle.reconcile.server import Reconciler
         from dedangle.systems.nova.rpc import NovaRpc

@@ -11,8 +11,8 @@ from oslo_log import log as logging
 from dedangle.compute import lease, teardown
 from dedangle.compute.budget import Budget, OutOfTimeError
 from dedangle.compute.this_host import ThisHost
+from dedangle.core.case import Policy
 from dedangle.core.decisions import Door, Finding, Remedy, Result
-from dedangle.core.doors import Policy
 from dedangle.core.records import Refusal
 from dedangle.reconcile.server import Reconciler, UnpreparedError
 from dedangle.systems import guests

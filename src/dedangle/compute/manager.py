@@ -21,8 +21,8 @@ from dedangle.compute.budget import Budget, OutOfTimeError
 from dedangle.compute.door import HostDoor, clock
 from dedangle.compute.endpoint import Endpoint
 from dedangle.core import planning
+from dedangle.core.case import Policy
 from dedangle.core.decisions import Door, Finding, Identity, Outcome, Remedy, Result
-from dedangle.core.doors import Policy
 from dedangle.reconcile.server import Judged, UnpreparedError
 from dedangle.state.journal import Journal, JournalUnwritableError
 from dedangle.systems import guests, keystone

@@ -5,8 +5,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from dedangle.core.case import Policy
 from dedangle.core.decisions import Finding, Outcome, Result
-from dedangle.core.doors import Policy
 from dedangle.core.records import Disk, Reading
 from dedangle.systems import guests
 

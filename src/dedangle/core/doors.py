@@ -6,161 +6,18 @@ The manual's page of rules is generated from the names and first sentences in RU
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
-from typing import NamedTuple
 
+from dedangle.core.case import Case, Ruling
 from dedangle.core.decisions import Disposition, Door, Finding, Remedy, Verdict
 from dedangle.core.findings import Needs
-from dedangle.core.pair import ServerState
-from dedangle.core.records import Marker, Refusal, Server
+from dedangle.core.records import Server
 from dedangle.core.times import utc
 
 # Longer than a Galera node that wakes up, or a replica behind a backup, is seen to lag; nothing younger is believed
 # against the other side.
 SETTLED_AFTER = timedelta(minutes=2)
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Policy:
-    """What the configuration and the operator allow; all spans are timedeltas."""
-
-    door: Door
-    grace: timedelta
-    grace_reserved: timedelta = timedelta(minutes=10)
-    """The grace period of what was never connected, where that is shorter."""
-    attach_timeout: timedelta = timedelta(seconds=1800)
-    """How long an attach may take between its first write and its second: Nova's long_rpc_timeout."""
-    allow_root: bool = False
-    no_host: bool = False
-    relink: bool = False
-    reattach: bool = False
-    """Whether a lost attachment is made anew, in place of removing the mapping that names it."""
-    assume_deleted: bool = False
-    """Whether an operator vouches that a server of which Nova has no trace was deleted and purged."""
-    connector_host: str | None = None
-    """The host whose connector the operator gave."""
-    restart: bool = False
-    """Whether a running server may be stopped while it is cleaned; the judgement is then of the server once stopped."""
-    available_means_gone: bool = False
-    """Whether a volume that is `available` is taken for detached although it has an attachment."""
-    guest_off: bool = False
-    """Whether the door can power the guest off."""
-    at_host: bool = False
-    """Whether the door works on the server's own host, under the instance lock, and takes connections down there."""
-
-
-class Ruling(NamedTuple):
-    """What the door does, and the sentence that reports it to the operator."""
-
-    disposition: Disposition
-    sentence: str
-    next: tuple[str, ...] = ()
-    """Commands that only this rule knows; those that dedangle itself can act by are found by core/exits.py."""
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Case:
-    """A finding before a door: all that the rules may look at."""
-
-    finding: Finding
-    server_state: ServerState
-    policy: Policy
-    kind_needs: Needs
-    """What the table of findings demands of this door for this code."""
-    now: datetime
-    advice: str
-    """What an operator must know where the door does nothing."""
-    kept_because: Refusal | None = None
-    """Why the remedy must not be carried out, whatever the door."""
-    open_work: tuple[Marker, ...] = ()
-    """Work on the server that Nova or Cinder has begun and not ended, however long ago."""
-    not_before: datetime | None = None
-    """Before this time the operation that made the rows may still be in progress."""
-    changed_at: datetime | None = None
-    """When the newest of the rows was last changed, as far as its system tells."""
-    age_is_unknown: bool = False
-    """Whether nothing tells how old the attachment is: it counts from when it was first seen."""
-    guest_may_live: bool = False
-    """Whether it is a connected attachment of a deleted server, whose guest somebody must have ended."""
-    proved: bool = False
-    """Whether every host concerned answered that the server's guest there does not have the disk."""
-    cinder_is_wrong: bool = False
-    """Whether Cinder has lost what is in use."""
-    explained_on: str | None = None
-    """The host on which the guest has the disk by right, through another attachment than the one that is judged."""
-
-    @property
-    def server(self) -> Server | None:
-        return self.server_state.server
-
-    @property
-    def server_id(self) -> str:
-        return self.finding.server_id
-
-    @property
-    def is_stopped(self) -> bool:
-        return self.server is not None and self.server.is_stopped
-
-    @property
-    def is_without_host(self) -> bool:
-        return self.server is not None and self.server.is_without_host
-
-    @property
-    def needs(self) -> Needs:
-        """A root disk is removed of a stopped server only, whatever its code."""
-        is_removed_root = self.finding.verdict is Verdict.PROTECTED and not self.is_repair
-        return Needs.STOPPED if is_removed_root else self.kind_needs
-
-    @property
-    def needs_no_guest(self) -> bool:
-        return self.needs in (Needs.STOPPED, Needs.NO_GUEST)
-
-    @property
-    def restart(self) -> bool:
-        """Whether the server will be stopped for it: a relinked disk comes back with an unshelve, not with a start."""
-        restartable = self.server is not None and self.server.can_be_stopped
-        return self.policy.restart and restartable and self.finding.remedy is not Remedy.RELINK_MAPPING
-
-    @property
-    def host_acts(self) -> bool:
-        return self.policy.at_host or self.server_state.host_acts
-
-    @property
-    def proof_suffices(self) -> bool:
-        """Whether a running guest may stay on; its own host must act where a connection is to be taken down."""
-        return self.proved and (self.host_acts or self.needs is not Needs.STOPPED)
-
-    @property
-    def guest_goes_off(self) -> bool:
-        """Whether the door takes the guest off first, so that its next domain lacks the disk."""
-        return (self.needs is Needs.GUEST_OFF and self.policy.guest_off) or (self.needs_no_guest and self.restart)
-
-    @property
-    def is_repair(self) -> bool:
-        """Whether the remedy takes nothing from the server: the guest keeps every disk that it has."""
-        if self.finding.remedy is Remedy.RELINK_MAPPING:
-            return self.finding.attachment is not None
-        return self.finding.remedy in (Remedy.RESTORE_ATTACHMENT, Remedy.ROLL_BACK_DETACH)
-
-    @property
-    def is_seen_in_use(self) -> bool:
-        """Whether the server's own host proves that the running guest has the disk."""
-        return self.server_state.is_seen_with(self.finding.volume_id)
-
-    @property
-    def is_seen_unused(self) -> bool:
-        own_host = self.server.host if self.server else None
-        return self.server_state.guest_lacks(self.finding.volume_id, {own_host})
-
-    @property
-    def must_connect(self) -> bool:
-        """Whether Cinder must be given the connector of the server's host."""
-        attachment = self.finding.attachment
-        is_connected = attachment is not None and attachment.status == "attached"
-        has_host = self.server is not None and self.server.host is not None
-        return self.finding.remedy is Remedy.RESTORE_ATTACHMENT and has_host and not is_connected
 
 
 def guest_has_the_disk(case: Case) -> Ruling | None:

@@ -7,8 +7,9 @@ import dataclasses
 from collections.abc import Callable
 from datetime import datetime
 
+from dedangle.core.case import Case, Policy
 from dedangle.core.decisions import Disposition, Finding, FindingKey, Remedy, Verdict
-from dedangle.core.doors import Case, Policy, dispose, older_than
+from dedangle.core.doors import dispose, older_than
 from dedangle.core.evidence import facts, why_kept
 from dedangle.core.findings import KINDS
 from dedangle.core.pair import Pair

@@ -13,8 +13,9 @@ from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from dedangle.core import planning
+from dedangle.core.case import Policy
 from dedangle.core.decisions import Door, Finding, Remedy, Verdict
-from dedangle.core.doors import SETTLED_AFTER, Policy
+from dedangle.core.doors import SETTLED_AFTER
 from dedangle.core.findings import KINDS
 from dedangle.core.pair import Pair
 from dedangle.core.records import Disk, Reading, Server

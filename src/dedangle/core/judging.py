@@ -10,8 +10,8 @@ import dataclasses
 from collections.abc import Callable, Iterator
 from datetime import datetime
 
+from dedangle.core.case import Policy
 from dedangle.core.decisions import Disposition, Door, Finding, FindingKey, Remedy, Verdict
-from dedangle.core.doors import Policy
 from dedangle.core.drafting import Draft, finding_of
 from dedangle.core.pair import Pair, ServerState
 from dedangle.core.pairing import is_root_device, never_ends

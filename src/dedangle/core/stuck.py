@@ -6,8 +6,9 @@ from __future__ import annotations
 import dataclasses
 from datetime import datetime
 
+from dedangle.core.case import Policy
 from dedangle.core.decisions import Disposition, Door, Finding, Remedy, Verdict
-from dedangle.core.doors import SETTLED_AFTER, Policy, older_than
+from dedangle.core.doors import SETTLED_AFTER, older_than
 from dedangle.core.findings import KINDS
 from dedangle.core.pairing import QUIET_MIGRATION
 from dedangle.core.records import Attachment, BlockDeviceMapping, Reading, Refusal, Volume

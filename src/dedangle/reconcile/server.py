@@ -11,8 +11,8 @@ from collections.abc import Callable, Generator
 from datetime import datetime
 
 from dedangle.core import exits, pairing, planning
+from dedangle.core.case import Policy
 from dedangle.core.decisions import Finding, FindingKey, Outcome, Remedy, Result, Verdict
-from dedangle.core.doors import Policy
 from dedangle.core.judging import judge
 from dedangle.core.observations import CinderView, NovaView, Observation
 from dedangle.core.pair import Pair

@@ -9,8 +9,8 @@ from collections.abc import Callable
 from datetime import datetime
 
 from dedangle.core import stuck
+from dedangle.core.case import Policy
 from dedangle.core.decisions import Finding, Outcome, Result
-from dedangle.core.doors import Policy
 from dedangle.core.records import Reading, Refusal
 from dedangle.core.stuck import VolumeObservation
 from dedangle.reconcile.screen import Screen

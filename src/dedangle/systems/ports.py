@@ -6,8 +6,8 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator
 from typing import Any, NamedTuple, Protocol
 
+from dedangle.core.case import Policy
 from dedangle.core.decisions import Finding, Outcome
-from dedangle.core.doors import Policy
 from dedangle.core.observations import NovaView
 from dedangle.core.packing import Page
 from dedangle.core.records import (

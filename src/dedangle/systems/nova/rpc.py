@@ -7,8 +7,8 @@ import dataclasses
 import time
 from typing import Any
 
+from dedangle.core.case import Policy
 from dedangle.core.decisions import Finding, Outcome, Result
-from dedangle.core.doors import Policy
 from dedangle.core.records import Disk, Reading
 
 NAMESPACE, VERSION = "dedangle", "1.0"
