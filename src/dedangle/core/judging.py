@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The judgement: what a pair is, and what a door may do about it. The only file that says "dangling".
+"""The judgement: what a pair is, and what a door may do about it. Only this file and core/lost.py say "dangling".
 
 It is long because the order of its questions is the rule: who doubts a verdict reads it from top to bottom here.
 """
@@ -13,16 +13,16 @@ from datetime import datetime
 from dedangle.core.case import Policy
 from dedangle.core.decisions import Disposition, Door, Finding, FindingKey, Remedy, Verdict
 from dedangle.core.drafting import Draft, finding_of
-from dedangle.core.pair import Pair, ServerState
-from dedangle.core.pairing import is_root_device, never_ends
+from dedangle.core.lost import WasInUse, lost_mapping
+from dedangle.core.pair import Pair
+from dedangle.core.pairing import never_ends
 from dedangle.core.records import Attachment, BlockDeviceMapping, Existence, Refusal, Volume
+from dedangle.core.sharing import connected_beside, is_named_by_other_server, is_root, may_share_host
 
 # In these cases Cinder's recompute after a delete leaves the volume's status as the operator expects it; any other
 # status (error, maintenance, ...) it would overwrite (cinder/db/sqlalchemy/api.py:volume_detached).
 _SETTLED = ("available", "in-use", "reserved", "attaching", "detaching")
-WasInUse = Callable[[BlockDeviceMapping], bool]
-"""Whether an earlier run found the mapping's lost attachment in use; nothing of the row has changed since."""
-
+# Their mapping can come to name another attachment.
 _RELINKABLE = (
     *("mapping-names-lost-attachment", "mapping-names-reservation"),
     *("migration-half-done", "attach-half-made"),
@@ -167,7 +167,7 @@ def _of_deleted(pair: Pair, volume: Volume | None) -> Iterator[Draft]:
 
 def _left_by_deleted(pair: Pair, volume: Volume | None, attachment: Attachment) -> Draft:
     server = pair.server_state.server
-    if _is_named_by_other_server(pair, attachment):
+    if is_named_by_other_server(pair, attachment):
         return Draft(Verdict.MISMATCH, "link-mismatch", attachment=attachment)
     if attachment.is_reserved:
         kept_because = _kept_attachment(pair, volume)
@@ -175,7 +175,7 @@ def _left_by_deleted(pair: Pair, volume: Volume | None, attachment: Attachment) 
     if any(marker.kind == "host" for marker in pair.server_state.markers):
         return Draft(Verdict.IN_FLIGHT, attachment=attachment)
     host = volume.host_of(attachment.id) if volume else None
-    if _may_share_host(pair, volume, host, attachment):
+    if may_share_host(pair, volume, host, attachment):
         return Draft(Verdict.MISMATCH, "attachment-shares-host", attachment=attachment)
     hosts = {host, server.host if server else None} - {None}
     proved = pair.server_state.guest_lacks(pair.volume_id, hosts)
@@ -238,7 +238,7 @@ def _duplicated(pair: Pair, mapping: BlockDeviceMapping, policy: Policy) -> Draf
     others = {each.attachment_id for each in pair.mappings if each is not mapping}
     alone = all(attachment.id in others for attachment in pair.attachments)
     never_connected = not mapping.is_connected and mapping.source_type == "volume" and mapping.created_at is not None
-    if not (never_connected and alone and others - {None}) or _is_root(pair, mapping):
+    if not (never_connected and alone and others - {None}) or is_root(pair, mapping):
         return Draft(Verdict.MISMATCH, "mapping-duplicated", mapping=mapping, no_remedy=True)
     not_before = mapping.created_at + policy.attach_timeout if mapping.created_at else None
     return Draft(Verdict.DANGLING, "mapping-duplicated", mapping=mapping, not_before=not_before)
@@ -246,14 +246,14 @@ def _duplicated(pair: Pair, mapping: BlockDeviceMapping, policy: Policy) -> Draf
 
 def _without_id(pair: Pair, volume: Volume | None, mapping: BlockDeviceMapping, policy: Policy) -> Draft:
     attachment = pair.attachments[0] if pair.attachments else None
-    connected = _connected_beside(pair, volume, None)
+    connected = connected_beside(pair, volume, None)
     if connected and connected is attachment:
         # The attach ended between Cinder's completion and Nova's last write.
         code = "mapping-names-reservation"
         return Draft(Verdict.MISMATCH, "attach-half-made", mapping=mapping, attachment=attachment, acts_as=code)
     if attachment and not (attachment.is_reserved and len(pair.attachments) == 1):
         return Draft(Verdict.MISMATCH, "attach-half-made", mapping=mapping, attachment=attachment, no_remedy=True)
-    if attachment and _is_named_by_other_server(pair, attachment):
+    if attachment and is_named_by_other_server(pair, attachment):
         return Draft(Verdict.MISMATCH, "link-mismatch", mapping=mapping, attachment=attachment)
     # Cinder's row goes first: the mapping names no attachment and is the only evidence, and dangles by itself then.
     kept_because = _kept_attachment(pair, volume) if attachment else None
@@ -264,7 +264,7 @@ def _without_id(pair: Pair, volume: Volume | None, mapping: BlockDeviceMapping, 
     # nova/compute/api.py:_attach_volume has Nova write the mapping, asks Cinder, then writes the attachment's id: with
     # neither task_state nor instance action, so that only age tells an attach on its way from one that ended.
     not_before = mapping.created_at + policy.attach_timeout if mapping.created_at else None
-    verdict = Verdict.PROTECTED if _is_root(pair, mapping) else Verdict.DANGLING
+    verdict = Verdict.PROTECTED if is_root(pair, mapping) else Verdict.DANGLING
     code = "attach-half-made" if attachment else "mapping-never-attached"
     return Draft(
         verdict, code, mapping=mapping, attachment=attachment, kept_because=kept_because, not_before=not_before
@@ -282,23 +282,23 @@ def _named(
     """Judge a mapping that names an attachment, which is in the server's list (own) or not."""
     server_state = pair.server_state
     if own is None:
-        return _lost(pair, volume, mapping, policy, was_in_use)
+        return lost_mapping(pair, volume, mapping, policy, was_in_use)
     server_host = server_state.server.host if server_state.server else None
     host = volume.host_of(own.id) if volume else None
     if own.status != "attached":
         if own.status == "reserved" and server_state.server and server_state.server.is_without_host:
             return Draft(Verdict.CONSISTENT, mapping=mapping)
-        connected = _connected_beside(pair, volume, own)
+        connected = connected_beside(pair, volume, own)
         if connected:
             return Draft(Verdict.MISMATCH, "mapping-names-reservation", mapping=mapping, attachment=connected)
         return Draft(Verdict.MISMATCH, "transition-stuck", mapping=mapping, attachment=own, no_remedy=True)
     if host and server_host and host != server_host:
-        connected = _connected_beside(pair, volume, own)
+        connected = connected_beside(pair, volume, own)
         no_remedy = connected is None
         return Draft(Verdict.MISMATCH, "migration-half-done", mapping, connected or own, no_remedy=no_remedy)
     if volume and volume.status == "available" and policy.available_means_gone:
-        verdict = Verdict.PROTECTED if _is_root(pair, mapping) else Verdict.DANGLING
-        shared = _may_share_host(pair, volume, server_host, own)
+        verdict = Verdict.PROTECTED if is_root(pair, mapping) else Verdict.DANGLING
+        shared = may_share_host(pair, volume, server_host, own)
         kept_because = Refusal("another server may use the volume on the same host") if shared else None
         return Draft(
             verdict,
@@ -316,111 +316,6 @@ def _named(
     if server_host and not mapping.has_connection_info:
         return Draft(Verdict.MISMATCH, "mapping-without-connection", mapping=mapping, attachment=own)
     return Draft(Verdict.CONSISTENT, mapping=mapping)
-
-
-def _connected_beside(pair: Pair, volume: Volume | None, own: Attachment | None) -> Attachment | None:
-    """Return the one other attachment that is connected where the server's guest runs, and that nobody else names."""
-    server = pair.server_state.server
-    candidates = [each for each in pair.attachments if each is not own and not each.is_reserved]
-    if len(candidates) != 1 or server is None:
-        return None
-    (found,) = candidates
-    host = volume.host_of(found.id) if volume else None
-    if found.status != "attached" or host is None or (server.host is not None and host != server.host):
-        return None
-    is_free = found.id in pair.server_state.unmapped and not _is_named_by_other_server(pair, found)
-    return found if is_free else None
-
-
-def _lost(
-    pair: Pair, volume: Volume | None, mapping: BlockDeviceMapping, policy: Policy, was_in_use: WasInUse
-) -> Draft:
-    server_state, server = pair.server_state, pair.server_state.server
-    if mapping.attachment_id not in server_state.lost:
-        return Draft(Verdict.MISMATCH, "link-mismatch", mapping=mapping)
-    # Cold migration, resize, shelving and rebuild make an attachment, delete the old one and change the mapping last; a
-    # volume swap does so on another volume. A crash leaves a live disk behind an attachment that no mapping names.
-    if pair.attachments or server_state.unmapped:
-        behind = Refusal("; ".join(server_state.cinder_is_behind)) if server_state.cinder_is_behind else None
-        # One attachment, of the same volume, that nothing was ever connected through, is the one that was made last.
-        alone = pair.attachments[0] if len(pair.attachments) == len(server_state.unmapped) == 1 else None
-        if alone and pair.other_servers_bdms.rows:
-            alone = None
-        code = "mapping-names-lost-attachment"
-        if policy.reattach and alone and (alone.is_reserved or alone is _connected_beside(pair, volume, None)):
-            return Draft(Verdict.MISMATCH, code, mapping=mapping, attachment=alone, acts_as="attachment-lost-in-use")
-        replacement = alone if alone and alone.is_reserved and len(server_state.lost) == 1 else None
-        return Draft(Verdict.MISMATCH, code, mapping=mapping, attachment=replacement, kept_because=behind)
-    shared = bool(pair.others.rows or pair.other_servers_bdms.rows) and not (volume and volume.multiattach)
-    if shared and server_state.may_write and pair.other_writers:
-        return Draft(Verdict.MISMATCH, "volume-in-use-elsewhere", mapping=mapping, is_urgent=True)
-    own_host = server.host if server else None
-    may_have_it = server_state.may_write and not server_state.guest_lacks(pair.volume_id, {own_host})
-    cinder_is_wrong = _cinder_is_wrong(server_state, mapping) or (may_have_it and was_in_use(mapping))
-    if (shared and server_state.may_write) or cinder_is_wrong or _is_seen_in_use(server_state, mapping, policy):
-        return Draft(
-            Verdict.MISMATCH,
-            "attachment-lost-in-use",
-            mapping=mapping,
-            kept_because=_kept_from_attaching(pair, volume),
-            cinder_is_wrong=cinder_is_wrong,
-        )
-    if server and server.vm_state == "error" and not server.host and server.launched_at is None:
-        code = "mapping-never-launched"
-    elif pair.volume.absent:
-        code = "mapping-of-missing-volume"
-    else:
-        code = "mapping-without-attachment"
-    verdict = Verdict.PROTECTED if _is_root(pair, mapping) else Verdict.DANGLING
-    proved = server_state.guest_lacks(mapping.volume_id, {server.host if server else None})
-    if policy.reattach and volume is not None and code == "mapping-without-attachment":
-        kept_because = _kept_from_attaching(pair, volume)
-        return Draft(verdict, code, mapping=mapping, kept_because=kept_because, acts_as="attachment-lost-in-use")
-    kept_because = _kept_lost_mapping(pair, volume, policy)
-    return Draft(verdict, code, mapping=mapping, kept_because=kept_because, proved=proved)
-
-
-def _kept_from_attaching(pair: Pair, volume: Volume | None) -> Refusal | None:
-    """Return why Cinder would not give the server a new attachment of the volume."""
-    if volume is None:
-        return Refusal("Cinder does not have the volume any more")
-    if not pair.other_servers_bdms.complete:
-        return Refusal(f"another server may have the volume: {pair.other_servers_bdms.why}")
-    if volume.multiattach and volume.status == "in-use":
-        return None
-    if pair.other_claimants:
-        return Refusal(f"server {pair.other_holder} holds the volume too; decide which of the two keeps it")
-    if volume.status != "available":
-        return Refusal(f"Cinder attaches only a volume that is available, and this one is {volume.status}")
-    return None
-
-
-def _cinder_is_wrong(server_state: ServerState, mapping: BlockDeviceMapping) -> bool:
-    """Whether it was Cinder that lost the attachment, and nobody who let it go."""
-    return bool(server_state.cinder_is_behind) or server_state.failed_to_migrate_since(mapping.changed_at)
-
-
-def _is_seen_in_use(server_state: ServerState, mapping: BlockDeviceMapping, policy: Policy) -> bool:
-    """Whether the guest has the volume behind the lost attachment, and keeps it.
-
-    A door that takes the guest off does what the blueprint says with a disk that only the guest still has.
-    """
-    server = server_state.server
-    goes_off = policy.guest_off or (policy.restart and server is not None and server.can_be_stopped)
-    return not goes_off and bool(server_state.hosts_with_disk(mapping.volume_id))
-
-
-def _kept_lost_mapping(pair: Pair, volume: Volume | None, policy: Policy) -> Refusal | None:
-    server = pair.server_state.server
-    # The server's own host sees what else uses the device, and lets the mapping go without a disconnect then.
-    by_host = policy.at_host or pair.server_state.host_acts
-    if not by_host and _may_share_host(pair, volume, server.host if server else None, None):
-        # os-brick and Nova count a host's users of a multi-attach volume by Cinder's attachments alone
-        # (nova/virt/libvirt/driver.py:_should_disconnect_target): tearing this one's connection down can take theirs.
-        return Refusal("another server may use the volume on the same host, and disconnecting it could unplug that one")
-    if volume and volume.status == "in-use" and not pair.others.rows:
-        return Refusal("the volume is in-use although it has no attachment, so one of the two is wrong")
-    return None
 
 
 def _beside(pair: Pair, volume: Volume | None, own: Attachment | None, attachment: Attachment) -> Draft:
@@ -444,7 +339,7 @@ def _beside(pair: Pair, volume: Volume | None, own: Attachment | None, attachmen
     # The server's guest has the disk, by its own attachment: only the host that it has left can tell that it is gone.
     proved = pair.server_state.guest_lacks(pair.volume_id, {host})
     kept_because = _kept_attachment(pair, volume)
-    if _may_share_host(pair, volume, host, attachment):
+    if may_share_host(pair, volume, host, attachment):
         kept_because = kept_because or _SHARES_HOST
     return Draft(
         Verdict.DANGLING,
@@ -463,13 +358,13 @@ def _rightful_host(pair: Pair) -> str | None:
 
 def _unmapped(pair: Pair, volume: Volume | None, attachment: Attachment, kept_because: Refusal | None = None) -> Draft:
     # A mapping of another volume or of another server names it: either side may be the one that is wrong.
-    if attachment.id not in pair.server_state.unmapped or _is_named_by_other_server(pair, attachment):
+    if attachment.id not in pair.server_state.unmapped or is_named_by_other_server(pair, attachment):
         return Draft(Verdict.MISMATCH, "link-mismatch", attachment=attachment)
     kept_because = kept_because or _kept_attachment(pair, volume)
     if attachment.is_reserved:
         return Draft(Verdict.DANGLING, "attachment-never-used", attachment=attachment, kept_because=kept_because)
     host = volume.host_of(attachment.id) if volume else None
-    if _may_share_host(pair, volume, host, attachment):
+    if may_share_host(pair, volume, host, attachment):
         kept_because = kept_because or _SHARES_HOST
     if attachment.status.startswith("error"):
         return Draft(Verdict.DANGLING, "attachment-failed", attachment=attachment, kept_because=kept_because)
@@ -502,31 +397,3 @@ def _kept_attachment(pair: Pair, volume: Volume | None) -> Refusal | None:
     if volume.status not in _SETTLED:
         return Refusal(f"the volume is {volume.status}, which removing an attachment would overwrite")
     return None
-
-
-def _is_named_by_other_server(pair: Pair, attachment: Attachment) -> bool:
-    return any(bdm.attachment_id == attachment.id for bdm in pair.other_servers_bdms.rows)
-
-
-def _may_share_host(pair: Pair, volume: Volume | None, host: str | None, except_server: Attachment | None) -> bool:
-    """Whether somebody else may use the volume through the host.
-
-    Many backends keep one export per (volume, host): undoing one connection can unplug the other. A host that Cinder
-    does not tell may be the same.
-    """
-    connected = [
-        attachment
-        for attachment in (*pair.others.rows, *pair.attachments)
-        if attachment != except_server and not attachment.is_reserved
-    ]
-    hosts = [volume.host_of(attachment.id) if volume else None for attachment in connected]
-    listed = {attachment.id for attachment in connected}
-    hosts += [None for bdm in pair.other_servers_bdms.rows if bdm.is_connected and bdm.attachment_id not in listed]
-    return any(not host or not other or host == other for other in hosts)
-
-
-def _is_root(pair: Pair, mapping: BlockDeviceMapping) -> bool:
-    server = pair.server_state.server
-    if is_root_device(mapping, server):
-        return True
-    return server is not None and pair.server_state.only_volume == mapping.volume_id and not server.image_ref

@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The judgement of a mapping whose attachment Cinder does not have: let go, or lost while it is in use."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from dedangle.core.case import Policy
+from dedangle.core.decisions import Verdict
+from dedangle.core.drafting import Draft
+from dedangle.core.pair import Pair, ServerState
+from dedangle.core.records import BlockDeviceMapping, Refusal, Volume
+from dedangle.core.sharing import connected_beside, is_root, may_share_host
+
+WasInUse = Callable[[BlockDeviceMapping], bool]
+"""Whether an earlier run found the mapping's lost attachment in use; nothing of the row has changed since."""
+
+
+def lost_mapping(
+    pair: Pair, volume: Volume | None, mapping: BlockDeviceMapping, policy: Policy, was_in_use: WasInUse
+) -> Draft:
+    """Judge a mapping whose attachment is not in the server's list."""
+    server_state, server = pair.server_state, pair.server_state.server
+    if mapping.attachment_id not in server_state.lost:
+        return Draft(Verdict.MISMATCH, "link-mismatch", mapping=mapping)
+    # Cold migration, resize, shelving and rebuild make an attachment, delete the old one and change the mapping last; a
+    # volume swap does so on another volume. A crash leaves a live disk behind an attachment that no mapping names.
+    if pair.attachments or server_state.unmapped:
+        behind = Refusal("; ".join(server_state.cinder_is_behind)) if server_state.cinder_is_behind else None
+        # One attachment, of the same volume, that nothing was ever connected through, is the one that was made last.
+        alone = pair.attachments[0] if len(pair.attachments) == len(server_state.unmapped) == 1 else None
+        if alone and pair.other_servers_bdms.rows:
+            alone = None
+        code = "mapping-names-lost-attachment"
+        if policy.reattach and alone and (alone.is_reserved or alone is connected_beside(pair, volume, None)):
+            return Draft(Verdict.MISMATCH, code, mapping=mapping, attachment=alone, acts_as="attachment-lost-in-use")
+        replacement = alone if alone and alone.is_reserved and len(server_state.lost) == 1 else None
+        return Draft(Verdict.MISMATCH, code, mapping=mapping, attachment=replacement, kept_because=behind)
+    shared = bool(pair.others.rows or pair.other_servers_bdms.rows) and not (volume and volume.multiattach)
+    if shared and server_state.may_write and pair.other_writers:
+        return Draft(Verdict.MISMATCH, "volume-in-use-elsewhere", mapping=mapping, is_urgent=True)
+    own_host = server.host if server else None
+    may_have_it = server_state.may_write and not server_state.guest_lacks(pair.volume_id, {own_host})
+    cinder_is_wrong = _cinder_is_wrong(server_state, mapping) or (may_have_it and was_in_use(mapping))
+    if (shared and server_state.may_write) or cinder_is_wrong or _is_seen_in_use(server_state, mapping, policy):
+        return Draft(
+            Verdict.MISMATCH,
+            "attachment-lost-in-use",
+            mapping=mapping,
+            kept_because=_kept_from_attaching(pair, volume),
+            cinder_is_wrong=cinder_is_wrong,
+        )
+    if server and server.vm_state == "error" and not server.host and server.launched_at is None:
+        code = "mapping-never-launched"
+    elif pair.volume.absent:
+        code = "mapping-of-missing-volume"
+    else:
+        code = "mapping-without-attachment"
+    verdict = Verdict.PROTECTED if is_root(pair, mapping) else Verdict.DANGLING
+    proved = server_state.guest_lacks(mapping.volume_id, {server.host if server else None})
+    if policy.reattach and volume is not None and code == "mapping-without-attachment":
+        kept_because = _kept_from_attaching(pair, volume)
+        return Draft(verdict, code, mapping=mapping, kept_because=kept_because, acts_as="attachment-lost-in-use")
+    kept_because = _kept_lost_mapping(pair, volume, policy)
+    return Draft(verdict, code, mapping=mapping, kept_because=kept_because, proved=proved)
+
+
+def _kept_from_attaching(pair: Pair, volume: Volume | None) -> Refusal | None:
+    """Return why Cinder would not give the server a new attachment of the volume."""
+    if volume is None:
+        return Refusal("Cinder does not have the volume any more")
+    if not pair.other_servers_bdms.complete:
+        return Refusal(f"another server may have the volume: {pair.other_servers_bdms.why}")
+    if volume.multiattach and volume.status == "in-use":
+        return None
+    if pair.other_claimants:
+        return Refusal(f"server {pair.other_holder} holds the volume too; decide which of the two keeps it")
+    if volume.status != "available":
+        return Refusal(f"Cinder attaches only a volume that is available, and this one is {volume.status}")
+    return None
+
+
+def _cinder_is_wrong(server_state: ServerState, mapping: BlockDeviceMapping) -> bool:
+    """Whether it was Cinder that lost the attachment, and nobody who let it go."""
+    return bool(server_state.cinder_is_behind) or server_state.failed_to_migrate_since(mapping.changed_at)
+
+
+def _is_seen_in_use(server_state: ServerState, mapping: BlockDeviceMapping, policy: Policy) -> bool:
+    """Whether the guest has the volume behind the lost attachment, and keeps it.
+
+    A door that takes the guest off does what the blueprint says with a disk that only the guest still has.
+    """
+    server = server_state.server
+    goes_off = policy.guest_off or (policy.restart and server is not None and server.can_be_stopped)
+    return not goes_off and bool(server_state.hosts_with_disk(mapping.volume_id))
+
+
+def _kept_lost_mapping(pair: Pair, volume: Volume | None, policy: Policy) -> Refusal | None:
+    server = pair.server_state.server
+    # The server's own host sees what else uses the device, and lets the mapping go without a disconnect then.
+    by_host = policy.at_host or pair.server_state.host_acts
+    if not by_host and may_share_host(pair, volume, server.host if server else None, None):
+        # os-brick and Nova count a host's users of a multi-attach volume by Cinder's attachments alone
+        # (nova/virt/libvirt/driver.py:_should_disconnect_target): tearing this one's connection down can take theirs.
+        return Refusal("another server may use the volume on the same host, and disconnecting it could unplug that one")
+    if volume and volume.status == "in-use" and not pair.others.rows:
+        return Refusal("the volume is in-use although it has no attachment, so one of the two is wrong")
+    return None

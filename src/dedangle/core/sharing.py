@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What else has to do with the volume of a pair: other attachments, other servers, the server's own start."""
+
+from __future__ import annotations
+
+from dedangle.core.pair import Pair
+from dedangle.core.pairing import is_root_device
+from dedangle.core.records import Attachment, BlockDeviceMapping, Volume
+
+
+def connected_beside(pair: Pair, volume: Volume | None, own: Attachment | None) -> Attachment | None:
+    """Return the one other attachment that is connected where the server's guest runs, and that nobody else names."""
+    server = pair.server_state.server
+    candidates = [each for each in pair.attachments if each is not own and not each.is_reserved]
+    if len(candidates) != 1 or server is None:
+        return None
+    (found,) = candidates
+    host = volume.host_of(found.id) if volume else None
+    if found.status != "attached" or host is None or (server.host is not None and host != server.host):
+        return None
+    is_free = found.id in pair.server_state.unmapped and not is_named_by_other_server(pair, found)
+    return found if is_free else None
+
+
+def is_named_by_other_server(pair: Pair, attachment: Attachment) -> bool:
+    return any(bdm.attachment_id == attachment.id for bdm in pair.other_servers_bdms.rows)
+
+
+def may_share_host(pair: Pair, volume: Volume | None, host: str | None, except_server: Attachment | None) -> bool:
+    """Whether somebody else may use the volume through the host.
+
+    Many backends keep one export per (volume, host): undoing one connection can unplug the other. A host that Cinder
+    does not tell may be the same.
+    """
+    connected = [
+        attachment
+        for attachment in (*pair.others.rows, *pair.attachments)
+        if attachment != except_server and not attachment.is_reserved
+    ]
+    hosts = [volume.host_of(attachment.id) if volume else None for attachment in connected]
+    listed = {attachment.id for attachment in connected}
+    hosts += [None for bdm in pair.other_servers_bdms.rows if bdm.is_connected and bdm.attachment_id not in listed]
+    return any(not host or not other or host == other for other in hosts)
+
+
+def is_root(pair: Pair, mapping: BlockDeviceMapping) -> bool:
+    server = pair.server_state.server
+    if is_root_device(mapping, server):
+        return True
+    return server is not None and pair.server_state.only_volume == mapping.volume_id and not server.image_ref
