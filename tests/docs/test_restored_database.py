@@ -42,6 +42,13 @@ def test_volumes_that_an_older_cinder_forgot_are_attached_again(
     assert any("lost" in fact for fact in lost[0]["evidence"])
     assert before.mappings == rows.snapshot(cloud.home).mappings
 
+    since = dedangle("audit", "--since", "2026-01-01", "-f", "json").findings
+    assert {each["volume_id"] for each in since if each["code"] == "attachment-lost-in-use"} >= set(volumes)
+    assert [
+        each for each in dedangle("audit", "--since", "2999-01-01", "-f", "json").findings if each["bdm_uuid"]
+    ] == []
+    assert dedangle("audit", "--since", "yesterday").code == 2
+
     connector = connector_of(COMPUTE_HOST, tmp_path)
     for server, volume in zip(servers, volumes, strict=True):
         options = ("--reattach", "--connector", connector, "--execute", "--yes", "-f", "json")

@@ -7,7 +7,7 @@ import argparse
 import difflib
 from typing import TYPE_CHECKING
 
-from dedangle.cli import servers, textfile, volumes
+from dedangle.cli import servers, spans, textfile, volumes
 from dedangle.cli.base import Verb
 from dedangle.cli.signals import Signals
 from dedangle.cli.wiring import UsageError, Wiring
@@ -19,7 +19,7 @@ from dedangle.core.text import harmless
 if TYPE_CHECKING:
     from dedangle.systems.ports import Fleet
 
-_FILTERS = ("server", "volume", "cell", "host", "project")
+_FILTERS = ("server", "volume", "cell", "host", "project", "since")
 
 
 class Audit(Verb):
@@ -41,6 +41,13 @@ class Audit(Verb):
         parser.add_argument("--cell", metavar="NAME", action="append", default=[], help="only this cell; repeatable")
         parser.add_argument("--host", metavar="H", help="only servers of this host")
         parser.add_argument("--project", metavar="ID", help="only servers of this project")
+        parser.add_argument(
+            "--since",
+            metavar="TIME",
+            type=spans.moment,
+            help="only what changed on either side from this time on, UTC, or at an unknown time; oldest first: "
+            "2026-11-22 or 2026-11-22T21:30. After a restore give the time of the backup",
+        )
         parser.add_argument("--textfile", **textfile.OPTION)
         return parser
 
@@ -56,7 +63,8 @@ class Audit(Verb):
     def work(self, args: argparse.Namespace, wiring: Wiring, run: Run) -> None:
         _require_known(args, wiring.nova)
         volume_ids = volumes.identify(args.volume, wiring.nova, wiring.cinder)
-        run.is_filtered = bool(args.cell or args.host or args.project or volume_ids)
+        run.is_filtered = bool(args.cell or args.host or args.project or args.since or volume_ids)
+        run.oldest_first = args.since is not None
         is_concerned = volumes.concerned(volume_ids)
 
         def wanted(finding: Finding) -> bool:
@@ -64,6 +72,7 @@ class Audit(Verb):
                 (not args.cell or finding.cell in args.cell)
                 and args.host in (None, finding.host)
                 and args.project in (None, finding.project_id)
+                and (args.since is None or finding.changed_at is None or finding.changed_at >= args.since)
                 and is_concerned(finding)
             )
 

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import argparse
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ from cliff.columns import FormattableColumn
 from cliff.lister import Lister
 from cliff.show import ShowOne
 
-from dedangle.cli import console
+from dedangle.cli import console, spans
 from dedangle.cli.guarded import Guarded
 from dedangle.cli.signals import Signals
 from dedangle.cli.wiring import UsageError, configure
@@ -62,7 +61,7 @@ class JournalList(JournalVerb, Lister):
         parser.add_argument(
             "--since",
             metavar="TIME",
-            type=_time,
+            type=spans.moment,
             help="only changes from this time on, UTC: 2026-11-22 or 2026-11-22T21:30",
         )
         return parser
@@ -161,10 +160,3 @@ def _is_of(found: str | None, wanted: str | None) -> bool:
     if wanted is None or found == wanted:
         return True
     return is_short_id(wanted) and (found or "").startswith(wanted.lower())
-
-
-def _time(text: str) -> datetime:
-    try:
-        return times.parse(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(f"{text} is no time; write 2026-11-22 or 2026-11-22T21:30") from error

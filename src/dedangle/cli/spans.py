@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Durations, counts and parts of the fleet, as operators write them."""
+"""Times, durations, counts and parts of the fleet, as operators write them."""
 
 from __future__ import annotations
 
 import argparse
 import re
 from collections.abc import Mapping
+from datetime import datetime
 
+from dedangle.core import times
 from dedangle.core.sharding import Shard
 
 _UNITS = {"s": 1, "m": 60, "h": 3600}
@@ -49,3 +51,11 @@ def shard(text: str, environ: Mapping[str, str]) -> Shard:
     if not 1 <= index <= count:
         raise argparse.ArgumentTypeError(f"there is no shard {index} of {count}; they count from 1")
     return Shard(index, count)
+
+
+def moment(text: str) -> datetime:
+    """Read a date or a time in UTC; raises ArgumentTypeError."""
+    try:
+        return times.parse(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"invalid time {text!r}: use 2026-11-22 or 2026-11-22T21:30") from error

@@ -149,6 +149,16 @@ class Finding:
         return Identity(self.code, self.remedy.value, self.server_id, self.volume_id, self.attachment_id, self.bdm_uuid)
 
     @property
+    def changed_at(self) -> datetime | None:
+        """When one of its rows last changed; None if neither side tells."""
+        moments = (
+            self.mapping.changed_at if self.mapping else None,
+            self.attachment.attached_at if self.attachment else None,
+            self.volume.updated_at if self.volume else None,
+        )
+        return max((moment for moment in moments if moment), default=None)
+
+    @property
     def key(self) -> FindingKey:
         if self.sighted_as:
             return self.sighted_as

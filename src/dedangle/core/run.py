@@ -23,6 +23,8 @@ class Run:
     troubles: list[str] = dataclasses.field(default_factory=list)
     """What went wrong beside the findings, each with the next command to type."""
     refusal: Refusal | None = None
+    oldest_first: bool = False
+    """Whether findings are listed in the order in which their rows changed."""
     is_filtered: bool = False
     """Whether the operator asked for a part of the cloud, of which consistent pairs are not counted."""
     paired: int = 0
@@ -54,7 +56,10 @@ class Run:
         """The findings to show: those with a code of the table, or all that are not consistent."""
         shown = (finding for finding in self.findings.values() if finding.code in KINDS or everything)
         order = (each for each in shown if each.verdict is not Verdict.CONSISTENT)
-        return sorted(order, key=lambda each: (each.code not in KINDS, each.code, each.server_id, str(each.key)))
+        listed = sorted(order, key=lambda each: (each.code not in KINDS, each.code, each.server_id, str(each.key)))
+        if self.oldest_first:
+            listed.sort(key=lambda each: (each.changed_at is None, each.changed_at and each.changed_at.timestamp()))
+        return listed
 
     def waiting(self) -> list[Finding]:
         """Return what nothing is decided about, because somebody is working on the server or the volume."""
