@@ -37,6 +37,7 @@ REMEDIES = {
     "attachment-lost-in-use": "restore-attachment",
     "mapping-duplicated": "remove-mapping",
     "volume-stuck": "reset-status",
+    "disk-without-mapping": "none",
     "work-never-ends": "none",
 }
 

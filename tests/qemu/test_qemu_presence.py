@@ -11,7 +11,7 @@ from datetime import datetime, timedelta, timezone
 import pytest
 from bed import Bed
 from ceph import POOL, Cluster
-from host import Host, attached
+from host import Host, attached, ghost
 
 from cases.stage import Stage
 from dedangle.core import times
@@ -196,3 +196,25 @@ def forget(stage: Stage, server: Server, volume: str) -> None:
     """Let Cinder's database be as it was before the volume was attached, as after its restore."""
     stage.edit_attachment(stage.attachment(server, volume), deleted=True, attach_status="detached")
     stage.edit_volume(volume, status="available", attach_status="detached")
+
+
+def test_ghost_is_found_by_its_host_and_ends_with_a_hard_reboot(stage: Stage, host: Host, ceph: Cluster) -> None:
+    healthy, server = stage.server(0), stage.server(0)
+    attached(stage, healthy, "rbd")
+    volume = ghost(stage, server, "rbd")
+    blind = Dedangle(stage.cloud)("audit", "-f", "json")
+    assert [each for each in blind.findings if each["volume_id"] == volume] == []
+
+    done = Dedangle(stage.cloud)("audit", "--hosts", "-f", "json")
+
+    (found,) = [each for each in done.findings if each["code"] == "disk-without-mapping"]
+    assert (found["server_id"], found["volume_id"], found["host"]) == (server.id, volume, COMPUTE_HOST)
+    assert found["reason"].startswith("URGENT: ")
+    assert found["next"] == [f"openstack server reboot --hard --wait {server.id}"]
+    assert host.watched()[volume] == 1
+
+    stage.user.reboot(server.id, "HARD")
+
+    assert host.hypervisor.volumes(server.id) == list(server.volumes)
+    again = Dedangle(stage.cloud)("audit", "--hosts", "-f", "json").findings
+    assert [each for each in again if each["code"] == "disk-without-mapping"] == []

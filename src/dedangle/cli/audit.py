@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 import difflib
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from dedangle.cli import servers, spans, textfile, volumes
@@ -41,6 +42,12 @@ class Audit(Verb):
         parser.add_argument("--cell", metavar="NAME", action="append", default=[], help="only this cell; repeatable")
         parser.add_argument("--host", metavar="H", help="only servers of this host")
         parser.add_argument("--project", metavar="ID", help="only servers of this project")
+        parser.add_argument(
+            "--hosts",
+            action="store_true",
+            help="ask every compute host that runs dedangle for the disks of its guests too, and list those that Nova "
+            "does not map; a host that does not answer counts as not checked",
+        )
         parser.add_argument(
             "--since",
             metavar="TIME",
@@ -87,6 +94,15 @@ class Audit(Verb):
             servers.require_known(judged, wiring.cinder)
         else:
             inspection.of_fleet(wiring.bulk, run, wanted=wanted)
+        if args.hosts:
+            self._ask_hosts(args, wiring, run, wanted)
+
+    def _ask_hosts(self, args: argparse.Namespace, wiring: Wiring, run: Run, wanted: Callable[[Finding], bool]) -> None:
+        hosts = wiring.nova.hosts()
+        if not hosts.complete:
+            run.miss([f"which compute hosts there are: {hosts.why}"])
+        names = [host for host in sorted(hosts.rows) if args.host in (None, host)]
+        wiring.witnesses(self.progress).audit(names, run, wanted)
 
     def conclude(self, args: argparse.Namespace, wiring: Wiring, run: Run, seconds: float) -> None:
         from dedangle.report import exit_codes, metrics

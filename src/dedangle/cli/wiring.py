@@ -17,6 +17,7 @@ from dedangle.core.decisions import Door
 if TYPE_CHECKING:
     from dedangle.cli.progress import Progress
     from dedangle.config import Settings
+    from dedangle.reconcile.hosts import Witnesses
     from dedangle.reconcile.inspection import Inspection
     from dedangle.reconcile.restart import Restarter
     from dedangle.reconcile.server import Reconciler
@@ -120,6 +121,18 @@ class Wiring:
                 shield=self.signals.shield,
             ),
             concurrency=concurrency,
+        )
+
+    def witnesses(self, progress: Progress) -> Witnesses:
+        from dedangle.reconcile.hosts import Witnesses
+        from dedangle.systems.nova.rpc import NovaRpc
+
+        return Witnesses(
+            nova=self.nova,
+            cinder=self.cinder,
+            hosts=NovaRpc(self.settings.cell_timeout),
+            progress=progress,
+            concurrency=self.settings.concurrency,
         )
 
     def restarter(self, progress: Callable[[str], None], trouble: Callable[[str], None]) -> Restarter:

@@ -14,6 +14,9 @@ from dedangle.core.decisions import Door, Identity
 from dedangle.systems import guests
 from dedangle.systems.nova.rpc import NAMESPACE, VERSION
 
+# Of some hundred bytes a disk: a page of guests with 26 disks each stays below a megabyte.
+_PAGE = 100
+
 
 class Endpoint:
     """A namespace of ours on nova-compute's topic; a nova-compute without it answers UnsupportedVersion."""
@@ -34,6 +37,15 @@ class Endpoint:
         """
         reading = guests.disks(self._manager.driver, server_id)
         return {"disks": [dataclasses.asdict(each) for each in reading.rows], "why": reading.why}
+
+    def guests(self, context: Any, after: str) -> dict[str, Any]:  # noqa: ARG002
+        """Return the next guests here by the ids of their servers, as many as one message bears; none: that was all."""
+        reading = guests.every(self._manager.driver, after, _PAGE)
+        found = [
+            {"server_id": each.server_id, "disks": [dataclasses.asdict(disk) for disk in each.disks]}
+            for each in reading.rows
+        ]
+        return {"guests": found, "why": reading.why}
 
     def connector(self, context: Any, server_id: str) -> dict[str, Any]:
         """Return what Cinder must know of this host to connect a volume of the server here; a secret."""

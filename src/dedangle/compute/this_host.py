@@ -7,6 +7,7 @@ from typing import Any
 
 from dedangle.core.case import Policy
 from dedangle.core.decisions import Finding, Outcome, Result
+from dedangle.core.ghosts import Guest
 from dedangle.core.records import Disk, Reading
 from dedangle.systems import guests
 
@@ -22,6 +23,9 @@ class ThisHost:
         if (server_id, host) != (self._instance.uuid, self._instance.host):
             return Reading.unread(f"host {host} cannot be asked from here")
         return guests.disks(self._driver, server_id)
+
+    def guests(self, host: str) -> Reading[Guest]:
+        return Reading.unread(f"only an audit asks host {host} for all its guests")
 
     def acts(self, host: str) -> bool:  # noqa: ARG002 - whoever asks is the one that acts
         return False

@@ -289,6 +289,13 @@ TABLE = (
         command=Needs.NOTHING,
     ),
     Kind(
+        code="disk-without-mapping",
+        states="M-11",
+        sentence="The guest of server {server} runs with a disk of volume {volume}, which Nova does not map to the "
+        "server on that host.",
+        advice="Attach the volume to no other server while the guest runs.",
+    ),
+    Kind(
         code="mapping-duplicated",
         states="M-8",
         sentence="Nova maps volume {volume} to server {server} more than once, or names attachment {attachment} twice.",

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from dedangle.core.ghosts import Guest
 from dedangle.core.records import Disk, Reading
 from dedangle.systems import libvirt
 
@@ -23,6 +24,8 @@ class VirtDriver(NamedTuple):
     connects_volumes: bool = True
     disks: Callable[[Any, str], Reading[Disk]] = lambda _driver, _server_id: _UNPROVED
     """As libvirt.disks."""
+    every: Callable[[Any, str, int], Reading[Guest]] = lambda _driver, _after, _most: _UNPROVED
+    """As libvirt.guests."""
     sources_of_others: Callable[[Any, str], Reading[tuple[str, str]]] = lambda _driver, _server_id: _UNPROVED
     """As libvirt.sources_of_others."""
 
@@ -33,6 +36,7 @@ _DRIVERS = (
         reports_guests=True,
         rebuilds_guests=True,
         disks=libvirt.disks,
+        every=libvirt.guests,
         sources_of_others=libvirt.sources_of_others,
     ),
     VirtDriver("nova.virt.fake", rebuilds_guests=True, connects_volumes=False),
@@ -49,3 +53,8 @@ def of(driver: Any) -> VirtDriver:
 def disks(driver: Any, server_id: str) -> Reading[Disk]:
     """Return the volumes behind the disks of the server's guest; unread if the driver does not report them."""
     return of(driver).disks(driver, server_id)
+
+
+def every(driver: Any, after: str, most: int) -> Reading[Guest]:
+    """Return the host's next guests after that server id; unread if the driver does not report them."""
+    return of(driver).every(driver, after, most)

@@ -13,6 +13,7 @@ from nova import context, exception, objects
 from oslo_serialization import jsonutils
 
 from dedangle.core import addresses
+from dedangle.core.ghosts import Guest
 from dedangle.core.records import Disk, Reading
 
 _ALIAS = "ua-"
@@ -55,6 +56,23 @@ def disks(driver: Any, server_id: str) -> Reading[Disk]:
     if not seen:
         return Reading()
     return Reading(tuple(_disks(seen, _bdms(server_id))))
+
+
+def guests(driver: Any, after: str, most: int) -> Reading[Guest]:
+    """Return at most so many domains of Nova's, by the ids of their servers, that follow the given id."""
+    try:
+        domains = sorted(
+            (each for each in driver._host.list_guests(only_running=False) if str(each.uuid) > after),
+            key=lambda each: str(each.uuid),
+        )[:most]
+        read = {str(each.uuid): _read(each) for each in domains}
+    except Exception as error:  # noqa: BLE001 -- libvirt raises many kinds, and none of them is an answer
+        return Reading.unread(f"libvirt did not report the disks of all guests ({type(error).__name__})")
+    found = []
+    for server_id, domain in read.items():
+        seen = [*_seen(domain.live, is_running=domain.is_active), *_seen(domain.inactive, is_running=False)]
+        found.append(Guest(server_id=server_id, disks=tuple(_disks(seen, _bdms(server_id))) if seen else ()))
+    return Reading(tuple(found))
 
 
 def sources_of_others(driver: Any, server_id: str) -> Reading[tuple[str, str]]:

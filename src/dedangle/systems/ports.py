@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, Protocol
 
 from dedangle.core.case import Policy
 from dedangle.core.decisions import Finding, Outcome
+from dedangle.core.ghosts import Guest
 from dedangle.core.observations import NovaView
 from dedangle.core.packing import Page
 from dedangle.core.records import (
@@ -54,6 +55,9 @@ class Nova(Protocol):
 class Hosts(Protocol):
     def disks(self, server_id: str, host: str) -> Reading[Disk]:
         """The disks of the server's guest on the host, running and for its next start; none: no guest is there."""
+
+    def guests(self, host: str) -> Reading[Guest]:
+        """Every guest of the host with its disks; unread if it does not report them all."""
 
     def acts(self, host: str) -> bool:
         """Whether the host carries removals out itself, and answers."""

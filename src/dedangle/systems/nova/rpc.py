@@ -9,6 +9,7 @@ from typing import Any
 
 from dedangle.core.case import Policy
 from dedangle.core.decisions import Finding, Outcome, Result
+from dedangle.core.ghosts import Guest
 from dedangle.core.records import Disk, Reading
 
 NAMESPACE, VERSION = "dedangle", "1.0"
@@ -41,6 +42,24 @@ class NovaRpc:
             # A host with another release of dedangle may answer with other fields.
             return Reading.unread(f"host {host} did not answer ({type(error).__name__})")
         return Reading(found, not answer["why"], answer["why"])
+
+    def guests(self, host: str) -> Reading[Guest]:
+        about = self.about(host)
+        if not about.complete:
+            return Reading.unread(about.why)
+        found: list[Guest] = []
+        after = ""
+        try:
+            while True:
+                page = self._call(host, "guests", after=after)
+                for each in page["guests"]:
+                    disks = tuple(Disk(**disk) for disk in each["disks"])
+                    found.append(Guest(server_id=each["server_id"], disks=disks))
+                if page["why"] or not page["guests"]:
+                    return Reading(tuple(found), not page["why"], page["why"])
+                after = page["guests"][-1]["server_id"]
+        except Exception as error:  # noqa: BLE001 -- whatever the bus raises, the host did not answer
+            return Reading.unread(f"host {host} did not report its guests ({type(error).__name__})")
 
     def acts(self, host: str) -> bool:
         return self.about(host).complete

@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The hosts as third witness: every guest's disks, compared with what Nova maps."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from multiprocessing.pool import ThreadPool
+
+from dedangle.core import ghosts
+from dedangle.core.decisions import Finding
+from dedangle.core.ghosts import Guest, GuestDisk
+from dedangle.core.records import Disk, Reading
+from dedangle.core.run import Run
+from dedangle.reconcile.sweep import Progress
+from dedangle.systems import ports
+
+# Servers or volumes that are asked for with one statement.
+_CHUNK = 500
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Witnesses:
+    """Asks each host for all its guests at once; a host that does not answer proves nothing."""
+
+    nova: ports.Fleet
+    cinder: ports.Cinder
+    hosts: ports.Hosts
+    progress: Progress
+    concurrency: int
+
+    def audit(self, names: Sequence[str], run: Run, wanted: Callable[[Finding], bool]) -> None:
+        """Enter in the run each disk of a running guest that no mapping explains, and the hosts that did not answer."""
+        silent: dict[str, str] = {}
+        with ThreadPool(self.concurrency) as pool:
+            answers = pool.imap(lambda host: (host, self.hosts.guests(host)), names)
+            for done, (host, guests) in enumerate(answers, 1):
+                self.progress("Asking hosts for the disks of their guests", done, len(names))
+                if not guests.complete:
+                    silent[host] = guests.why
+                run.add(finding for finding in self._of_host(host, guests.rows, run) if wanted(finding))
+        run.miss(f"the guests of host {host}: {why}" for host, why in silent.items())
+
+    def _of_host(self, host: str, guests: Sequence[Guest], run: Run) -> Iterator[Finding]:
+        for some in _chunks(guests):
+            volume_ids = {disk.volume_id for guest in some for disk in guest.disks}
+            servers = self.nova.servers({guest.server_id for guest in some})
+            # Read after the host: a disk that it showed has its mapping by then, since attach writes that first.
+            bdms = self.nova.other_servers_bdms(volume_ids, "")
+            if not (servers.complete and bdms.complete):
+                run.miss([f"the guests of host {host}: {servers.why or bdms.why}"])
+                continue
+            by_id = {server.id: server for server in sorted(servers.rows, key=lambda each: not each.deleted)}
+            for guest, disk in ghosts.unexplained(host, some, servers.rows, bdms.rows):
+                # A detach takes the disk from the guest before its mapping: what is still there is no detach.
+                if not self._is_still_there(host, guest, disk):
+                    continue
+                yield ghosts.judge(
+                    GuestDisk(
+                        host=host,
+                        server_id=guest.server_id,
+                        disk=disk,
+                        server=by_id.get(guest.server_id),
+                        bdms=tuple(bdm for bdm in bdms.rows if bdm.volume_id == disk.volume_id and not bdm.deleted),
+                        volume=self.cinder.volume(disk.volume_id),
+                        attachments=self.cinder.attachments_of_volume(disk.volume_id),
+                    )
+                )
+
+    def _is_still_there(self, host: str, guest: Guest, disk: Disk) -> bool:
+        now: Reading[Disk] = self.hosts.disks(guest.server_id, host)
+        return any((each.volume_id, each.is_running) == (disk.volume_id, True) for each in now.rows)
+
+
+def _chunks(guests: Sequence[Guest]) -> Iterator[Sequence[Guest]]:
+    every = iter(guests)
+    while some := tuple(itertools.islice(every, _CHUNK)):
+        yield some
