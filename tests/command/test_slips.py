@@ -116,6 +116,15 @@ def test_a_volume_is_audited_and_cleaned_and_nothing_else_is(cloud: Cloud, dedan
     assert rows.diff(after, rows.snapshot(cloud.home)) == []
 
 
+def test_a_volume_of_another_server_than_the_one_named_is_a_slip(cloud: Cloud, dedangle: Dedangle) -> None:
+    stage = Stage(cloud)
+    server, other = stage.server(0), stage.server(0)
+    for verb in (("cleanup", other.id), ("audit", "--server", other.id)):
+        done = dedangle(*verb, "--volume", server.volumes[0])
+        assert (done.code, done.out) == (2, "")
+        assert f"volume {server.volumes[0]}. It is held by: {server.id}." in done.err
+
+
 @pytest.mark.parametrize("volume", ["nosuch", "00000000-0000-4000-8000-00000000dead"])
 def test_a_volume_that_nobody_knows_is_a_slip(dedangle: Dedangle, volume: str) -> None:
     for verb in ("audit", "cleanup"):

@@ -57,7 +57,8 @@ def servers_of(volume_ids: Sequence[str], cinder: CinderApi, nova: Fleet, among:
 
     Only those among the given ones are returned, unless none are given.
 
-    Raises UsageError for a volume that neither side knows, UnreachableError if either side does not answer.
+    Raises UsageError for a volume that neither side knows or that none of the given servers holds, UnreachableError if
+    either side does not answer.
     """
     bdms = nova.other_servers_bdms(volume_ids, "")
     if not bdms.complete:
@@ -74,7 +75,12 @@ def servers_of(volume_ids: Sequence[str], cinder: CinderApi, nova: Fleet, among:
                 f"No volume {volume_id}: Cinder does not have it, and no server of Nova maps it. "
                 "Look it up with: openstack volume list --all-projects"
             )
-    return [each for each in dict.fromkeys(found) if not among or each in among]
+    holders = list(dict.fromkeys(found))
+    chosen = [each for each in holders if not among or each in among]
+    if among and not chosen:
+        who = f"It is held by: {', '.join(holders)}." if holders else "No server holds it."
+        raise UsageError(f"No server that was named maps or holds volume {', '.join(volume_ids)}. {who}")
+    return chosen
 
 
 def concerned(volume_ids: Sequence[str]) -> Callable[[Finding], bool]:
