@@ -3,14 +3,11 @@
 
 from cases.stage import Planted, Stage
 
-DISPOSITIONS = (
-    "report",
-    "wait",
-)
+DISPOSITIONS = ("report",)
 WAY_OUT = ("openstack volume set --state in-use VOLUME",)
 
 
 def build(stage: Stage) -> Planted:
     server = stage.server()
     stage.edit_volume(server.volumes[1], status="detaching")
-    return Planted((server.id,), frozenset({("transition-stuck", server.volumes[1]), ("in-flight", server.volumes[0])}))
+    return Planted((server.id,), frozenset({("transition-stuck", server.volumes[1])}))
