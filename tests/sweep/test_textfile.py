@@ -31,7 +31,8 @@ def samples(path: Path) -> dict[str, float]:
     return {line.rpartition(" ")[0]: float(line.rpartition(" ")[2]) for line in lines}
 
 
-def test_an_audit_of_the_whole_cloud(cloud: Cloud, dedangle: Dedangle, stage: Stage, tmp_path: Path) -> None:
+def test_an_audit_of_the_whole_cloud(cloud: Cloud, dedangle: Dedangle, tmp_path: Path) -> None:
+    stage = Stage(cloud)
     server = stage.server(0)
     stage.breaks.reserve_attachment(server.id, stage.user.volume())
     configuration = tmp_path / "textfile.conf"
