@@ -98,10 +98,12 @@ class Inspection:
             )
         finally:
             self._remember(judged, self._beyond_suspicion(screen, shard))
-        candidates = self.stuck_volumes.candidates(screen)
-        if not candidates.complete:
-            run.miss([f"volumes that may be stuck: {candidates.why}"])
-        self.of_volumes(itertools.takewhile(lambda _: not out_of_time(), candidates.rows), run, wanted)
+        if screen.every_cell_read and shard == WHOLE:
+            # A row anywhere may explain a volume: only a look at everything tells that there is none.
+            candidates = self.stuck_volumes.candidates(screen)
+            if not candidates.complete:
+                run.miss([f"volumes that may be stuck: {candidates.why}"])
+            self.of_volumes(itertools.takewhile(lambda _: not out_of_time(), candidates.rows), run, wanted)
         unjudged = set(screen.suspects).difference(one.seen.server_id for one in judged)
         return Fleet(judged, screen, self.nova, shard, self.sightings.unjudged_removals(unjudged, self.clock() - grace))
 
