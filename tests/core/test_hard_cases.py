@@ -409,3 +409,20 @@ def test_a_server_without_a_trace_is_deleted_if_an_operator_vouches_for_it() -> 
     assert removals(connected, policy=vouched) == ()
     assert removals(connected.but(guests={HOST: (VOLUME,)}), policy=vouched) == ()
     assert [each.attachment_id for each in removals(connected.but(guests={HOST: ()}), policy=vouched)] == ["A"]
+
+
+def test_of_two_mappings_the_one_that_was_never_connected_goes_by_the_command_alone() -> None:
+    second = never_attached(number=3)
+    twice = World(
+        servers=(server(),),
+        mappings=(mapping("A"), second),
+        attachments=(attachment("A"),),
+        volumes=(volume(),),
+        connected={"A": HOST},
+        thorough=True,
+    )
+    assert [each.mapping for each in removals(twice, policy=policy(Door.COMMAND))] == [second]
+    assert removals(twice, door=Door.SWEEP) == removals(twice, door=Door.REBOOT) == ()
+    # An attachment that no mapping names may be its own.
+    for more in ((attachment("A"), attachment("B", "reserved")), (attachment("A"), attachment("B"))):
+        assert removals(twice.but(attachments=more), policy=policy(Door.COMMAND)) == ()

@@ -45,7 +45,7 @@ def offered(line: str) -> list[str]:
         ("dedangle sw", ["sweep"]),
         ("dedangle journal ", ["list", "show"]),
         ("dedangle journal list --se", ["--server"]),
-        ("dedangle cleanup --re", ["--relink", "--report", "--restart"]),
+        ("dedangle cleanup --re", ["--reattach", "--relink", "--report", "--restart"]),
         ("dedangle sweep --time", ["--time-budget"]),
         (f"dedangle audit --report {BASH_COMPLETION.parent}/bash_c", [str(BASH_COMPLETION)]),
     ],
