@@ -71,6 +71,12 @@ def is_same(one: MappingType[str, Any], other: MappingType[str, Any]) -> bool:
     return kind == other.get("driver_volume_type") and (bool(mine & theirs) or mine == theirs)
 
 
+def is_elsewhere(one: MappingType[str, Any], other: MappingType[str, Any]) -> bool:
+    """Whether the other connection leads nowhere where the first one leads; False where the first names no address."""
+    mine = _told_by_cinder(one)
+    return bool(mine) and not mine & _told_by_cinder(other)
+
+
 def _told_by_cinder(connection_info: MappingType[str, Any]) -> frozenset[Key]:
     """Return the addresses that Cinder gives, without what the host found out when it connected."""
     found_by_host = set() if connection_info.get("driver_volume_type") == "local" else _FOUND_BY_HOST

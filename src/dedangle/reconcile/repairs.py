@@ -60,6 +60,7 @@ class Repairs:
         if not reserved.rows:
             return Outcome(result=Result.FAILED, detail=reserved.why)
         (attachment,) = reserved.rows
+        connected: Reading[dict[str, Any]] = Reading()
         if server.host is None:
             # An unshelve connects it: until then a reserved attachment is the healthy state.
             outcome = self.nova.name_attachment(mapping, server, attachment.id, None)
@@ -71,7 +72,21 @@ class Repairs:
         is_named = outcome.result.is_done or outcome.result is Result.FAILED
         if is_named or not is_own:
             return outcome
+        if self._guest_may_use(connected, mapping, server):
+            left = f"; attachment {attachment.id} stays, because the guest may use its connection: run it again"
+            return dataclasses.replace(outcome, detail=outcome.detail + left)
         return attaching.take_back(self.cinder, attachment, outcome, again_by=_AGAIN)
+
+    def _guest_may_use(self, connected: Reading[dict[str, Any]], mapping: BlockDeviceMapping, server: Server) -> bool:
+        """Whether deleting the new attachment may unplug a running guest.
+
+        Cinder then ends the connection of the volume with the host, and many backends have but one for the two.
+        """
+        if server.is_stopped or not connected.rows:
+            return False
+        kept = self.nova.connection_info(mapping)
+        new = connections.from_attachment(connected.rows[0], mapping.volume_id, multiattach=False)
+        return not any(addresses.is_elsewhere(each, new) for each in kept.rows)
 
     def _connector(self, mapping: BlockDeviceMapping, host: str) -> Reading[dict[str, Any]]:
         if self.connector.get("host") == host:
