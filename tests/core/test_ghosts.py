@@ -35,7 +35,7 @@ def found(
 ) -> list[tuple[str, str]]:
     servers = [one] if one else []
     guests = [Guest(server_id=SERVER, disks=disks)]
-    return [(guest.server_id, each.volume_id) for guest, each in ghosts.unexplained(host, guests, servers, bdms)]
+    return [(guest.server_id, each.volume_id) for guest, each, _ in ghosts.unexplained(host, guests, servers, bdms)]
 
 
 @pytest.mark.parametrize(

@@ -41,8 +41,8 @@ class GuestDisk:
 
 def unexplained(
     host: str, guests: Iterable[Guest], servers: Iterable[Server], bdms: Iterable[BlockDeviceMapping]
-) -> Iterator[tuple[Guest, Disk]]:
-    """Yield each disk of a running guest that no live mapping of its server on this host explains."""
+) -> Iterator[tuple[Guest, Disk, Server | None]]:
+    """Yield each disk of a running guest that no live mapping of its server on this host explains, with the server."""
     by_id = {server.id: server for server in sorted(servers, key=lambda each: not each.deleted)}
     mapped = {(bdm.server_id, bdm.volume_id) for bdm in bdms if not bdm.deleted}
     for guest in guests:
@@ -55,7 +55,7 @@ def unexplained(
         swapped = {disk.source for disk in explained if disk.is_recognised}
         for disk in guest.disks:
             if disk.is_running and disk not in explained and disk.source not in swapped:
-                yield guest, disk
+                yield guest, disk, server
 
 
 def judge(seen: GuestDisk) -> Finding:

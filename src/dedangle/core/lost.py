@@ -40,7 +40,8 @@ def lost_mapping(
     if shared and server_state.may_write and pair.other_writers:
         return Draft(Verdict.MISMATCH, "volume-in-use-elsewhere", mapping=mapping, is_urgent=True)
     own_host = server.host if server else None
-    may_have_it = server_state.may_write and not server_state.guest_lacks(pair.volume_id, {own_host})
+    proved = server_state.guest_lacks(mapping.volume_id, {own_host})
+    may_have_it = server_state.may_write and not proved
     cinder_is_wrong = _cinder_is_wrong(server_state, mapping) or (may_have_it and was_in_use(mapping))
     if (shared and server_state.may_write) or cinder_is_wrong or _is_seen_in_use(server_state, mapping, policy):
         return Draft(
@@ -57,7 +58,6 @@ def lost_mapping(
     else:
         code = "mapping-without-attachment"
     verdict = Verdict.PROTECTED if is_root(pair, mapping) else Verdict.DANGLING
-    proved = server_state.guest_lacks(mapping.volume_id, {server.host if server else None})
     if policy.reattach and volume is not None and code == "mapping-without-attachment":
         kept_because = _kept_from_attaching(pair, volume)
         return Draft(verdict, code, mapping=mapping, kept_because=kept_because, acts_as="attachment-lost-in-use")

@@ -51,8 +51,7 @@ class Witnesses:
             if not (servers.complete and bdms.complete):
                 run.miss([f"the guests of host {host}: {servers.why or bdms.why}"])
                 continue
-            by_id = {server.id: server for server in sorted(servers.rows, key=lambda each: not each.deleted)}
-            for guest, disk in ghosts.unexplained(host, some, servers.rows, bdms.rows):
+            for guest, disk, server in ghosts.unexplained(host, some, servers.rows, bdms.rows):
                 # A detach takes the disk from the guest before its mapping: what is still there is no detach.
                 if not self._is_still_there(host, guest, disk):
                     continue
@@ -61,7 +60,7 @@ class Witnesses:
                         host=host,
                         server_id=guest.server_id,
                         disk=disk,
-                        server=by_id.get(guest.server_id),
+                        server=server,
                         bdms=tuple(bdm for bdm in bdms.rows if bdm.volume_id == disk.volume_id and not bdm.deleted),
                         volume=self.cinder.volume(disk.volume_id),
                         attachments=self.cinder.attachments_of_volume(disk.volume_id),

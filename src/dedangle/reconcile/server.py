@@ -84,7 +84,9 @@ class Reconciler:
 
     def audit(self, server_id: str) -> Judged:
         """Judge the server as it is now; changes nothing."""
-        return self._judge(self._observe(server_id))
+        seen = self._observe(server_id)
+        findings = exits.judge_with_ways_out(pairing.pairs(seen), self.policy, self.clock(), self._judge_pair)
+        return Judged(findings, seen)
 
     def without_restart(self) -> Reconciler:
         """The same without leave to count on a server's being stopped."""
@@ -99,11 +101,13 @@ class Reconciler:
         return (comes_back and may_stop) or any(finding.key not in as_it_is for finding in judged.changes)
 
     def _judge(self, seen: Observation) -> Judged:
-        def judged(pair: Pair, policy: Policy, now: datetime) -> tuple[Finding, ...]:
-            return judge(pair, now=now, policy=policy, first_seen=self.first_seen)
+        """Judge without ways out, which nobody reads of what is judged once more."""
+        now = self.clock()
+        findings = (each for pair in pairing.pairs(seen) for each in self._judge_pair(pair, self.policy, now))
+        return Judged(tuple(findings), seen)
 
-        findings = exits.judge_with_ways_out(pairing.pairs(seen), self.policy, self.clock(), judged)
-        return Judged(findings, seen)
+    def _judge_pair(self, pair: Pair, policy: Policy, now: datetime) -> tuple[Finding, ...]:
+        return judge(pair, now=now, policy=policy, first_seen=self.first_seen)
 
     def execute(
         self,
@@ -128,7 +132,7 @@ class Reconciler:
         for _ in range(_ROUNDS):
             if not plan:
                 return
-            judged = self.audit(judged.seen.server_id)
+            judged = self._judge(self._observe(judged.seen.server_id))
             still = {_rows(finding) for finding in judged.changes}
             for finding in plan:
                 tried.add(finding.key)
