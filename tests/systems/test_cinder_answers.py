@@ -28,7 +28,7 @@ class Api:
         self._answers, self.asked = list(answers), list[dict[str, str]]()
 
     def request(self, path: str, method: str, *, params: dict[str, str], **_: object) -> Answer:
-        self.asked.append(params)
+        self.asked.append(dict(params))
         return self._answers.pop(0)
 
 
@@ -72,3 +72,18 @@ def test_neighbours_of_one_side_are_none(failing: int) -> None:
     reading = CinderApi(Api(*answers), None).neighbours("b")
     assert reading.rows == ()
     assert reading.why == "Cinder answered 500 to a list of attachments: no database"
+
+
+def test_a_page_that_is_shorter_than_another_of_the_run_is_the_last() -> None:
+    """Cinder's API does not tell how many rows a page may have (osapi_max_limit)."""
+    rows = [{"id": ident, "instance": "s", "volume_id": "v", "status": "attached"} for ident in "abc"]
+    pages = [rows[:2], rows[2:], rows[:1], rows[:2], []]
+    api = Api(*(Answer(200, {"attachments": page}) for page in pages))
+    cinder = CinderApi(api, None)
+    assert [each.id for each in cinder.attachments_of_server("s", ()).rows] == ["a", "b", "c"]
+    assert [each.get("marker") for each in api.asked] == [None, "b"]
+    assert [each.id for each in cinder.attachments_of_volume("v").rows] == ["a"]
+    assert len(api.asked) == 3
+    # One that is as long as the longest may be cut.
+    assert [each.id for each in cinder.attachments_of_volume("v").rows] == ["a", "b"]
+    assert [each.get("marker") for each in api.asked[3:]] == [None, "b"]

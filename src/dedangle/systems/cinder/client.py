@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How Cinder's REST API is asked, and what an answer means."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from keystoneauth1 import adapter
+from keystoneauth1 import exceptions as ks_exceptions
+
+from dedangle.core.records import Attachment, Reading, Volume
+from dedangle.systems import rest
+from dedangle.systems.cinder import rows as cinder_rows
+
+T = TypeVar("T")
+
+
+class UnreadError(Exception):
+    """The question has no answer; the message says why."""
+
+
+class MarkerGoneError(Exception):
+    """The last row of the page before was deleted meanwhile."""
+
+
+class CinderClient:
+    """Asks through keystoneauth, which sees to address, token and repeated reads; a write is never repeated.
+
+    project_id is that of the credentials. remaining tells how many seconds there are left for all that is still asked;
+    at none nothing is asked any more.
+    """
+
+    def __init__(
+        self, client: adapter.Adapter, project_id: str | None, remaining: Callable[[], float] | None = None
+    ) -> None:
+        self._client = client
+        self.project_id = project_id
+        self._remaining = remaining
+
+    def attachment(self, attachment_id: str) -> Reading[Attachment]:
+        return self._one("attachment", attachment_id, cinder_rows.attachment)
+
+    def volume(self, volume_id: str) -> Reading[Volume]:
+        return self._one("volume", volume_id, cinder_rows.volume)
+
+    def _one(self, what: str, ident: str, make: Callable[[dict[str, Any]], Any]) -> Reading[Any]:
+        return self._show(what, ident, f"/{what}s/{ident}", lambda body: make(body[what]))
+
+    def _show(self, what: str, ident: str, path: str, make: Callable[[dict[str, Any]], T]) -> Reading[T]:
+        try:
+            answer = self._ask("GET", path)
+        except UnreadError as error:
+            return Reading.unread(str(error))
+        if answer.status_code == 200:
+            try:
+                return Reading((make(rest.body(answer)),))
+            except cinder_rows.HiddenError as hidden:
+                return Reading.unread(str(hidden))
+            except (KeyError, TypeError, AttributeError):
+                return Reading.unread(f"Cinder's answer to {what} {ident} is not one of its own")
+        if is_gone(answer, ident):
+            return Reading()
+        return Reading.unread(f"Cinder answered {answer.status_code} to {what} {ident}: {rest.message(answer)}")
+
+    def _page(self, what: str, path: str, params: dict[str, str]) -> list[dict[str, Any]]:
+        """One page of a list. Raises UnreadError, and MarkerGoneError where Cinder has no such marker."""
+        answer = self._ask("GET", path, params=params)
+        if answer.status_code == 404 and "marker" in params and params["marker"] in rest.message(answer):
+            raise MarkerGoneError
+        page = rest.body(answer).get(f"{what}s")
+        if answer.status_code != 200 or not isinstance(page, list):
+            raise UnreadError(f"Cinder answered {answer.status_code} to a list of {what}s: {rest.message(answer)}")
+        return page
+
+    def _ask(self, method: str, path: str, **options: Any) -> Any:
+        if self._remaining is not None:
+            options["timeout"] = self._remaining()
+            if options["timeout"] <= 0:
+                raise UnreadError("Cinder took all the time there was")
+        try:
+            # Connectors and connection_info are secrets: they are kept out of the debug log too.
+            return self._client.request(path, method, raise_exc=False, log=False, **options)
+        except ks_exceptions.ClientException as error:
+            raise UnreadError(f"Cinder did not answer {method} {path} ({type(error).__name__})") from error
+
+
+def is_gone(answer: Any, ident: str) -> bool:
+    """Whether Cinder itself says that it has no such row: a proxy's or a wrong endpoint's 404 says nothing of it."""
+    return answer.status_code == 404 and "itemNotFound" in rest.body(answer) and ident in rest.message(answer)
