@@ -67,7 +67,7 @@ def test_a_disk_that_the_guest_has_is_not_taken_from_under_it(cloud: Cloud, lost
     assert disks(cloud, server) == [running(each) for each in sorted(server.volumes)]
     outcome = remove(cloud, server, volume, attachment)
     assert outcome["result"] == "changed-meanwhile"
-    assert "which Cinder does not have although the volume is in use" in outcome["detail"]
+    assert "The volume is in use, but Cinder does not have this attachment." in outcome["detail"]
     assert cloud.mapped(server) == cloud.in_guest(server) == set(server.volumes)
     assert cloud.disconnected == {}
 
