@@ -18,12 +18,14 @@ _NEEDS = {
     Needs.NEVER: "reports it",
     Needs.NOTHING: "acts",
     Needs.GRACE: "acts after the grace period",
-    Needs.STOPPED: "acts on a stopped server, with `--no-host`",
-    Needs.NO_GUEST: "acts where the server is stopped or has no host, or its guest is proved not to have the disk",
-    Needs.PROOF: "acts where every host concerned proves that the guest does not have the disk",
-    Needs.GUEST_OFF: "powers the guest off, disconnects the volume, acts",
-    Needs.IN_USE: "acts where the guest is proved to have the disk, or none runs, with `--relink` or `--reattach`",
-    Needs.PRESENCE: "acts where the server's host proves that the guest has the disk",
+    Needs.STOPPED: "acts if the server is stopped and its host disconnects the volume, or with `--no-host`",
+    Needs.NO_GUEST: "acts if the server is stopped or has no host, or if its host proves that the guest does not have "
+    "the disk",
+    Needs.PROOF: "acts if every host concerned proves that the guest does not have the disk",
+    Needs.GUEST_OFF: "powers the guest off, disconnects the volume and acts",
+    Needs.IN_USE: "acts with `--relink` or `--reattach`, if the server is stopped or has no host, or if its host "
+    "proves that the guest has the disk",
+    Needs.PRESENCE: "acts if the server's host proves that the guest has the disk",
 }
 _IDS = {
     "server": "SERVER",

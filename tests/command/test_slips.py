@@ -74,7 +74,8 @@ def test_what_is_in_progress_is_named(cloud: Cloud, dedangle: Dedangle) -> None:
     before = rows.snapshot(cloud.home)
     for done in (dedangle("cleanup", server.id, "--execute", "--yes"), dedangle("audit", "--server", server.id)):
         assert done.code == 0
-        assert f"Skipped: Volume {volume} of server {server.id} is in flight: task_state image_uploading." in done.err
+        what = f"Volume {volume} of server {server.id}"
+        assert f"Skipped: {what} is waiting for an operation in progress: task_state image_uploading." in done.err
         assert "There is nothing to do" not in done.err
     assert rows.diff(before, rows.snapshot(cloud.home)) == []
     stage.edit_server(server, task_state=None)

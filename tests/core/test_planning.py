@@ -77,7 +77,7 @@ def test_what_is_due_elsewhere_counts_in_the_run() -> None:
     spread = [one(cell=f"cell{number}", project_id=f"project-{number}") for number in range(20)]
     assert not planning.refusal(spread[:19], limits, {})
     refusal = str(planning.refusal(spread, limits, {}))
-    assert "26 removals in this run, 6 of them found before on servers that it had no time for" in refusal
+    assert "26 removals planned in this run (6 of them on servers that this run had no time to check)" in refusal
     assert planning.removals_left(spread[:16], limits, {}) == 3
     assert not planning.refusal([], planning.Limits(max_removals=25, max_removals_percent=2, unjudged_removals=26), {})
 
@@ -97,7 +97,7 @@ def test_one_project_over_its_limit_is_left_out() -> None:
     assert found is not None
     project_id, why = found
     assert project_id == "a"
-    assert "4 removals in project a are more than max_removals (3)" in str(why)
+    assert "4 removals planned in project a exceed max_removals (3)" in str(why)
 
 
 def test_two_projects_over_their_limits_stop_the_run() -> None:

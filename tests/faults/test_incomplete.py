@@ -177,7 +177,7 @@ def test_audit_names_what_was_planted_and_removes_nothing(dedangle: Dedangle, br
 def test_fuse_trips(dedangle: Dedangle) -> None:
     done = dedangle("sweep", "--execute", "--yes", "--max-removals", "0")
     assert done.code == 6
-    assert "more than max_removals (0)" in done.err
+    assert "exceed max_removals (0)" in done.err
 
 
 def test_another_run_holds_the_lock(cloud: Cloud, dedangle: Dedangle) -> None:

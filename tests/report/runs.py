@@ -59,7 +59,7 @@ def finding(code: str, number: int = 0, disposition: Disposition = Disposition.R
         evidence=(
             f"Nova cell{number % 3}: server {ids['server']} is active, host compute-{number % 40} (up)",
             f"Nova cell{number % 3}: mapping of volume {ids['volume']} names attachment {ids['attachment']}",
-            f"Cinder: attachment {ids['attachment']} is not found, and not in the server's list",
+            f"Cinder: attachment {ids['attachment']} was not found, and the server's list does not have it",
             f"Cinder: volume {ids['volume']} is available",
         ),
         server_name=f"web-{number}",

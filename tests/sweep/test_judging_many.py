@@ -163,7 +163,7 @@ def fused(planned: int, nova: Counting) -> Run:
 def test_the_fuse_counts_a_project_over_its_cells(of_cells: tuple[int, ...], refused: bool) -> None:
     nova = Counting(Reading(of_cells))
     run = fused(21, nova)
-    assert refused == (f"in project P are more than max_removals_percent (2) of {sum(of_cells)} " in str(run.refusal))
+    assert refused == (f"in project P exceed max_removals_percent (2 % of {sum(of_cells)} " in str(run.refusal))
     assert refused == bool(run.refusal)
     assert nova.asked == ["P"]
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a door is allowed, and a finding before it: all that the rules of core/doors.py may look at."""
+"""The policy of a door, and a finding with its state: the input of the rules in core/doors.py."""
 
 from __future__ import annotations
 
@@ -15,72 +15,72 @@ from dedangle.core.records import Marker, Refusal, Server
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Policy:
-    """What the configuration and the operator allow; all spans are timedeltas."""
+    """What the configuration and the operator allow."""
 
     door: Door
     grace: timedelta
     grace_reserved: timedelta = timedelta(minutes=10)
-    """The grace period of what was never connected, where that is shorter."""
+    """The grace period of rows that were never connected, if it is shorter than `grace`."""
     attach_timeout: timedelta = timedelta(seconds=1800)
-    """How long an attach may take between its first write and its second: Nova's long_rpc_timeout."""
+    """The longest time between the first and the second write of an attach: Nova's long_rpc_timeout."""
     allow_root: bool = False
     no_host: bool = False
     relink: bool = False
     reattach: bool = False
-    """Whether a lost attachment is made anew, in place of removing the mapping that names it."""
+    """Whether a lost attachment is created again, instead of removing the mapping that names it."""
     assume_deleted: bool = False
-    """Whether an operator vouches that a server of which Nova has no trace was deleted and purged."""
+    """Whether the operator states that a server without any record in Nova was deleted and purged."""
     connector_host: str | None = None
     """The host whose connector the operator gave."""
     restart: bool = False
-    """Whether a running server may be stopped while it is cleaned; the judgement is then of the server once stopped."""
+    """Whether a running server may be stopped; the server is then judged as if it were already stopped."""
     available_means_gone: bool = False
-    """Whether a volume that is `available` is taken for detached although it has an attachment."""
+    """Whether a volume that is `available` counts as detached although it has an attachment."""
     guest_off: bool = False
     """Whether the door can power the guest off."""
     at_host: bool = False
-    """Whether the door works on the server's own host, under the instance lock, and takes connections down there."""
+    """Whether the door runs on the server's own host, holds the instance lock, and disconnects volumes there."""
 
 
 class Ruling(NamedTuple):
-    """What the door does, and the sentence that reports it to the operator."""
+    """What the door does, and the sentence about it for the operator."""
 
     disposition: Disposition
     sentence: str
     next: tuple[str, ...] = ()
-    """Commands that only this rule knows; those that dedangle itself can act by are found by core/exits.py."""
+    """Commands that only this rule knows; core/exits.py finds the others."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Case:
-    """A finding before a door: all that the rules may look at."""
+    """A finding at a door: everything that the rules may use."""
 
     finding: Finding
     server_state: ServerState
     policy: Policy
     kind_needs: Needs
-    """What the table of findings demands of this door for this code."""
+    """What this door needs for this code, by the table of findings."""
     now: datetime
     advice: str
-    """What an operator must know where the door does nothing."""
+    """What an operator must know if the door does nothing."""
     kept_because: Refusal | None = None
     """Why the remedy must not be carried out, whatever the door."""
     open_work: tuple[Marker, ...] = ()
-    """Work on the server that Nova or Cinder has begun and not ended, however long ago."""
+    """Operations on the server that Nova or Cinder has started and not ended, however long ago."""
     not_before: datetime | None = None
-    """Before this time the operation that made the rows may still be in progress."""
+    """Before this time the operation that created the rows may still be in progress."""
     changed_at: datetime | None = None
-    """When the newest of the rows was last changed, as far as its system tells."""
+    """When the newest of the rows last changed; None if no row has such a time."""
     age_is_unknown: bool = False
-    """Whether nothing tells how old the attachment is: it counts from when it was first seen."""
+    """Whether the age of the attachment is unknown; it then counts from when it was first seen."""
     guest_may_live: bool = False
-    """Whether it is a connected attachment of a deleted server, whose guest somebody must have ended."""
+    """Whether it is a connected attachment of a deleted server, so that its guest must be proved to have ended."""
     proved: bool = False
-    """Whether every host concerned answered that the server's guest there does not have the disk."""
+    """Whether every host concerned proved that the server's guest there does not have the disk."""
     cinder_is_wrong: bool = False
-    """Whether Cinder has lost what is in use."""
+    """Whether Cinder has lost attachments that are in use."""
     explained_on: str | None = None
-    """The host on which the guest has the disk by right, through another attachment than the one that is judged."""
+    """The host on which the guest has the disk through another, valid attachment."""
 
     @property
     def server(self) -> Server | None:
@@ -100,7 +100,7 @@ class Case:
 
     @property
     def needs(self) -> Needs:
-        """A root disk is removed of a stopped server only, whatever its code."""
+        """What the door needs. The mapping of a root disk always needs a stopped server."""
         is_removed_root = self.finding.verdict is Verdict.PROTECTED and not self.is_repair
         return Needs.STOPPED if is_removed_root else self.kind_needs
 
@@ -110,7 +110,7 @@ class Case:
 
     @property
     def restart(self) -> bool:
-        """Whether the server will be stopped for it: a relinked disk comes back with an unshelve, not with a start."""
+        """Whether the server will be stopped for the remedy. Not for a relink, which needs an unshelve afterwards."""
         restartable = self.server is not None and self.server.can_be_stopped
         return self.policy.restart and restartable and self.finding.remedy is not Remedy.RELINK_MAPPING
 
@@ -120,17 +120,17 @@ class Case:
 
     @property
     def proof_suffices(self) -> bool:
-        """Whether a running guest may stay on; its own host must act where a connection is to be taken down."""
+        """Whether the proof is enough while the guest runs. If a volume must be disconnected, its host must do that."""
         return self.proved and (self.host_acts or self.needs is not Needs.STOPPED)
 
     @property
     def guest_goes_off(self) -> bool:
-        """Whether the door takes the guest off first, so that its next domain lacks the disk."""
+        """Whether the door first powers the guest off, so that its next domain does not have the disk."""
         return (self.needs is Needs.GUEST_OFF and self.policy.guest_off) or (self.needs_no_guest and self.restart)
 
     @property
     def is_repair(self) -> bool:
-        """Whether the remedy takes nothing from the server: the guest keeps every disk that it has."""
+        """Whether the remedy removes no disk from the guest."""
         if self.finding.remedy is Remedy.RELINK_MAPPING:
             return self.finding.attachment is not None
         return self.finding.remedy in (Remedy.RESTORE_ATTACHMENT, Remedy.ROLL_BACK_DETACH)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is decided about a pair, and the outcome of carrying it out."""
+"""The decision about a pair, and the outcome of carrying it out."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dedangle.core.records import Attachment, BlockDeviceMapping, StrEnum, Volum
 
 
 class Door(StrEnum):
-    """Who wants a server looked at; a door decides what may be done about what is found."""
+    """Who asked dedangle to look at a server. The door decides what may be done about a finding."""
 
     REBOOT = "reboot"
     COMMAND = "command"
@@ -19,7 +19,7 @@ class Door(StrEnum):
 
 
 class Verdict(StrEnum):
-    """The classes of judgement, in the order in which they are asked for."""
+    """The classes of judgement, in the order in which they are tested."""
 
     CANNOT_TELL = "cannot-tell"
     FOREIGN = "foreign"
@@ -32,7 +32,7 @@ class Verdict(StrEnum):
 
 
 class Remedy(StrEnum):
-    """The one write that would put a finding right."""
+    """The one write that corrects a finding."""
 
     REMOVE_MAPPING = "remove-mapping"
     REMOVE_ATTACHMENT = "remove-attachment"
@@ -41,7 +41,7 @@ class Remedy(StrEnum):
     ROLL_BACK_DETACH = "roll-back-detach"
     RESET_STATUS = "reset-status"
     RESTORE_MAPPING = "restore-mapping"
-    """Undo alone: no finding calls for it."""
+    """Only undo uses it; no finding has it."""
     NONE = "none"
 
 
@@ -52,11 +52,11 @@ class Disposition(StrEnum):
     RELINK = "relink"
     RESTORE = "restore"
     REPORT = "report"
-    """Nothing: an operator has to decide."""
+    """Nothing: an operator must decide."""
     WAIT = "wait"
-    """Nothing yet: the grace period runs, or something is in flight."""
+    """Nothing yet: the grace period has not passed, or an operation is in progress."""
     PROTECT = "protect"
-    """Nothing, though it looks dangling: a root disk, a legacy mapping, somebody else's."""
+    """Nothing, although it looks dangling: a root disk, a legacy mapping, or a row of another service."""
 
     @property
     def is_change(self) -> bool:
@@ -65,7 +65,7 @@ class Disposition(StrEnum):
 
 
 class FindingKey(NamedTuple):
-    """Names a finding across runs: the same in every run, and another one as soon as a row of it has changed."""
+    """Identifies a finding across runs. It changes as soon as a row of the finding changes."""
 
     code: str
     server_id: str
@@ -73,14 +73,14 @@ class FindingKey(NamedTuple):
     attachment_id: str | None
     bdm_uuid: str | None
     version: str | None
-    """Of the mapping, or the status of the attachment."""
+    """The version of the mapping, or the status of the attachment or volume."""
 
     def __str__(self) -> str:
         return " ".join(part or "-" for part in self)
 
     @classmethod
     def parse(cls, text: str) -> FindingKey:
-        """Return the key whose text it is; raises ValueError."""
+        """Return the key that the text stands for; raise ValueError if it is not the text of a key."""
         parts = text.split(" ", len(cls._fields) - 1)
         if len(parts) != len(cls._fields):
             raise ValueError(f"not the key of a finding: {text}")
@@ -89,7 +89,7 @@ class FindingKey(NamedTuple):
 
 
 class Identity(NamedTuple):
-    """Names a finding in terms that another machine uses too."""
+    """Identifies a finding by values that are the same on every machine."""
 
     code: str
     remedy: str
@@ -114,9 +114,9 @@ class Finding:
     server_id: str
     volume_id: str
     reason: str
-    """What is wrong and what comes next, the next command to type included."""
+    """What is wrong, what dedangle does about it, and the next command to type."""
     sentence: str = ""
-    """What is wrong alone: for the log and for what was removed."""
+    """Only what is wrong: for the log, and for findings that were removed."""
     attachment_id: str | None = None
     bdm_uuid: str | None = None
     cell: str | None = None
@@ -127,17 +127,17 @@ class Finding:
     mapping: BlockDeviceMapping | None = None
     attachment: Attachment | None = None
     volume: Volume | None = None
-    """Where the finding is about the volume alone."""
+    """Set if the finding is about a volume without a server."""
     is_urgent: bool = False
     """Whether two servers may write to one volume now."""
     advice: str = ""
-    """What stands in the way, or that nothing does: the second half of the reason."""
+    """Why the remedy cannot be carried out, or that it can: the second part of the reason."""
     next: tuple[str, ...] = ()
-    """The commands of one complete way out, in order; none where the decision is outside of dedangle."""
+    """The commands that end the finding, in order; empty if an operator must first decide something."""
     sighted_as: FindingKey | None = None
-    """The key under which it was first seen, where it has taken another code since."""
+    """The key under which it was first seen, if its code has changed since."""
     server_name: str | None = dataclasses.field(default=None, compare=False)
-    """None if Nova does not know the server, or gives it no name. Names are their tenant's words."""
+    """None if Nova does not know the server, or the server has no name. Tenants choose names."""
     vm_state: str | None = dataclasses.field(default=None, compare=False)
     volume_name: str | None = dataclasses.field(default=None, compare=False)
     """None if only a list of attachments was read, or the volume has no name."""
@@ -150,7 +150,7 @@ class Finding:
 
     @property
     def changed_at(self) -> datetime | None:
-        """When one of its rows last changed; None if neither side tells."""
+        """When one of its rows last changed; None if no row has such a time."""
         moments = (
             self.mapping.changed_at if self.mapping else None,
             self.attachment.attached_at if self.attachment else None,
@@ -169,7 +169,7 @@ class Finding:
 
 
 class Result(StrEnum):
-    """What came of an action."""
+    """The outcome of a write."""
 
     REMOVED = "removed"
     RELINKED = "relinked"
@@ -186,7 +186,7 @@ class Result(StrEnum):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What came of a write that was tried."""
+    """The outcome of a write, with its detail."""
 
     result: Result
     detail: str = ""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the judgement says of one row, and how it becomes a finding with its sentence, evidence and disposition."""
+"""The verdict on one row, and how it becomes a finding with a sentence, evidence and a disposition."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from dedangle.core.times import utc
 
 @dataclasses.dataclass(frozen=True)
 class Draft:
-    """A finding before the door has its say."""
+    """The verdict on one row, before the rules of the door are applied."""
 
     verdict: Verdict
     code: str = ""
@@ -29,26 +29,27 @@ class Draft:
     kept_because: Refusal | None = None
     """Why the remedy must not be carried out whatever the door."""
     not_before: datetime | None = None
-    """Before this time the operation that made the rows may still be in progress."""
+    """Before this time the operation that created the rows may still be in progress."""
     acts_as: str = ""
-    """The code whose remedy and needs it takes, where that is not its own."""
+    """The code whose remedy and needs apply, if not its own."""
     guest_may_live: bool = False
-    """Whether it is a connected attachment of a deleted server, whose guest somebody must have ended."""
+    """Whether it is a connected attachment of a deleted server, so that its guest must be proved to have ended."""
     no_remedy: bool = False
-    """Whether it is a state of its code for which there is no remedy."""
+    """Whether this state has no remedy, although its code has one."""
     proved: bool = False
-    """Whether every host concerned answered that the server's guest there does not have the disk."""
+    """Whether every host concerned proved that the server's guest there does not have the disk."""
     explained_on: str | None = None
-    """The host on which the guest has the disk by right, through another attachment."""
+    """The host on which the guest has the disk through another, valid attachment."""
     is_urgent: bool = False
     """Whether two servers may write to the volume now."""
     cinder_is_wrong: bool = False
-    """Whether Cinder has lost what is in use."""
+    """Whether Cinder has lost attachments that are in use."""
 
 
 def finding_of(
     draft: Draft, pair: Pair, now: datetime, policy: Policy, first_seen: Callable[[FindingKey], datetime | None]
 ) -> Finding:
+    """Return the finding of a draft with the door's ruling; first_seen looks a key up in earlier runs."""
     server_state, mapping, attachment = pair.server_state, draft.mapping, draft.attachment
     server, volume = server_state.server, next(iter(pair.volume.rows), None)
     finding = Finding(
@@ -73,10 +74,10 @@ def finding_of(
         volume_name=volume.name if volume else None,
         volume_size=volume.size if volume else None,
     )
-    # After a clock that ran ahead was set back, what was "seen" in the future would wait for that moment.
+    # If a clock was ahead and is set back, the stored time is in the future; the finding must not wait for it.
     finding = dataclasses.replace(finding, first_seen=min(first_seen(finding.key) or now, now))
     if finding.code == "transition-stuck" and not older_than(finding.first_seen, policy.grace, now):
-        # Attach and detach have no task_state: only time tells one in progress from one that stopped half-way.
+        # Attach and detach set no task_state: only the age tells one in progress from one that stopped half-way.
         finding = dataclasses.replace(
             finding, code=Verdict.IN_FLIGHT.value, verdict=Verdict.IN_FLIGHT, sighted_as=finding.key
         )
@@ -121,7 +122,7 @@ def finding_of(
 
 
 def _words(pair: Pair, finding: Finding) -> dict[str, str]:
-    """Return what sentences and advice may name."""
+    """Return the values of the placeholders of Kind.sentence and Kind.advice."""
     return {
         "server": finding.server_id,
         "volume": finding.volume_id,
@@ -133,7 +134,7 @@ def _words(pair: Pair, finding: Finding) -> dict[str, str]:
 
 
 def _changed_at(pair: Pair, attachment: Attachment | None) -> datetime | None:
-    """When the newest row of the pair was changed, as far as its system tells."""
+    """Return when the newest row of the pair changed, None if no row has such a time."""
     moments = [mapping.changed_at for mapping in (*pair.mappings, *pair.tombstones)]
     if attachment and attachment.attached_at:
         moments.append(attachment.attached_at)
@@ -141,9 +142,9 @@ def _changed_at(pair: Pair, attachment: Attachment | None) -> datetime | None:
 
 
 def _age_is_unknown(pair: Pair, attachment: Attachment | None) -> bool:
-    """Whether nothing tells how old Cinder's row is: Nova still makes new ones for a live server.
+    """Whether the age of Cinder's row is unknown and Nova may just have created it, for a live server.
 
-    One that a tombstone names is older than that.
+    An attachment that a tombstone names is not new.
     """
     if attachment is None or pair.server_state.existence is not Existence.LIVE:
         return False

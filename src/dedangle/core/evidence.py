@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The facts behind a finding, and why what is no finding is left alone, in words."""
+"""The sentences of a finding's evidence, and why a pair without a finding is left alone."""
 
 from __future__ import annotations
 
@@ -12,25 +12,26 @@ from dedangle.core.times import utc
 
 
 def why_kept(finding: Finding, pair: Pair) -> str:
-    """One sentence on a pair that no code of the table names."""
+    """Return one sentence about a pair that has no code of the table of findings."""
     server_state = pair.server_state
     what = f"Volume {finding.volume_id} of server {finding.server_id}"
     match finding.verdict:
         case Verdict.CANNOT_TELL:
-            return f"{what}: cannot tell, {'; '.join(server_state.unread or (pair.other_servers_bdms.why,))}."
+            why = "; ".join(server_state.unread or (pair.other_servers_bdms.why,))
+            return f"{what} could not be judged: {why}."
         case Verdict.IN_FLIGHT:
-            work = "; ".join(map(str, pair.open_work)) or "its attachment is on its way"
-            return f"{what} is in flight: {work}."
+            work = "; ".join(map(str, pair.open_work)) or "its attach or detach"
+            return f"{what} is waiting for an operation in progress: {work}."
         case Verdict.FOREIGN:
-            return f"{what} belongs to another service than Nova, as the volume's metadata says."
+            return f"{what} belongs to another service than Nova: the metadata of the volume names it."
         case Verdict.LEGACY:
-            return f"{what} was attached without Cinder attachments (before Queens): it is healthy and left alone."
+            return f"{what} was attached before Cinder had attachments (before Queens). It is healthy and stays."
         case _:
             return f"{what} is consistent."
 
 
 def facts(pair: Pair, mapping: BlockDeviceMapping | None, attachment: Attachment | None) -> Iterator[str]:
-    """What was read of the pair, one fact a line, with every id in full."""
+    """Yield the facts that were read about the pair, one a line, with full ids."""
     server_state = pair.server_state
     yield _of_server(server_state)
     if mapping:
@@ -49,7 +50,7 @@ def facts(pair: Pair, mapping: BlockDeviceMapping | None, attachment: Attachment
     for volume in pair.volume.rows:
         yield f"Cinder: volume {volume.id} is {volume.status}" + (", multiattach" if volume.multiattach else "")
     if pair.volume.absent:
-        yield f"Cinder: volume {pair.volume_id} is not found"
+        yield f"Cinder: volume {pair.volume_id} was not found"
     yield from _of_others(pair)
 
 
@@ -67,13 +68,13 @@ def _of_mapping(pair: Pair, mapping: BlockDeviceMapping) -> Iterator[str]:
     names = f"names attachment {mapping.attachment_id}" if mapping.attachment_id else "names no attachment"
     yield f"Nova {mapping.cell}: mapping {mapping.uuid} (row {mapping.id}) of volume {mapping.volume_id} {names}"
     if mapping.attachment_id in server_state.lost:
-        yield f"Cinder: attachment {mapping.attachment_id} is not found, and not in the server's list"
+        yield f"Cinder: attachment {mapping.attachment_id} was not found, and the server's list does not have it"
         failed = server_state.live_migration_failed_at
         if failed and server_state.failed_to_migrate_since(mapping.changed_at):
             yield f"Nova: a live migration of the server failed at {utc(failed)}"
     elsewhere = pair.named.get(mapping.attachment_id or "")
     for row in elsewhere.rows if elsewhere else ():
-        yield f"Cinder: attachment {row.id} is of volume {row.volume_id} and server {row.server_id}"
+        yield f"Cinder: attachment {row.id} belongs to volume {row.volume_id} and server {row.server_id}"
 
 
 def _of_attachment(pair: Pair, attachment: Attachment, *, is_named: bool) -> Iterator[str]:
@@ -99,27 +100,27 @@ def _of_others(pair: Pair) -> Iterator[str]:
 def _of_guests(pair: Pair) -> Iterator[str]:
     for host, reading in pair.server_state.guests.items():
         if not reading.complete:
-            yield f"Host {host}: cannot tell, {reading.why}"
+            yield f"Host {host}: could not be read: {reading.why}"
             continue
         disks = [disk for disk in reading.rows if disk.volume_id == pair.volume_id]
         if not disks:
             yield f"Host {host}: the server's guest does not have a disk of volume {pair.volume_id}"
         for disk in disks:
-            has = "the server's guest has" if disk.is_running else "only the domain of the server's next start has"
+            has = "the server's guest has" if disk.is_running else "only the domain for the server's next start has"
             yield f"Host {host}: {has} a disk of volume {pair.volume_id}: {disk.source}"
         for disk in reading.rows:
             if not disk.is_recognised:
                 yield (
-                    f"Host {host}: the disk {disk.source} has the serial of volume {disk.volume_id}, but is not what "
-                    "Nova's mapping of that volume connects to"
+                    f"Host {host}: the disk {disk.source} has the serial of volume {disk.volume_id}, but Nova's "
+                    "mapping of that volume connects to another device"
                 )
 
 
 def _what_ended_the_guest(server_state: ServerState, server: Server) -> str:
-    """What the removal of a connected attachment of a deleted server rests on."""
+    """Return the proof for removing a connected attachment of a deleted server."""
     answered = sorted(filter(server_state.has_answered, server_state.guests))
     if answered:
-        return f"The removal rests on the proof of host {', '.join(answered)}"
+        return f"Proof that the guest has ended: the answer of host {', '.join(answered)}"
     if server.may_still_run:
-        return "Nova deleted the server without its host, so nothing tells that its guest ended"
-    return "The removal rests on Nova's record that nova-compute ended the guest: no host can be asked"
+        return "No proof that the guest has ended: Nova deleted the server while its host was down"
+    return "Proof that the guest has ended: Nova's record that nova-compute ended it; no host answers dedangle"

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The way out of a finding: the commands of the least harmful one that acts.
+"""The commands that end a finding: the least harmful of the known ways that has an effect.
 
-Each way in WAYS is tried by judging the pair once more with what its commands bring about and allow, so that no
+Each way in WAYS is tried by judging the pair again with the state and options that its commands would bring. So no
 command is printed that would change nothing.
 """
 
@@ -21,34 +21,34 @@ from dedangle.core.pair import Pair
 from dedangle.core.records import Disk, Reading, Server
 
 _OF_MAPPINGS = (Remedy.REMOVE_MAPPING, Remedy.RELINK_MAPPING)
-# nova/virt/fake.py and libvirt report it for a guest that is off (nova/compute/power_state.py:SHUTDOWN).
+# What nova/virt/fake.py and libvirt report for a guest that is off (nova/compute/power_state.py:SHUTDOWN).
 _SHUTDOWN = 4
-# What brings a server whose guest is paused, saved or in a rescue domain to ACTIVE, from where it can be stopped.
+# How to bring a paused, suspended or rescued server to ACTIVE. Only an ACTIVE server can be stopped.
 _TO_ACTIVE = {
     "paused": "openstack server unpause {server}",
     "suspended": "openstack server resume {server}",
     "rescued": "openstack server unrescue {server}",
 }
-# Nova stops a server some time later, and a guest may take a minute to shut down.
+# `server stop` returns at once, but the guest may take a minute to shut down.
 _STOP = (
     "openstack server stop {server}",
     'until [ "$(openstack server show -f value -c status {server})" = SHUTOFF ]; do sleep 2; done',
 )
-# A start takes the connection from the mapping, which has none once it is relinked: only an unshelve asks Cinder.
+# A start uses the connection_info of the mapping, and a relinked mapping has none. Only an unshelve asks Cinder for it.
 _RECONNECT = ("openstack server shelve --offload --wait {server}", "openstack server unshelve --wait {server}")
 
 Simulate = Callable[[Pair, Policy, datetime], tuple[Finding, ...]]
 
 
 class Way(NamedTuple):
-    """Commands, in order, and what they allow; {server} is the server's id."""
+    """One way to end a finding: a `dedangle cleanup` command and the commands before it."""
 
     options: str
-    """Of `dedangle cleanup`."""
+    """Options of `dedangle cleanup`."""
     allows: dict[str, bool]
-    """Fields of the policy that the options set."""
+    """Fields of Policy that the options set."""
     stops: bool = False
-    """Whether the server is stopped by a command of its own before."""
+    """Whether a command before it stops the server."""
     fetches_connector: bool = False
     """Whether a command before it fetches the connector of the server's host."""
 
@@ -69,11 +69,11 @@ WAYS = (
     Way(" --allow-root --no-host", {"allow_root": True, "no_host": True}),
     Way(" --allow-root --no-host", {"allow_root": True, "no_host": True}, stops=True),
 )
-"""The least harmful way first: without downtime, with downtime, with something left on a host, without a root disk."""
+"""Least harmful first: no downtime; downtime; connections left on a host; a server that loses its root disk."""
 
 
 def judge_with_ways_out(pairs: Iterable[Pair], policy: Policy, now: datetime, judge: Simulate) -> tuple[Finding, ...]:
-    """Judge the pairs of one server, and give each finding its way out; judge is called for every way that is tried."""
+    """Return the findings of one server, each with its way out. `judge` is called for every way that is tried."""
     findings = (
         _with_next(finding, _way_out(finding, pair, policy, now, judge))
         for pair in pairs
@@ -83,15 +83,15 @@ def judge_with_ways_out(pairs: Iterable[Pair], policy: Policy, now: datetime, ju
 
 
 def _way_out(finding: Finding, pair: Pair, policy: Policy, now: datetime, simulate: Simulate) -> tuple[str, ...]:
-    """Return the commands of the least harmful way out, in order; none where the decision is outside of dedangle.
+    """Return the commands of the least harmful way out, in order; none if the operator must first decide something.
 
-    simulate judges a pair under a policy at a moment. A finding that only waits gets the command for when it has
-    waited.
+    `simulate` judges a pair under a policy at a moment. A finding that only waits gets the command to run after the
+    wait.
     """
     if finding.code not in KINDS and finding.verdict is not Verdict.IN_FLIGHT:
         return ()
     if finding.next:
-        # The rule that keeps it knows what must be done first: a guest is ended before --no-host is named.
+        # The rule that keeps it also knows the first step, for example to end a guest before --no-host is used.
         return finding.next
     if finding.remedy is not Remedy.NONE or finding.verdict is Verdict.IN_FLIGHT:
         for way in _ways_for(finding):
@@ -102,9 +102,9 @@ def _way_out(finding: Finding, pair: Pair, policy: Policy, now: datetime, simula
 
 
 def _ways_for(finding: Finding) -> Iterator[Way]:
-    """Yield the ways that are meant for the finding: a volume in use comes back, and one that was detached goes.
+    """Yield the ways that fit the finding: a volume in use is attached again, a detached volume is removed.
 
-    One that cannot go, because somebody else uses it on the host, comes back too.
+    A volume that cannot be removed, because another server uses it on the host, is attached again too.
     """
     is_in_use = finding.remedy is Remedy.RESTORE_ATTACHMENT
     may_be_in_use = is_in_use or finding.verdict is Verdict.PROTECTED or finding.code == "mapping-names-lost-attachment"
@@ -116,7 +116,7 @@ def _ways_for(finding: Finding) -> Iterator[Way]:
 def _borrowed(findings: tuple[Finding, ...]) -> tuple[Finding, ...]:
     """Give an attachment that is kept because of a mapping of the same server the way out of that mapping.
 
-    No attachment of a server is removed while a mapping of it names one that Cinder does not have.
+    No attachment of a server is removed while one of its mappings names an attachment that Cinder does not have.
     """
     lost = (each.next for each in findings if each.next and each.remedy in _OF_MAPPINGS)
     commands = next(lost, ())
@@ -127,7 +127,7 @@ def _borrowed(findings: tuple[Finding, ...]) -> tuple[Finding, ...]:
 
 
 def _with_next(finding: Finding, commands: tuple[str, ...]) -> Finding:
-    """Return the finding with its way out, which the reason ends with."""
+    """Return the finding with its way out in `next` and at the end of `reason`."""
     if not commands:
         return dataclasses.replace(finding, next=())
     return dataclasses.replace(finding, next=commands, reason=f"{finding.reason} Run: {'; then: '.join(commands)}")
@@ -136,7 +136,7 @@ def _with_next(finding: Finding, commands: tuple[str, ...]) -> Finding:
 def _commands(
     way: Way, finding: Finding, pair: Pair, policy: Policy, now: datetime, simulate: Simulate
 ) -> tuple[str, ...]:
-    """Return the commands of the way if they carry the remedy of the finding out."""
+    """Return the commands of the way if they would end the finding; else none."""
     server = pair.server_state.server
     before: list[str] = []
     if (way.stops or way.allows.get("restart")) and server is not None and not server.deleted:
@@ -159,7 +159,7 @@ def _commands(
     volume = next(iter(pair.volume.rows), None)
     is_unheld = volume is not None and not (volume.multiattach or pair.attachments)
     if way.allows.get("reattach") and volume is not None and volume.status == "in-use" and is_unheld:
-        # Cinder attaches only what is available: this one is in-use by an attachment that is lost.
+        # Cinder attaches only a volume that is available; this one is still in-use because of the lost attachment.
         before.append(f"openstack volume set --state available {volume.id}")
         pair = dataclasses.replace(pair, volume=Reading((dataclasses.replace(volume, status="available"),)))
     allowed = Policy(
@@ -176,7 +176,7 @@ def _commands(
     acting = [each for each in planning.changes(findings) if each.identity.has_rows_of(finding.identity)]
     if not acting:
         return ()
-    # A mapping that comes to name a connected attachment keeps its connection.
+    # A mapping that is relinked to a connected attachment keeps its connection_info.
     is_connected = any(each.attachment and not each.attachment.is_reserved for each in acting)
     relinks = way.allows.get("relink") and server is not None and server.host
     after: tuple[str, ...] = _RECONNECT if relinks and not is_connected else ()
@@ -187,7 +187,7 @@ def _commands(
 
 
 def _with_server(pair: Pair, server: Server | None) -> Pair:
-    """Return the pair as it is once the server is in that state; a stopped one has no running guest on its host."""
+    """Return the pair with the server in the given state; a stopped server has no running guest on its host."""
     state = pair.server_state
     if server == state.server:
         return pair
@@ -199,14 +199,14 @@ def _with_server(pair: Pair, server: Server | None) -> Pair:
 
 
 def _off(reading: Reading[Disk]) -> Reading[Disk]:
-    """Return the reading of a host once the server's guest there is off."""
+    """Return the reading of a host as it is when the server's guest there is off."""
     return dataclasses.replace(
         reading, rows=tuple(dataclasses.replace(disk, is_running=False) for disk in reading.rows)
     )
 
 
 def _fixed(finding: Finding, pair: Pair) -> Iterator[str]:
-    """Yield the commands of a code that dedangle itself has no remedy for."""
+    """Yield the commands for a finding that dedangle itself has no remedy for."""
     volume = next(iter(pair.volume.rows), None)
     own = next((each for each in pair.attachments if each.id == finding.attachment_id), None)
     others_attached = any(each.status == "attached" for each in pair.attachments if each is not own)
@@ -216,7 +216,7 @@ def _fixed(finding: Finding, pair: Pair) -> Iterator[str]:
     stopped_or_active = state is not None and (state.is_stopped or state.can_be_stopped)
     server, volume_id = finding.server_id, finding.volume_id
     if volume is not None and volume.status == "error" and finding.attachment and finding.attachment.is_reserved:
-        # Cinder computes the status anew when an attachment goes: the error is set again after that.
+        # Cinder recalculates the status when an attachment is deleted, so the error status is set again after that.
         yield f"openstack volume set --state available {volume_id}"
         yield f"dedangle cleanup {server} --execute"
         yield f"openstack volume set --state error {volume_id}"
@@ -225,10 +225,10 @@ def _fixed(finding: Finding, pair: Pair) -> Iterator[str]:
         case "transition-stuck" if unfinished:
             yield f"openstack --os-volume-api-version 3.44 volume attachment complete {unfinished.id}"
         case "transition-stuck" if own is None or any(each.status == "attached" for each in pair.attachments):
-            # Rolled back: the disk stays where it is, and a detach can be asked for once more.
+            # This rolls the detach back: the guest keeps its disk, and the user can detach the volume again.
             yield f"openstack volume set --state in-use {volume_id}"
         case "transition-stuck":
-            # Nothing was connected, or the detach has failed: Nova's own detach takes both sides away.
+            # Nothing was connected, or the detach failed: Nova's own detach removes the rows on both sides.
             yield f"openstack volume set --state in-use --attached {volume_id}"
             yield f"openstack server remove volume {server} {volume_id}"
         case "volume-status-wrong":
@@ -236,7 +236,7 @@ def _fixed(finding: Finding, pair: Pair) -> Iterator[str]:
         case "work-never-ends":
             yield from _end_of_work(pair)
         case "mapping-without-connection" if state is not None and state.can_be_stopped:
-            # Only a hard reboot takes the connection from Cinder.
+            # Only a hard reboot reads the connection from Cinder.
             yield f"openstack server reboot --hard --wait {server}"
         case "volume-in-use-elsewhere":
             yield from (line.format(server=pair.server_without_right) for line in _STOP)
@@ -252,12 +252,12 @@ def _fixed(finding: Finding, pair: Pair) -> Iterator[str]:
 
 
 def _end_of_work(pair: Pair) -> Iterator[str]:
-    """Yield the command that ends the first of the works that never end, as far as one does."""
+    """Yield the command that ends the first of the operations that never end, if there is such a command."""
     state = pair.server_state
     work = next((marker for marker in state.markers if marker.since), None)
     match work.kind if work else "":
         case "event" if state.server is not None and state.server.can_be_stopped:
-            # It takes the instance lock: what had it before is over, and Nova's next event says so.
+            # The reboot takes the instance lock, so it proves that the earlier operation no longer holds it.
             yield f"openstack server reboot --hard --wait {state.server_id}"
         case "task_state":
             yield f"openstack server set --state active {state.server_id}"

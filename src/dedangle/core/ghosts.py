@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A disk of a running guest that Nova has no mapping for: the state that neither database shows."""
+"""Find a disk of a running guest that Nova has no mapping for; neither database shows this state."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _MOVING = ("migrating", "resize_prep", "resize_migrating", "resize_migrated", "r
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Guest:
-    """A guest that a host has, found by the id of its server."""
+    """A guest on a host, identified by the id of its server."""
 
     server_id: str
     disks: tuple[Disk, ...] = ()
@@ -25,13 +25,13 @@ class Guest:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class GuestDisk:
-    """A disk of a running guest, and all that Nova and Cinder have about the two."""
+    """A disk of a running guest, with all rows of Nova and Cinder about the server and the volume."""
 
     host: str
     server_id: str
     disk: Disk
     server: Server | None
-    """None if Nova has no trace of the server."""
+    """None if Nova has no record of the server."""
     bdms: tuple[BlockDeviceMapping, ...]
     """Live mappings of the volume, of any server."""
     volume: Reading[Volume]
@@ -51,7 +51,7 @@ def unexplained(
             continue
         is_here = server is not None and not server.deleted and server.host == host
         explained = [disk for disk in guest.disks if is_here and (guest.server_id, disk.volume_id) in mapped]
-        # A swap leaves the label of the old volume on a disk that is of the new one.
+        # After a volume swap, the disk of the new volume still has the serial of the old one.
         swapped = {disk.source for disk in explained if disk.is_recognised}
         for disk in guest.disks:
             if disk.is_running and disk not in explained and disk.source not in swapped:
@@ -59,7 +59,7 @@ def unexplained(
 
 
 def judge(seen: GuestDisk) -> Finding:
-    """Return the finding of a disk that is still there when the host was asked once more."""
+    """Return the finding of a disk that the host reported twice."""
     server, volume_id = seen.server, seen.disk.volume_id
     kind = KINDS[CODE]
     others = sorted(
@@ -69,7 +69,7 @@ def judge(seen: GuestDisk) -> Finding:
     own = any(each.server_id == seen.server_id for each in seen.attachments.rows)
     volume = next(iter(seen.volume.rows), None)
     is_multiattach = volume is not None and volume.multiattach
-    # Whoever holds it, or is given it next, writes to the same disk.
+    # A server that holds the volume, or gets it next, writes to the same disk.
     is_urgent = not is_multiattach and seen.attachments.complete and (bool(others) or not own)
     words = {"server": seen.server_id, "volume": volume_id, "other": others[0] if others else "none"}
     sentence = ("URGENT: " if is_urgent else "") + kind.sentence.format(**words)
@@ -99,7 +99,7 @@ def _ends(seen: GuestDisk) -> Iterator[str]:
     if server is None or server.deleted or server.host != seen.host:
         yield f"ssh {seen.host} virsh destroy {seen.server_id}"
     elif server.can_be_stopped:
-        # The new domain has what is mapped, and nothing else.
+        # The new domain has only the disks that Nova maps.
         yield f"openstack server reboot --hard --wait {seen.server_id}"
 
 
@@ -108,7 +108,7 @@ def _facts(seen: GuestDisk) -> Iterator[str]:
     runs = f"the guest of server {seen.server_id} runs with a disk of volume {disk.volume_id}"
     yield f"Host {seen.host}: {runs}: {disk.source}"
     if server is None:
-        yield f"Nova: no cell has a trace of server {seen.server_id}"
+        yield f"Nova: no cell has a record of server {seen.server_id}"
     else:
         state = "deleted" if server.deleted else f"{server.vm_state}, on {server.host or 'no host'}"
         yield f"Nova {server.cell}: server {server.id} is {state}"

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The judgement: what a pair is, and what a door may do about it. Only this file and core/lost.py say "dangling".
+"""Judge what a pair is, and what a door may do about it. Only this file and core/lost.py call anything dangling.
 
-It is long because the order of its questions is the rule: who doubts a verdict reads it from top to bottom here.
+The file is long because the order of its questions is the rule. To check a verdict, read the file from the top.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from dedangle.core.pairing import never_ends
 from dedangle.core.records import Attachment, BlockDeviceMapping, Existence, Refusal, Volume
 from dedangle.core.sharing import connected_beside, is_named_by_other_server, is_root, may_share_host
 
-# In these cases Cinder's recompute after a delete leaves the volume's status as the operator expects it; any other
-# status (error, maintenance, ...) it would overwrite (cinder/db/sqlalchemy/api.py:volume_detached).
+# Cinder recalculates the status of a volume when an attachment is deleted. It may overwrite these statuses, but not
+# another one (error, maintenance, ...) that an administrator has set (cinder/db/sqlalchemy/api.py:volume_detached).
 _SETTLED = ("available", "in-use", "reserved", "attaching", "detaching")
-# Their mapping can come to name another attachment.
+# The mapping of these findings can be changed to name another attachment.
 _RELINKABLE = (
     *("mapping-names-lost-attachment", "mapping-names-reservation"),
     *("migration-half-done", "attach-half-made"),
@@ -33,14 +33,15 @@ _SHARES_HOST = Refusal("another attachment of the volume may be connected throug
 def judge(
     pair: Pair, *, now: datetime, policy: Policy, first_seen: Callable[[FindingKey], datetime | None]
 ) -> tuple[Finding, ...]:
-    """Judge every mapping and attachment of the pair.
+    """Return a finding for every mapping and attachment of the pair, or one for several that it explains.
 
-    Returns one finding for each of them, or for several that one finding explains; a finding whose code is in
-    findings.KINDS is to be listed, any other's code is its verdict. Total: it never raises for any pair.
+    A finding that is listed has a code of findings.KINDS; the code of any other finding is its verdict. Never raises
+    for any pair.
     """
 
     def was_in_use(mapping: BlockDeviceMapping) -> bool:
-        # Side by side the lost attachments show that Cinder is wrong; the last ones stand alone once others are back.
+        # Several lost attachments together prove that Cinder is wrong. When most are restored, the last ones no longer
+        # prove it, so the earlier sighting decides.
         names = (pair.server_state.server_id, pair.volume_id, mapping.attachment_id, mapping.uuid, mapping.version)
         return first_seen(FindingKey("attachment-lost-in-use", *names)) is not None
 
@@ -49,7 +50,7 @@ def judge(
 
 
 def ownerless(attachment: Attachment) -> Finding:
-    """What an attachment without a server is: another consumer's (the Glance store, a client of its own)."""
+    """Return the finding of an attachment without a server: it belongs to another client, such as the Glance store."""
     return Finding(
         code=Verdict.FOREIGN.value,
         verdict=Verdict.FOREIGN,
@@ -59,13 +60,13 @@ def ownerless(attachment: Attachment) -> Finding:
         volume_id=attachment.volume_id,
         attachment_id=attachment.id,
         attachment=attachment,
-        reason=f"Attachment {attachment.id} of volume {attachment.volume_id} names no server: it is not Nova's.",
+        reason=f"Attachment {attachment.id} of volume {attachment.volume_id} names no server, so it is not Nova's.",
         evidence=(f"Cinder: attachment {attachment.id} is {attachment.status} and has no instance_uuid",),
     )
 
 
 def _drafts(pair: Pair, policy: Policy, now: datetime, was_in_use: WasInUse) -> Iterator[Draft]:
-    """In the order of the design: preconditions, foreign, in flight, then what is left of the states."""
+    """Yield drafts in this order of questions: is all read, is it foreign, is it in flight, which state is it."""
     server_state = pair.server_state
     volume = next(iter(pair.volume.rows), None)
     if server_state.unread:
@@ -76,12 +77,12 @@ def _drafts(pair: Pair, policy: Policy, now: datetime, was_in_use: WasInUse) -> 
                 Verdict.FOREIGN,
                 "mapping-of-deleted-server",
                 mapping=mapping,
-                kept_because=Refusal("Nova has no trace of the server, not even that it was deleted"),
+                kept_because=Refusal("Nova has no record of the server, not even of its deletion"),
             )
         for attachment in pair.attachments:
             yield Draft(Verdict.FOREIGN, "attachment-unknown-owner", attachment=attachment)
     elif not pair.mappings and volume and volume.consumer:
-        # Ironic's volume targets carry the UUID of a Nova server and no mapping: the metadata is all that tells.
+        # Ironic's volume targets have the UUID of a Nova server but no mapping. Only the metadata shows the owner.
         yield from _all(pair, Verdict.FOREIGN)
     elif _obstructing(pair, policy, now):
         yield from _in_flight(pair, volume)
@@ -99,15 +100,15 @@ def _drafts(pair: Pair, policy: Policy, now: datetime, was_in_use: WasInUse) -> 
 
 
 def _is_vouched_for(volume: Volume | None, policy: Policy) -> bool:
-    """Whether an operator vouches that the server was deleted, and nobody else marked the volume as theirs."""
+    """Whether the operator states that the server was deleted, and the volume has no mark of another service."""
     return policy.assume_deleted and policy.door is Door.COMMAND and volume is not None and not volume.consumer
 
 
 def _as_far_as_seen(draft: Draft, pair: Pair) -> Draft:
-    """Withdraw what a mapping of another server could overthrow, while not all of those are read.
+    """Return cannot-tell if a mapping of another server could change the verdict, and not all of those were read.
 
-    Nobody has a disk through a reserved attachment, nor through a mapping that was never connected or whose server is
-    deleted: there the server's own mappings decide.
+    No guest has a disk through a reserved attachment, through a mapping that was never connected, or through a mapping
+    of a deleted server. For those the server's own mappings decide.
     """
     if pair.other_servers_bdms.complete:
         return draft
@@ -117,7 +118,8 @@ def _as_far_as_seen(draft: Draft, pair: Pair) -> Draft:
         by_mapping = mapping is not None and mapping.is_connected and server_state.existence is Existence.LIVE
         unsure = by_mapping or (attachment is not None and not attachment.is_reserved)
     else:
-        # A deleted server's attach or detach goes on no more, but another server's may (pairing.py:_is_left_half_way).
+        # The attach or detach of a deleted server has ended, but that of another server may still be in progress
+        # (pairing.py:_is_left_half_way).
         stuck = server_state.existence is Existence.DELETED and any(
             marker.kind == "volume" for marker in pair.open_work
         )
@@ -138,7 +140,8 @@ def _obstructing(pair: Pair, policy: Policy, now: datetime) -> bool:
     server_state = pair.server_state
     server = server_state.server
     waived = policy.no_host and server is not None and server.is_stopped
-    # What a deleted server left in the databases alone can go whatever its host; see _of_deleted for the rest.
+    # Rows of a deleted server that no host ever used can be removed whatever the state of its host; _of_deleted judges
+    # the others.
     waived = waived or server_state.existence is Existence.DELETED
     return any(not (waived and marker.kind == "host") and not never_ends(marker, now) for marker in pair.open_work)
 
@@ -181,7 +184,7 @@ def _left_by_deleted(pair: Pair, volume: Volume | None, attachment: Attachment) 
     proved = pair.server_state.guest_lacks(pair.volume_id, hosts)
     unasked = None
     if server is None and not proved:
-        # Nova's record that the guest ended is gone with the server.
+        # The purge of the server also removed Nova's record that its guest ended.
         unasked = Refusal(f"host {host or 'of the attachment'} does not prove that no guest uses the volume")
     return Draft(
         Verdict.DANGLING,
@@ -194,9 +197,10 @@ def _left_by_deleted(pair: Pair, volume: Volume | None, attachment: Attachment) 
 
 
 def _host_left_behind(pair: Pair, host: str | None) -> Refusal | None:
-    """Why the attachment's host may hold what the server's last one does not; evacuation and live migration leave one.
+    """Return why a host other than the server's last one may still have a guest with the disk.
 
-    None if the attachment's host proves that it has no guest of the server with the disk.
+    An evacuation or a live migration can leave such an attachment. Returns None if the attachment's host proves that no
+    guest of the server there has the disk.
     """
     server = pair.server_state.server
     if not (host and server and server.host and host != server.host) or pair.server_state.guest_lacks(
@@ -226,7 +230,7 @@ def _of_living(pair: Pair, volume: Volume | None, policy: Policy, was_in_use: Wa
         own = next((attachment for attachment in pair.attachments if attachment.id == mapping.attachment_id), None)
         draft = _named(pair, volume, mapping, own, policy, was_in_use)
         yield draft
-        # What the mapping shall name in place of its own attachment is in use, and explained by that finding.
+        # The attachment that the mapping should name instead is in use, and the finding of the mapping explains it.
         explained = (own, draft.attachment) if own else ()
         for attachment in pair.attachments:
             if attachment not in explained:
@@ -234,7 +238,7 @@ def _of_living(pair: Pair, volume: Volume | None, policy: Policy, was_in_use: Wa
 
 
 def _duplicated(pair: Pair, mapping: BlockDeviceMapping, policy: Policy) -> Draft:
-    """Judge one of several mappings of a volume; one that was never connected goes if no attachment may be its own."""
+    """Judge one of several mappings of a volume; it is removed if it was never connected and has no attachment."""
     others = {each.attachment_id for each in pair.mappings if each is not mapping}
     alone = all(attachment.id in others for attachment in pair.attachments)
     never_connected = not mapping.is_connected and mapping.source_type == "volume" and mapping.created_at is not None
@@ -248,21 +252,21 @@ def _without_id(pair: Pair, volume: Volume | None, mapping: BlockDeviceMapping, 
     attachment = pair.attachments[0] if pair.attachments else None
     connected = connected_beside(pair, volume, None)
     if connected and connected is attachment:
-        # The attach ended between Cinder's completion and Nova's last write.
+        # The attach stopped after Cinder had completed the attachment and before Nova wrote its id.
         code = "mapping-names-reservation"
         return Draft(Verdict.MISMATCH, "attach-half-made", mapping=mapping, attachment=attachment, acts_as=code)
     if attachment and not (attachment.is_reserved and len(pair.attachments) == 1):
         return Draft(Verdict.MISMATCH, "attach-half-made", mapping=mapping, attachment=attachment, no_remedy=True)
     if attachment and is_named_by_other_server(pair, attachment):
         return Draft(Verdict.MISMATCH, "link-mismatch", mapping=mapping, attachment=attachment)
-    # Cinder's row goes first: the mapping names no attachment and is the only evidence, and dangles by itself then.
+    # Cinder's row is removed first: the mapping is the only evidence for it. The next run then removes the mapping.
     kept_because = _kept_attachment(pair, volume) if attachment else None
     if mapping.source_type != "volume":
-        kept_because = Refusal("a volume that Nova makes itself gets its attachment only when the guest is built")
+        kept_because = Refusal("Nova creates this volume itself, and attaches it only when it builds the guest")
     elif mapping.created_at is None:
         kept_because = Refusal("the age of the mapping is not known")
-    # nova/compute/api.py:_attach_volume has Nova write the mapping, asks Cinder, then writes the attachment's id: with
-    # neither task_state nor instance action, so that only age tells an attach on its way from one that ended.
+    # nova/compute/api.py:_attach_volume writes the mapping, calls Cinder, then writes the attachment's id. It sets no
+    # task_state and no instance action, so only the age tells an attach in progress from one that stopped.
     not_before = mapping.created_at + policy.attach_timeout if mapping.created_at else None
     verdict = Verdict.PROTECTED if is_root(pair, mapping) else Verdict.DANGLING
     code = "attach-half-made" if attachment else "mapping-never-attached"
@@ -279,7 +283,7 @@ def _named(
     policy: Policy,
     was_in_use: WasInUse,
 ) -> Draft:
-    """Judge a mapping that names an attachment, which is in the server's list (own) or not."""
+    """Judge a mapping that names an attachment. `own` is that attachment, or None if the server's list lacks it."""
     server_state = pair.server_state
     if own is None:
         return lost_mapping(pair, volume, mapping, policy, was_in_use)
@@ -319,14 +323,14 @@ def _named(
 
 
 def _beside(pair: Pair, volume: Volume | None, own: Attachment | None, attachment: Attachment) -> Draft:
-    """Judge an attachment of a (server, volume) whose mapping names another one (own), or one that is lost."""
+    """Judge an attachment of a (server, volume) whose mapping names another attachment; `own` is None if it is lost."""
     if own is None:
         return _unmapped(pair, volume, attachment)
     if attachment.is_reserved:
         settled = own.status == "attached" or (
             pair.server_state.server is not None and pair.server_state.server.is_without_host
         )
-        kept_because = None if settled else Refusal(f"the attachment that Nova names, {own.id}, is {own.status}")
+        kept_because = None if settled else Refusal(f"attachment {own.id}, which Nova names, is {own.status}")
         return dataclasses.replace(_unmapped(pair, volume, attachment, kept_because), explained_on=_rightful_host(pair))
     host, own_host = (volume.host_of(attachment.id), volume.host_of(own.id)) if volume else (None, None)
     server_host = pair.server_state.server.host if pair.server_state.server else None
@@ -336,7 +340,8 @@ def _beside(pair: Pair, volume: Volume | None, own: Attachment | None, attachmen
         return Draft(Verdict.MISMATCH, "attachment-shares-host", attachment=attachment)
     if own_host != server_host:
         return Draft(Verdict.MISMATCH, "migration-half-done", attachment=attachment)
-    # The server's guest has the disk, by its own attachment: only the host that it has left can tell that it is gone.
+    # The server's guest has the disk through its own attachment. Only the host that the server has left can prove that
+    # the disk is no longer used there.
     proved = pair.server_state.guest_lacks(pair.volume_id, {host})
     kept_because = _kept_attachment(pair, volume)
     if may_share_host(pair, volume, host, attachment):
@@ -352,12 +357,12 @@ def _beside(pair: Pair, volume: Volume | None, own: Attachment | None, attachmen
 
 
 def _rightful_host(pair: Pair) -> str | None:
-    """The host on which the guest has the disk by the attachment that Nova names."""
+    """Return the host on which the guest has the disk through the attachment that Nova names."""
     return pair.server_state.server.host if pair.server_state.server else None
 
 
 def _unmapped(pair: Pair, volume: Volume | None, attachment: Attachment, kept_because: Refusal | None = None) -> Draft:
-    # A mapping of another volume or of another server names it: either side may be the one that is wrong.
+    # A mapping of another volume or of another server names it, and either side may be wrong.
     if attachment.id not in pair.server_state.unmapped or is_named_by_other_server(pair, attachment):
         return Draft(Verdict.MISMATCH, "link-mismatch", attachment=attachment)
     kept_because = kept_because or _kept_attachment(pair, volume)
@@ -368,7 +373,7 @@ def _unmapped(pair: Pair, volume: Volume | None, attachment: Attachment, kept_be
         kept_because = kept_because or _SHARES_HOST
     if attachment.status.startswith("error"):
         return Draft(Verdict.DANGLING, "attachment-failed", attachment=attachment, kept_because=kept_because)
-    # An attachment whose host Cinder does not tell may be connected through any.
+    # If Cinder does not return the attachment's host, the attachment may be connected through any host.
     server_host = pair.server_state.server.host if pair.server_state.server else None
     proved = not pair.mappings and pair.server_state.guest_lacks(pair.volume_id, {host, server_host})
     if any(tombstone.attachment_id == attachment.id for tombstone in pair.tombstones):
@@ -389,11 +394,11 @@ def _kept_attachment(pair: Pair, volume: Volume | None) -> Refusal | None:
     unproved = pair.server_state.unproved
     if unproved:
         return Refusal(
-            f"a mapping of the server names attachment {min(unproved)}, which Cinder does not have for it, "
-            "so any other attachment of the server may be the one in use"
+            f"a mapping of the server names attachment {min(unproved)}, but Cinder does not have it for this server "
+            "and volume, so any other attachment of the server may be the one in use"
         )
     if volume is None:
         return Refusal("Cinder has the attachment but not its volume")
     if volume.status not in _SETTLED:
-        return Refusal(f"the volume is {volume.status}, which removing an attachment would overwrite")
+        return Refusal(f"the volume is {volume.status}, and the removal of an attachment would overwrite this status")
     return None

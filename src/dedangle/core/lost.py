@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The judgement of a mapping whose attachment Cinder does not have: let go, or lost while it is in use."""
+"""Judge a mapping whose attachment Cinder does not have: it was deleted on purpose, or lost while in use."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from dedangle.core.records import BlockDeviceMapping, Refusal, Volume
 from dedangle.core.sharing import connected_beside, is_root, may_share_host
 
 WasInUse = Callable[[BlockDeviceMapping], bool]
-"""Whether an earlier run found the mapping's lost attachment in use; nothing of the row has changed since."""
+"""Whether an earlier run found the mapping's lost attachment in use, and the row has not changed since."""
 
 
 def lost_mapping(
@@ -23,11 +23,12 @@ def lost_mapping(
     server_state, server = pair.server_state, pair.server_state.server
     if mapping.attachment_id not in server_state.lost:
         return Draft(Verdict.MISMATCH, "link-mismatch", mapping=mapping)
-    # Cold migration, resize, shelving and rebuild make an attachment, delete the old one and change the mapping last; a
-    # volume swap does so on another volume. A crash leaves a live disk behind an attachment that no mapping names.
+    # Cold migration, resize, shelving and rebuild create an attachment, delete the old one and update the mapping last.
+    # A volume swap does the same with another volume. After a crash the disk in use has an attachment that no mapping
+    # names.
     if pair.attachments or server_state.unmapped:
         behind = Refusal("; ".join(server_state.cinder_is_behind)) if server_state.cinder_is_behind else None
-        # One attachment, of the same volume, that nothing was ever connected through, is the one that was made last.
+        # A single attachment of the same volume that was never connected is the new one of the operation.
         alone = pair.attachments[0] if len(pair.attachments) == len(server_state.unmapped) == 1 else None
         if alone and pair.other_servers_bdms.rows:
             alone = None
@@ -68,27 +69,27 @@ def lost_mapping(
 def _kept_from_attaching(pair: Pair, volume: Volume | None) -> Refusal | None:
     """Return why Cinder would not give the server a new attachment of the volume."""
     if volume is None:
-        return Refusal("Cinder does not have the volume any more")
+        return Refusal("Cinder no longer has the volume")
     if not pair.other_servers_bdms.complete:
         return Refusal(f"another server may have the volume: {pair.other_servers_bdms.why}")
     if volume.multiattach and volume.status == "in-use":
         return None
     if pair.other_claimants:
-        return Refusal(f"server {pair.other_holder} holds the volume too; decide which of the two keeps it")
+        return Refusal(f"server {pair.other_holder} also holds the volume; decide which of the two servers keeps it")
     if volume.status != "available":
-        return Refusal(f"Cinder attaches only a volume that is available, and this one is {volume.status}")
+        return Refusal(f"Cinder only attaches a volume that is available, and this volume is {volume.status}")
     return None
 
 
 def _cinder_is_wrong(server_state: ServerState, mapping: BlockDeviceMapping) -> bool:
-    """Whether it was Cinder that lost the attachment, and nobody who let it go."""
+    """Whether Cinder lost the attachment while it was in use, so that nobody deleted it on purpose."""
     return bool(server_state.cinder_is_behind) or server_state.failed_to_migrate_since(mapping.changed_at)
 
 
 def _is_seen_in_use(server_state: ServerState, mapping: BlockDeviceMapping, policy: Policy) -> bool:
-    """Whether the guest has the volume behind the lost attachment, and keeps it.
+    """Whether the running guest has the volume of the lost attachment, and the door does not power the guest off.
 
-    A door that takes the guest off does what the blueprint says with a disk that only the guest still has.
+    A door that powers the guest off removes the mapping, as the blueprint requires.
     """
     server = server_state.server
     goes_off = policy.guest_off or (policy.restart and server is not None and server.can_be_stopped)
@@ -97,12 +98,12 @@ def _is_seen_in_use(server_state: ServerState, mapping: BlockDeviceMapping, poli
 
 def _kept_lost_mapping(pair: Pair, volume: Volume | None, policy: Policy) -> Refusal | None:
     server = pair.server_state.server
-    # The server's own host sees what else uses the device, and lets the mapping go without a disconnect then.
+    # The server's own host sees what else uses the device, and then removes the mapping without a disconnect.
     by_host = policy.at_host or pair.server_state.host_acts
     if not by_host and may_share_host(pair, volume, server.host if server else None, None):
-        # os-brick and Nova count a host's users of a multi-attach volume by Cinder's attachments alone
-        # (nova/virt/libvirt/driver.py:_should_disconnect_target): tearing this one's connection down can take theirs.
-        return Refusal("another server may use the volume on the same host, and disconnecting it could unplug that one")
+        # Nova counts the users of a multi-attach volume on a host by Cinder's attachments alone
+        # (nova/virt/libvirt/driver.py:_should_disconnect_target), so a disconnect can unplug another server's disk.
+        return Refusal("another server may use the volume on the same host, and a disconnect could unplug its disk")
     if volume and volume.status == "in-use" and not pair.others.rows:
-        return Refusal("the volume is in-use although it has no attachment, so one of the two is wrong")
+        return Refusal("the volume is in-use although Cinder has no attachment of it, so Cinder contradicts itself")
     return None

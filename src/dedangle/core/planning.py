@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Findings and limits become changes in order, or a refusal with its reason."""
+"""Turn findings and limits into an ordered list of changes, or into a refusal with its reason."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ Scope = tuple[str, str]
 
 RUN: Scope = ("run", "")
 
-# Below this many attachments a percentage says nothing.
+# With fewer attachments a percentage is meaningless.
 PERCENT_FROM = 1000
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Limits:
-    """The fuse: as many removals as the smaller of the two, and none at all above it."""
+    """The removal limit (fuse): the smaller of the two applies, and above it nothing is removed at all."""
 
     max_removals: int
     max_removals_percent: float
     unjudged_removals: int = 0
-    """Removals that are due on servers which the run had no time to judge: they count in the run, or a short time
-    budget would let through bit by bit what the fuse is there to stop."""
+    """Known removals on servers that the run had no time to judge. They count too. Otherwise several runs with a short
+    time budget would together make more removals than the limit allows."""
 
 
 def changes(findings: Iterable[Finding]) -> tuple[Finding, ...]:
-    """Return what the door would change, in the order of the writes.
+    """Return the findings that the door would change, in the order of the writes.
 
-    Mappings come first: outside nova-compute Cinder's record is the stronger lock and goes last, and a crash between
-    the two leaves a tombstone in Nova that tells what happened.
+    Mappings come first. Cinder's row is the stronger lock and is removed last, and after a crash between the two
+    writes the tombstone in Nova shows what happened.
     """
     acting = [finding for finding in findings if finding.disposition.is_change]
     return tuple(
@@ -47,7 +47,7 @@ def changes(findings: Iterable[Finding]) -> tuple[Finding, ...]:
 
 
 def scopes(cell: str | None, project_id: str | None) -> tuple[Scope, ...]:
-    """Where a row counts: in the run, in its cell, in its project."""
+    """Return the scopes in which a row counts: the run, its cell and its project."""
     return (RUN, ("cell", cell or "none"), ("project", project_id or "none"))
 
 
@@ -65,14 +65,14 @@ def _limit(limits: Limits, total: int) -> int:
 
 
 def enough(limits: Limits) -> float:
-    """From so many attachments on the percentage of the fuse makes no difference."""
+    """Return the number of attachments from which max_removals is lower than the percentage."""
     if limits.max_removals_percent <= 0:
         return math.inf
     return max(PERCENT_FROM, 100 * limits.max_removals / limits.max_removals_percent + 1)
 
 
 def removals_left(planned: Iterable[Finding], limits: Limits, totals: Mapping[Scope, int]) -> int:
-    """How many more removals than planned the limits allow, wherever they fall."""
+    """Return how many more removals the limits allow in every scope."""
     return min(
         (_limit(limits, totals.get(scope, 0)) - count for scope, count in _counts(planned, limits).items()),
         default=limits.max_removals,
@@ -82,10 +82,10 @@ def removals_left(planned: Iterable[Finding], limits: Limits, totals: Mapping[Sc
 def project_to_leave_out(
     planned: Iterable[Finding], limits: Limits, totals: Mapping[Scope, int]
 ) -> tuple[str | None, Refusal] | None:
-    """Return the one project whose removals are over the limit, and why; None if there is none, or more than one.
+    """Return the only project that exceeds the limit, and why; None if no project or several projects exceed it.
 
-    One tenant's left-overs must not keep the sweep from everybody's. Two projects over their limits look like an
-    outage or a restored database, which stops the run.
+    The many findings of one tenant must not block the sweep for all others. Two projects above the limit look like an
+    outage or a restored database, and these must stop the run.
     """
     planned = tuple(planned)
     counts = _counts(planned, limits)
@@ -99,7 +99,7 @@ def project_to_leave_out(
 
 
 def refusal(planned: Iterable[Finding], limits: Limits, totals: Mapping[Scope, int]) -> Refusal | None:
-    """Return why the fuse trips; totals are the live attachments in each scope."""
+    """Return why the removal limit forbids the plan; totals are the live attachments in each scope."""
     counts = _counts(planned, limits)
     in_order = sorted(counts, key=lambda each: (each != RUN, each))
     reasons = (_refusal_of(scope, counts[scope], limits, totals) for scope in in_order)
@@ -110,15 +110,15 @@ def _refusal_of(scope: Scope, count: int, limits: Limits, totals: Mapping[Scope,
     (kind, name), total = scope, totals.get(scope, 0)
     where = f"in {kind} {name}" if name else "in this run"
     if scope == RUN and limits.unjudged_removals:
-        where += f", {limits.unjudged_removals} of them found before on servers that it had no time for,"
+        where += f" ({limits.unjudged_removals} of them on servers that this run had no time to check)"
     if count > limits.max_removals:
         return Refusal(
-            f"{count} removals {where} are more than max_removals ({limits.max_removals}). "
-            "Look at the findings first; raise --max-removals if they are what you expect."
+            f"{count} removals planned {where} exceed max_removals ({limits.max_removals}). "
+            "Check the findings first. If they are correct, run again with a higher --max-removals."
         )
     if count > _limit(limits, total):
         return Refusal(
-            f"{count} removals {where} are more than max_removals_percent ({limits.max_removals_percent:g}) of "
-            f"{total} attachments. Look at the findings first: an outage or a restored database looks like this."
+            f"{count} removals planned {where} exceed max_removals_percent ({limits.max_removals_percent:g} % of "
+            f"{total} attachments). Check the findings first: they can come from an outage or a restored database."
         )
     return None

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a run found, did and could not see."""
+"""What a run found, changed and could not check."""
 
 from __future__ import annotations
 
@@ -14,46 +14,46 @@ from dedangle.core.records import Refusal
 
 @dataclasses.dataclass
 class Run:
-    """Filled in while a run goes on; the same for every door and every output."""
+    """The record of a run, filled in while it goes on; every door and every output uses it."""
 
     run_id: str
     findings: dict[FindingKey, Finding] = dataclasses.field(default_factory=dict)
     outcomes: dict[FindingKey, Outcome] = dataclasses.field(default_factory=dict)
     not_checked: list[str] = dataclasses.field(default_factory=list)
     troubles: list[str] = dataclasses.field(default_factory=list)
-    """What went wrong beside the findings, each with the next command to type."""
+    """Failures other than those of findings, each with the next command to type."""
     refusal: Refusal | None = None
     oldest_first: bool = False
     """Whether findings are listed in the order in which their rows changed."""
     is_filtered: bool = False
-    """Whether the operator asked for a part of the cloud, of which consistent pairs are not counted."""
+    """Whether the operator selected a part of the cloud; consistent pairs are not counted then."""
     paired: int = 0
-    """Pairs that the bulk read found consistent, without a finding of their own."""
+    """The number of pairs that the bulk read found consistent; they have no finding of their own."""
     servers: int = 0
-    """How many servers were looked at."""
+    """The number of servers that were checked."""
     volumes: int = 0
-    """How many volumes were looked at: those that a mapping or an attachment names."""
+    """The number of volumes that were checked: those that a mapping or an attachment names."""
 
     def add(self, findings: Iterable[Finding]) -> None:
         self.findings.update((finding.key, finding) for finding in findings)
 
     def miss(self, why: Iterable[str]) -> None:
-        """Note what was not read, once."""
-        self.not_checked += [each for each in dict.fromkeys(why) if each not in self.not_checked]
+        """Add reasons why something was not checked, each only once."""
+        self.not_checked += [reason for reason in dict.fromkeys(why) if reason not in self.not_checked]
 
     def trouble(self, sentence: str) -> None:
         self.troubles.append(sentence)
 
     @property
     def complete(self) -> bool:
-        """Whether everything was read, and nothing that was tried was refused or failed.
+        """Whether everything was read, and no change was refused or failed.
 
-        The JSON document, the page, the metrics and exit code 5 all mean this.
+        The JSON document, the page, the metrics and exit code 5 all use this.
         """
         return not (self.not_checked or self.failed() or self.troubles)
 
     def listed(self, everything: bool = False) -> list[Finding]:
-        """The findings to show: those with a code of the table, or all that are not consistent."""
+        """Return the findings to show: those with a code of the table, or all that are not consistent."""
         shown = (finding for finding in self.findings.values() if finding.code in KINDS or everything)
         order = (each for each in shown if each.verdict is not Verdict.CONSISTENT)
         listed = sorted(order, key=lambda each: (each.code not in KINDS, each.code, each.server_id, str(each.key)))
@@ -62,11 +62,11 @@ class Run:
         return listed
 
     def waiting(self) -> list[Finding]:
-        """Return what nothing is decided about, because somebody is working on the server or the volume."""
+        """Return the findings that wait for an operation in progress on the server or the volume."""
         return [finding for finding in self.listed(True) if finding.verdict is Verdict.IN_FLIGHT]
 
     def counts(self) -> dict[str, int]:
-        """How many findings of each code, pairs that are none by their verdict, and outcomes of what was tried."""
+        """Return the number of findings by code, of other pairs by verdict, and of changes by outcome."""
         counts = Counter(finding.code for finding in self.findings.values())
         if not self.is_filtered:
             counts[Verdict.CONSISTENT.value] += self.paired

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A volume that is not available although neither side has a row for it: no detach and no clean-up will free it."""
+"""Find a volume that is not available although neither Nova nor Cinder has a row for it, so that nothing frees it."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from dedangle.core.times import utc
 CODE = "volume-stuck"
 IN_USE = "in-use"
 STUCK = ("attaching", "detaching", "reserved", "error_attaching", "error_detaching", "maintenance")
-"""The statuses, beside in-use, in which nobody can attach, detach or delete the volume."""
+"""The statuses other than in-use in which nobody can attach, detach or delete the volume."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class VolumeObservation:
-    """One volume as Cinder has it, and every row of both sides that names it."""
+    """A volume as Cinder returns it, and every row of Nova and Cinder that names it."""
 
     volume: Reading[Volume]
     attachments: Reading[Attachment]
@@ -31,7 +31,7 @@ class VolumeObservation:
 
 
 def judge(seen: VolumeObservation, *, now: datetime, policy: Policy) -> Finding | Refusal | None:
-    """Return the finding of a volume that is stuck, None for any other, and why it cannot be told."""
+    """Return the finding of a stuck volume, None for any other volume, or why it could not be judged."""
     for reading in (seen.volume, seen.attachments, seen.bdms):
         if not reading.complete:
             return Refusal(reading.why)
@@ -41,11 +41,11 @@ def judge(seen: VolumeObservation, *, now: datetime, policy: Policy) -> Finding 
         return None
     kind = KINDS[CODE]
     since = volume.updated_at
-    # A client of the old API (os-reserve, os-begin_detaching) works without a row; only time tells that it has ended.
+    # A client of the old API (os-reserve, os-begin_detaching) creates no row. Only its age shows that it has stopped.
     wait = max(policy.grace, SETTLED_AFTER) if policy.grace else policy.grace
     command = f"dedangle cleanup --volume {volume.id} --execute"
     if not older_than(since, wait, now) and since is not None:
-        disposition, advice = Disposition.WAIT, f"It waits until {utc(since + wait)}: its status changed recently."
+        disposition, advice = Disposition.WAIT, f"Waits until {utc(since + wait)}: its status changed recently."
     elif policy.door is Door.COMMAND:
         disposition, advice = Disposition.RESTORE, "Its status can be reset."
     else:
@@ -67,7 +67,7 @@ def judge(seen: VolumeObservation, *, now: datetime, policy: Policy) -> Finding 
         volume=volume,
         evidence=(
             f"Cinder: volume {volume.id} is {volume.status}" + (f" since {utc(since)} or before" if since else ""),
-            f"Cinder: no attachment of volume {volume.id}",
+            f"Cinder: volume {volume.id} has no attachment",
             f"Nova: no live mapping of volume {volume.id} in any cell",
         ),
     )

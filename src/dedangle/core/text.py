@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Words of tenants, made harmless."""
+"""Escape text that tenants choose, such as names."""
 
 from __future__ import annotations
 
@@ -8,27 +8,28 @@ import unicodedata
 
 
 def harmless(text: str) -> str:
-    """The text with all that could act on a terminal shown as its code: control characters, line ends, overrides.
+    """Return the text with every character that could act on a terminal replaced by its escape code.
 
-    In Unicode's terms what turns the direction of a line (U+202E) or has no width is no more printable than an escape.
+    These are control characters, line ends, and Unicode characters that change the direction of a line (U+202E) or
+    have no width.
     """
     if text.isprintable():
         return text
-    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)
+    return "".join(character if character.isprintable() else ascii(character)[1:-1] for character in text)
 
 
 def harmless_lines(text: str) -> str:
-    """The same for a text of ours in several lines, whose line ends are kept."""
+    """Return the same for a text of several lines, and keep the line ends."""
     return "\n".join(map(harmless, text.split("\n")))
 
 
 def width(text: str) -> int:
-    """Return how many columns of a terminal it takes, at most."""
+    """Return how many columns of a terminal the text takes, at most."""
     return sum(map(_columns, text))
 
 
 def shortened(text: str, columns: int) -> str:
-    """The text if a terminal shows it in so many columns, or else its beginning and three dots."""
+    """Return the text, or its beginning and three dots if it takes more columns."""
     if width(text) <= columns:
         return text
     return text[: sum(end <= columns - 3 for end in itertools.accumulate(map(_columns, text)))] + "..."
@@ -39,5 +40,5 @@ def _columns(character: str) -> int:
 
 
 def defused(text: str) -> str:
-    """The text with an apostrophe before what a spreadsheet would take for a formula and carry out."""
+    """Return the text with an apostrophe before it if a spreadsheet would execute it as a formula."""
     return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text
