@@ -161,7 +161,7 @@ def test_what_a_server_of_a_silent_cell_may_use_cannot_be_told(door: Door, world
     (finding,) = findings(world.but(silent=UNSEEN), policy=how)
     assert (seen.verdict, finding.verdict) in {(each, "cannot-tell") for each in ("dangling", "protected")}
     assert finding.disposition == "protect"
-    assert finding.reason.endswith("cannot tell, other_servers_bdms did not answer.")
+    assert finding.reason.endswith("could not be judged: other_servers_bdms did not answer.")
 
 
 @pytest.mark.parametrize("status", ["attaching", "detaching"])
