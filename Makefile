@@ -9,13 +9,16 @@ unexport PYTHONDONTWRITEBYTECODE
 # Else make takes them for leavings of a chain of rules and deletes them.
 .PRECIOUS: .venvs/%/made-from
 
-.PHONY: demo lab lab-down test test-libvirt test-thorough test-releases coverage lint docs clean
+.PHONY: demo lab lab-break lab-down test test-libvirt test-thorough test-releases coverage lint docs pictures clean
 
 demo: .venv/made-from ## a cloud comes up, is broken, and is cleaned through all doors
 	@.venv/bin/python -m dedangle.lab.demo
 
 lab: .venv/made-from ## the same cloud, left up; DB=mariadb for MariaDB, RabbitMQ and a process for each service
 	@$(LAB) up --database $(DB)
+
+lab-break: .venv/made-from ## plant dangling attachments in the lab, to practise on; minutes
+	@$(LAB) break --database $(DB)
 
 lab-down: .venv/made-from
 	@$(LAB) down
@@ -48,6 +51,9 @@ lint: .venv/made-from
 docs: .venvs/docs/made-from ## the manual in build/docs/html and dedangle(1) in build/docs/man; a warning is an error
 	.venvs/docs/bin/sphinx-build -E -W --keep-going -q -d build/docs/doctrees -b html docs build/docs/html
 	.venvs/docs/bin/sphinx-build -W --keep-going -q -d build/docs/doctrees -b man docs build/docs/man
+
+pictures: .venv/made-from ## pictures and transcripts of README and manual, taken in the lab; by hand, with chromium
+	.venv/bin/python tools/make_pictures.py
 
 clean:
 	rm -rf build .venv .venvs .lab .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""1.13: a volume target of Ironic, attached to the id of a Nova server"""
+"""X-1: a volume target of Ironic, attached to the id of a Nova server"""
 
 from cases.stage import Planted, Stage
 
