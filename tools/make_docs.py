@@ -44,6 +44,11 @@ def findings() -> str:
         "",
         "Generated from `src/dedangle/core/findings.py` by `tools/make_docs.py`.",
         "",
+        "Each finding has a code. For each code this page gives the meaning, the remedy, and what the three",
+        "[doors](glossary.md#decisions) do. [States](states.md) lists the states behind a code, and",
+        "[Ways out](ways-out.md) lists the commands that solve them. The ids of states are explained in the",
+        "[glossary](glossary.md#state-ids).",
+        "",
     ]
     for kind in TABLE:
         lines += [
@@ -53,10 +58,12 @@ def findings() -> str:
             "",
             f"- States: {kind.states}",
             f"- Remedy: {kind.remedy}",
-            f"- A reboot {_NEEDS[kind.reboot]}; the command {_NEEDS[kind.command]}; the sweep {_NEEDS[kind.sweep]}"
-            + (", after the grace period." if kind.sweep in (Needs.NO_GUEST, Needs.PROOF) else "."),
-            f"- What to type: {kind.advice.format(**_IDS)}",
-            *([f"- Instead: {kind.alternative}"] if kind.alternative else []),
+            f"- Reboot: {_NEEDS[kind.reboot]}",
+            f"- Command: {_NEEDS[kind.command]}",
+            f"- Sweep: {_NEEDS[kind.sweep]}"
+            + (", after the grace period" if kind.sweep in (Needs.NO_GUEST, Needs.PROOF) else ""),
+            *([f"- Advice: {kind.advice.format(**_IDS)}"] if kind.advice else []),
+            *([f"- Alternative: {kind.alternative}"] if kind.alternative else []),
             "",
         ]
     return "\n".join(lines)
@@ -69,9 +76,8 @@ def rules() -> str:
         "",
         "Generated from `RULES` in `src/dedangle/core/doors.py` by `tools/make_docs.py`.",
         "",
-        "The first of these rules that applies decides what a door does about a finding. The order is the same for",
-        "the reboot, the command and the sweep. The page of [findings](findings.md) tells what each of them needs for",
-        "which finding.",
+        "The first rule that applies decides what a door does about a finding. The order is the same for the reboot,",
+        "the command and the sweep. [Findings](findings.md) says what each door needs for each code.",
         "",
     ]
     for number, rule in enumerate(RULES, 1):
@@ -86,10 +92,14 @@ def states() -> str:
     lines = [
         "# States",
         "",
-        "Generated from `tests/cases` by `tools/make_docs.py`. Every row is built on a real cloud, taken to every door",
-        "that can be opened on it, and compared in both databases after two runs; what is kept has not changed.",
+        "Generated from `tests/cases` by `tools/make_docs.py`. A test builds each state on a real cloud, and lets each",
+        "door act on it twice. It then compares both databases. Rows that are kept have not changed.",
         "",
-        "| state | code | what it is | audit says | sweep | command | reboot |",
+        "*Audit* is the disposition that `dedangle audit` shows. *Not possible* means that the door cannot act on",
+        "such a server. For example, a deleted server cannot be rebooted. The [glossary](glossary.md#state-ids)",
+        "explains the ids.",
+        "",
+        "| id | code | state | audit | sweep | command | reboot |",
         "|---|---|---|---|---|---|---|",
     ]
     for case in cases():
@@ -105,18 +115,20 @@ def ways_out() -> str:
     lines = [
         "# Ways out",
         "",
-        "Generated from `tests/cases` by `tools/make_docs.py`. `tests/exits` builds every state on a real cloud whose",
-        "hosts do not run dedangle, types these commands with the real clients, and checks that nothing is listed any",
-        "more. On a host that runs dedangle its proof often takes the place of a stop; `next` in each finding is what",
-        "holds for that server.",
+        "Generated from `tests/cases` by `tools/make_docs.py`. A test (`tests/exits`) builds each state on a real",
+        "cloud whose hosts do not run dedangle. It types these commands with the real clients, and checks that the",
+        "audit then lists nothing.",
         "",
-        "| code | state | typed | what is left to decide |",
+        "If the host runs dedangle, its proof often makes a stop unnecessary. The field `next` of a finding has the",
+        "commands for that server.",
+        "",
+        "| code | state | commands | what you must decide |",
         "|---|---|---|---|",
     ]
     for case in cases():
         if case.dispositions - {"protect"} or case.way_out:
-            typed = "<br>".join(f"`{each}`" for each in case.way_out) or "nothing"
-            waits = "it waits until the work has ended" if case.dispositions == {"wait"} else ""
+            typed = "<br>".join(f"`{each}`" for each in case.way_out) or "none"
+            waits = "nothing; it waits until the work has ended" if case.dispositions == {"wait"} else ""
             code, title = case.name.split("/")[0], case.title.rstrip(".")
             lines.append(f"| {code} | {title} | {typed} | {case.outside or waits} |")
     return "\n".join([*lines, ""])
@@ -124,7 +136,7 @@ def ways_out() -> str:
 
 def _fate(case: Case, door: str) -> str:
     if door not in case.doors:
-        return "cannot be opened"
+        return "not possible"
     return "**removed**" if door in case.removed_by else "kept"
 
 
