@@ -133,6 +133,17 @@ def test_a_short_id_that_nothing_has_is_a_slip(dedangle: Dedangle) -> None:
         assert " is named 0bad0bad" in done.err
 
 
+def test_projects_have_names_if_keystone_lists_them(cloud: Cloud, dedangle: Dedangle, reserved: Server) -> None:
+    project_id = cloud.user("p1").project_id
+    audit = ("audit", "--server", reserved.id, "--project", "p1", "-f", "json")
+    assert [(each["project_id"], each["project_name"]) for each in dedangle(*audit).findings] == [(project_id, "p1")]
+    assert f"project p1 ({project_id})" in dedangle("cleanup", reserved.id).out
+    with cloud.faults.inject("keystone", method="GET", path="/v3/projects", status=403):
+        done = dedangle("audit", "--server", reserved.id, "--project", str(project_id), "-f", "json")
+    assert done.code == 0, done.err
+    assert [(each["project_id"], each["project_name"]) for each in done.findings] == [(project_id, None)]
+
+
 def test_nobody_has_the_name(dedangle: Dedangle) -> None:
     done = dedangle("cleanup", "nobody")
     assert done.code == 2

@@ -107,6 +107,7 @@ def test_a_volume_is_audited_and_cleaned_and_nothing_else_is(cloud: Cloud, dedan
     done = dedangle("cleanup", "--volume", wanted, "--execute", "--yes", "-f", "json")
     assert [(each["outcome"], each["volume_id"]) for each in done.findings] == [("removed", volume)], done.err
     (entry,) = dedangle("journal", "list", "--volume", volume[:8], "--server", server.id[:8], "-f", "json").findings
+    assert entry["project_name"] == "p1"
     assert (entry["volume_id"], entry["volume_name"], entry["volume_size"]) == (volume, name, 1)
     assert (entry["server_id"], entry["vm_state"]) == (server.id, "active")
     assert entry["server_name"]

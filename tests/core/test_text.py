@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dedangle.core.text import defused, harmless, harmless_lines, shortened
+from dedangle.core.text import defused, harmless, harmless_lines, shortened, wrapped
 
 
 @pytest.mark.parametrize(
@@ -52,3 +52,13 @@ def test_a_formula_is_text_to_a_spreadsheet(name: str) -> None:
 )
 def test_a_text_is_cut_to_columns_of_a_terminal(text: str, expected: str) -> None:
     assert shortened(text, 8) == expected
+
+
+def test_text_is_wrapped_between_words_and_made_harmless() -> None:
+    ident = "3b89982f-1304-42a0-94e7-dab3b207dc29"
+    assert wrapped(f"Volume {ident} is\x1b[2J stuck", 30, "- ", "  ") == [
+        "- Volume",
+        f"  {ident}",
+        "  is\\x1b[2J stuck",
+    ]
+    assert wrapped("one two three", None, "  ") == ["  one two three"]

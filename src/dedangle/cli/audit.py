@@ -41,7 +41,7 @@ class Audit(Verb):
         parser.add_argument("--volume", **volumes.OPTION)
         parser.add_argument("--cell", metavar="NAME", action="append", default=[], help="only this cell; repeatable")
         parser.add_argument("--host", metavar="H", help="only servers of this host")
-        parser.add_argument("--project", metavar="ID", help="only servers of this project")
+        parser.add_argument("--project", metavar="PROJECT", help="only servers of this project, by id or name")
         parser.add_argument(
             "--hosts",
             action="store_true",
@@ -69,6 +69,7 @@ class Audit(Verb):
 
     def work(self, args: argparse.Namespace, wiring: Wiring, run: Run) -> None:
         _require_known(args, wiring.nova)
+        project_id = _project_id(args.project, wiring) if args.project else None
         volume_ids = volumes.identify(args.volume, wiring.nova, wiring.cinder)
         run.is_filtered = bool(args.cell or args.host or args.project or args.since or volume_ids)
         run.oldest_first = args.since is not None
@@ -78,7 +79,7 @@ class Audit(Verb):
             return (
                 (not args.cell or finding.cell in args.cell)
                 and args.host in (None, finding.host)
-                and args.project in (None, finding.project_id)
+                and project_id in (None, finding.project_id)
                 and (args.since is None or finding.changed_at is None or finding.changed_at >= args.since)
                 and is_concerned(finding)
             )
@@ -132,9 +133,17 @@ def _require_known(args: argparse.Namespace, nova: Fleet) -> None:
         raise UsageError(
             f"No compute host is named {harmless(args.host)}.{hint} List them with: openstack compute service list"
         )
-    known = nova.has_project(args.project) if args.project else Reading[bool]()
-    if args.project and known.complete and not any(known.rows):
+
+
+def _project_id(project: str, wiring: Wiring) -> str:
+    """Return the id of the project with that id or name; raise UsageError if no server is known of it."""
+    named = [ident for ident, name in wiring.project_names.items() if name == project]
+    if len(named) > 1:
+        raise UsageError(f"{len(named)} projects are named {harmless(project)}: {', '.join(named)}. Give the id.")
+    project_id = next(iter(named), project)
+    known = wiring.nova.has_project(project_id)
+    if known.complete and not any(known.rows):
         raise UsageError(
-            f"No server of project {harmless(args.project)} in any cell; the project is named by its id. Look it up "
-            "with: openstack project list"
+            f"No server of project {harmless(project)} in any cell. Look it up with: openstack project list"
         )
+    return project_id

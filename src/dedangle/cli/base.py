@@ -20,7 +20,7 @@ from dedangle.cli.signals import Signals, StoppedError
 from dedangle.cli.wiring import UsageError, Wiring, clock, wire
 from dedangle.core.decisions import Finding
 from dedangle.core.run import Run
-from dedangle.core.text import harmless_lines
+from dedangle.core.text import harmless_lines, wrapped
 from dedangle.report import exit_codes
 from dedangle.report.cells import text
 from dedangle.report.summary import summary
@@ -31,6 +31,8 @@ class Verb(Guarded, Lister):
 
     progress: Progress
     """Where the verb tells how far it is."""
+    last_word: str = ""
+    """What the run ends with, behind all that was found: whether something was changed, and how it is."""
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser: argparse.ArgumentParser = super().get_parser(prog_name)
@@ -66,6 +68,8 @@ class Verb(Guarded, Lister):
         stopped: StoppedError | None = None
         try:
             self.work(args, wiring, run)
+            if any(finding.project_id for finding in run.listed(args.all)):
+                run.project_names = wiring.project_names
         except StoppedError as error:
             stopped = error
             run.miss(["what was left when a signal stopped the run"])
@@ -82,6 +86,8 @@ class Verb(Guarded, Lister):
             console.complain(f"Nothing was removed: {run.refusal}")
         seconds = time.monotonic() - started
         console.complain(summary(run, seconds))
+        if self.last_word:
+            console.complain(self.last_word)
         self.conclude(args, wiring, run, seconds)
         if stopped:
             raise stopped
@@ -93,12 +99,13 @@ class Verb(Guarded, Lister):
     def _show(self, args: argparse.Namespace, run: Run) -> None:
         from dedangle.report import document, table
 
+        console.clear()
         findings = run.listed(args.all)
         listed = [document.row(run, finding) for finding in findings]
         self.formatter = self._formatter_plugins[args.formatter].obj
         if args.formatter == "table" and not args.columns:
             if findings:
-                self.produce_output(args, *table.table(run, findings))
+                self.produce_output(args, *table.table(run, findings, console.columns()))
         elif listed or args.formatter != "table":
             rows = ([text(row[name], args.formatter) for name in document.COLUMNS] for row in listed)
             self.produce_output(args, document.COLUMNS, rows)
@@ -114,12 +121,18 @@ class Verb(Guarded, Lister):
             outcome = run.outcomes.get(each.key)
             result, detail = (outcome.result.value, outcome.detail) if outcome else ("", "")
             groups.setdefault((each.code, result or each.disposition.value, detail), []).append(each)
-        told = ""
+        width, told = console.columns(), ""
         for (code, fate, detail), alike in groups.items():
             first = alike[0]
             more = f" ({len(alike) - 1} more like it)" if len(alike) > 1 else ""
-            what = first.sentence if first.key in run.outcomes and first.sentence else first.reason
-            told += f"\n{code}: {fate}{': ' + detail if detail else ''}\n  {what}{more}\n"
+            is_tried = first.key in run.outcomes and bool(first.sentence)
+            what = first.sentence if is_tried else first.prose
+            lines = wrapped(f"{code}: {fate}{': ' + detail if detail else ''}", width, "", "  ")
+            lines += wrapped(f"{what}{more}", width, "  ")
+            if not is_tried:
+                # Never wrapped: a command is there to be copied.
+                lines += [f"  {'then' if number else 'Run'}: {each}" for number, each in enumerate(first.next)]
+            told += "".join(f"{line}\n" for line in ["", *lines])
         return told
 
     def take_action(self, parsed_args: argparse.Namespace) -> Any:

@@ -79,18 +79,18 @@ class ChangingVerb(Verb):
         resets = [finding for finding in stuck if finding.disposition.is_change]
         changes = [*(finding for one in judged for finding in one.changes), *resets]
         if not changes:
-            console.complain(_nothing_to_do(run))
+            self.last_word = _nothing_to_do(run)
             return True
         if not args.execute:
             planned = f"{len(changes)} change{'s' if len(changes) > 1 else ''} planned"
-            console.complain(f"{planned}. Nothing was changed. Run again with --execute.")
+            self.last_word = f"{planned}. Nothing was changed. Run again with --execute."
             return True
         stops = [one.seen.server_id for one in judged if restarter and reconciler.counts_on_stop(one)]
         question = [f"{finding.remedy}: {finding.sentence}" for finding in changes]
         question += [f"Server {server_id} is stopped for that, and started again." for server_id in stops]
-        question.append(f"Make these {len(changes)} changes?")
+        question.append(f"Make these {len(changes)} changes?" if len(changes) > 1 else "Make this change?")
         if not args.yes and not console.confirm("\n".join(question)):
-            console.complain("Nothing was changed.")
+            self.last_word = "Nothing was changed."
             return False
         try:
             removals = Removals(
@@ -123,7 +123,7 @@ def _nothing_to_do(run: Run) -> str:
     if run.listed():
         return "None of the findings can be removed now; see the reasons above. Nothing was changed."
     if run.waiting():
-        return "Nothing can be removed while the operations named below are in progress. Nothing was changed."
+        return "Nothing can be removed while the operations named above are in progress. Nothing was changed."
     if run.complete:
         return "There is nothing to do. Nothing was changed."
     return "Nothing was changed."

@@ -7,7 +7,7 @@ import argparse
 from collections.abc import Sequence
 from typing import Any
 
-from dedangle.cli import changing, connectors, servers, volumes
+from dedangle.cli import changing, connectors, console, servers, volumes
 from dedangle.cli.changing import ChangingVerb
 from dedangle.cli.signals import Signals
 from dedangle.cli.wiring import UsageError, Wiring
@@ -129,4 +129,4 @@ class Cleanup(ChangingVerb):
 
     def explain(self, run: Run, findings: Sequence[Finding]) -> str:
         """Say what would be done about each finding, why, on which evidence, and what stands in the way."""
-        return plan.plan(run, findings)
+        return plan.plan(run, findings, console.columns())

@@ -4,11 +4,12 @@
 from __future__ import annotations
 
 import argparse
+import shutil
 import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from dedangle.core.text import harmless_lines
+from dedangle.core.text import harmless_lines, shortened
 
 
 def complain(line: str) -> None:
@@ -21,9 +22,20 @@ def is_terminal() -> bool:
     return sys.stderr.isatty()
 
 
+def columns() -> int | None:
+    """Return how many columns the terminal has that stdout is; None if it is a file or a pipe."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+
+
 def show(line: str) -> None:
-    """Let the line stand on the terminal until the next one takes its place."""
-    sys.stderr.write(f"{_erase()}{line}")
+    """Let the line, cut to the width of the terminal, stand there until the next one takes its place."""
+    sys.stderr.write(f"{_erase()}{shortened(line, shutil.get_terminal_size().columns - 1)}")
+    sys.stderr.flush()
+
+
+def clear() -> None:
+    """Take a progress line away, so that the result on stdout begins a line of its own."""
+    sys.stderr.write(_erase())
     sys.stderr.flush()
 
 

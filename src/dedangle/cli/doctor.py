@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-import textwrap
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
@@ -17,7 +16,7 @@ from dedangle.cli.guarded import Guarded
 from dedangle.cli.signals import Signals
 from dedangle.cli.wiring import UnreachableError, UsageError
 from dedangle.core.decisions import Door
-from dedangle.core.text import harmless
+from dedangle.core.text import wrapped
 from dedangle.report import exit_codes
 from dedangle.report.cells import text
 
@@ -69,21 +68,9 @@ def as_list(checks: Sequence[Check]) -> Iterator[str]:
         if alike:
             yield f"{title} ({len(alike)})"
         for check in alike:
-            yield from _wrapped(f"{check.name}: {check.sentence}", "  ")
+            yield from wrapped(f"{check.name}: {check.sentence}", _WIDTH, "  ", "    ")
             if check.next_step:
-                yield from _wrapped(f"Next: {check.next_step}", "    ")
-
-
-def _wrapped(line: str, indent: str) -> list[str]:
-    # A command or a path is never broken: it is there to be copied.
-    return textwrap.wrap(
-        harmless(line),
-        _WIDTH,
-        initial_indent=indent,
-        subsequent_indent=f"{indent}  ",
-        break_long_words=False,
-        break_on_hyphens=False,
-    )
+                yield from wrapped(f"Next: {check.next_step}", _WIDTH, "    ", "      ")
 
 
 def _examine(config_args: list[str], signals: Signals) -> Iterator[Check]:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +20,15 @@ from dedangle.core import times
 from dedangle.core.ids import is_short_id
 from dedangle.core.rows import DESCRIPTION
 from dedangle.core.text import harmless
-from dedangle.report import exit_codes
+from dedangle.report import exit_codes, table
 from dedangle.report.cells import text
 from dedangle.state import journal
 from dedangle.state.journal import Entry, History
 
-_SHORT = ("entry", "at", "door", "code", "remedy", "server_id", "volume_id", "attachment_id", "outcome")
-_COLUMNS = (*_SHORT, "detail", "undoes", "bdm_uuid", "cell", "host", "project_id", "run_id", *DESCRIPTION)
+_COLUMNS = (
+    *("entry", "at", "door", "code", "remedy", "server_id", "volume_id", "attachment_id", "outcome", "detail"),
+    *("undoes", "bdm_uuid", "cell", "host", "project_id", "run_id", *DESCRIPTION, "project_name"),
+)
 _FIELDS = (*_COLUMNS, "outcome_at", "disposition", "first_seen", "reason", "evidence", "row")
 
 
@@ -66,7 +69,7 @@ class JournalList(JournalVerb, Lister):
         )
         return parser
 
-    def take_action(self, parsed_args: argparse.Namespace) -> tuple[tuple[str, ...], list[list[Any]]]:
+    def take_action(self, parsed_args: argparse.Namespace) -> tuple[tuple[str, ...], Sequence[Sequence[Any]]]:
         wanted = {"server_id": parsed_args.server, "volume_id": parsed_args.volume}
         chosen = [
             _fields(entry)
@@ -75,8 +78,9 @@ class JournalList(JournalVerb, Lister):
             and parsed_args.code in (None, entry.intent.get("code"))
             and (parsed_args.since is None or entry.at >= parsed_args.since)
         ]
-        columns = _SHORT if parsed_args.formatter == "table" and not parsed_args.columns else _COLUMNS
-        return columns, [[Field(text(each[name], parsed_args.formatter)) for name in columns] for each in chosen]
+        if parsed_args.formatter == "table" and not parsed_args.columns:
+            return _table(chosen)
+        return _COLUMNS, [[Field(text(each[name], parsed_args.formatter)) for name in _COLUMNS] for each in chosen]
 
 
 class JournalShow(JournalVerb, ShowOne):
@@ -138,6 +142,16 @@ def entry_of(history: History, ident: str) -> Entry:
         if each.id == ident:
             return each
     raise UsageError(f"No entry {ident} in the journal. Look it up with: dedangle journal list")
+
+
+def _table(chosen: Sequence[dict[str, Any]]) -> table.Table:
+    changes = [f"{each['code']}\n{each['door']}: {each['outcome']}" for each in chosen]
+    subjects = [
+        table.Subject(each["server_id"] or "", each["server_name"], each["volume_id"] or "", each["volume_name"])
+        for each in chosen
+    ]
+    entries = [f"{each['entry']}\n{each['at']}" for each in chosen]
+    return table.fitted({"entry": entries, "change": changes}, subjects, {}, console.columns())
 
 
 def _fields(entry: Entry) -> dict[str, Any]:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import os
 import sys
 import time
@@ -156,10 +157,23 @@ class Wiring:
             trouble=trouble,
         )
 
+    @functools.cached_property
+    def project_names(self) -> dict[str, str]:
+        """Read once and only for people: without them a run goes on."""
+        from dedangle.systems import keystone
+
+        return keystone.project_names(self.session)
+
     def journal(self, door: Door) -> Journal:
         from dedangle.state.journal import Journal
 
-        return Journal(self.settings.state_dir, run_id=self.run_id, door=door, clock=self.clock)
+        return Journal(
+            self.settings.state_dir,
+            run_id=self.run_id,
+            door=door,
+            clock=self.clock,
+            project_names=self.project_names,
+        )
 
 
 def clock() -> datetime:

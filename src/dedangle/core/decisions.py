@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from datetime import datetime
 from typing import NamedTuple
 
@@ -88,6 +89,11 @@ class FindingKey(NamedTuple):
         return cls(code, server_id, volume_id, *(None if part == "-" else part for part in others))
 
 
+def way_out(commands: Sequence[str]) -> str:
+    """Return the end of a reason: the commands of a way out, if there is one."""
+    return f" Run: {'; then: '.join(commands)}" if commands else ""
+
+
 class Identity(NamedTuple):
     """Identifies a finding by values that are the same on every machine."""
 
@@ -147,6 +153,11 @@ class Finding:
     @property
     def identity(self) -> Identity:
         return Identity(self.code, self.remedy.value, self.server_id, self.volume_id, self.attachment_id, self.bdm_uuid)
+
+    @property
+    def prose(self) -> str:
+        """The reason without the commands that it ends with."""
+        return self.reason.removesuffix(way_out(self.next))
 
     @property
     def changed_at(self) -> datetime | None:

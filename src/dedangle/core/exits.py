@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from dedangle.core import planning
 from dedangle.core.case import Policy
-from dedangle.core.decisions import Door, Finding, Remedy, Verdict
+from dedangle.core.decisions import Door, Finding, Remedy, Verdict, way_out
 from dedangle.core.doors import SETTLED_AFTER
 from dedangle.core.findings import KINDS
 from dedangle.core.pair import Pair
@@ -128,9 +128,7 @@ def _borrowed(findings: tuple[Finding, ...]) -> tuple[Finding, ...]:
 
 def _with_next(finding: Finding, commands: tuple[str, ...]) -> Finding:
     """Return the finding with its way out in `next` and at the end of `reason`."""
-    if not commands:
-        return dataclasses.replace(finding, next=())
-    return dataclasses.replace(finding, next=commands, reason=f"{finding.reason} Run: {'; then: '.join(commands)}")
+    return dataclasses.replace(finding, next=commands, reason=f"{finding.reason}{way_out(commands)}")
 
 
 def _commands(

@@ -6,7 +6,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Iterator
 
-from dedangle.core.decisions import Disposition, Finding, Remedy, Verdict
+from dedangle.core.decisions import Disposition, Finding, Remedy, Verdict, way_out
 from dedangle.core.findings import KINDS
 from dedangle.core.records import Attachment, BlockDeviceMapping, Disk, Reading, Server, Volume
 
@@ -74,7 +74,7 @@ def judge(seen: GuestDisk) -> Finding:
     words = {"server": seen.server_id, "volume": volume_id, "other": others[0] if others else "none"}
     sentence = ("URGENT: " if is_urgent else "") + kind.sentence.format(**words)
     commands = tuple(_ends(seen))
-    reason = f"{sentence} {kind.advice.format(**words)}" + (f" Run: {'; then: '.join(commands)}" if commands else "")
+    reason = f"{sentence} {kind.advice.format(**words)}{way_out(commands)}"
     return Finding(
         code=CODE,
         verdict=Verdict.MISMATCH,
@@ -91,6 +91,10 @@ def judge(seen: GuestDisk) -> Finding:
         next=commands,
         is_urgent=is_urgent,
         evidence=tuple(_facts(seen)),
+        server_name=server.name if server else None,
+        vm_state=server.vm_state if server else None,
+        volume_name=volume.name if volume else None,
+        volume_size=volume.size if volume else None,
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from dedangle.core.decisions import Finding, FindingKey, Outcome, Result, Verdict
 from dedangle.core.findings import KINDS
@@ -33,6 +33,8 @@ class Run:
     """The number of servers that were checked."""
     volumes: int = 0
     """The number of volumes that were checked: those that a mapping or an attachment names."""
+    project_names: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    """By id, for people; empty if Keystone does not list them. Names are chosen by their domain."""
 
     def add(self, findings: Iterable[Finding]) -> None:
         self.findings.update((finding.key, finding) for finding in findings)
@@ -40,6 +42,9 @@ class Run:
     def miss(self, why: Iterable[str]) -> None:
         """Add reasons why something was not checked, each only once."""
         self.not_checked += [reason for reason in dict.fromkeys(why) if reason not in self.not_checked]
+
+    def project_name(self, finding: Finding) -> str | None:
+        return self.project_names.get(finding.project_id or "")
 
     def trouble(self, sentence: str) -> None:
         self.troubles.append(sentence)

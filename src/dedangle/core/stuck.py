@@ -7,7 +7,7 @@ import dataclasses
 from datetime import datetime
 
 from dedangle.core.case import Policy
-from dedangle.core.decisions import Disposition, Door, Finding, Remedy, Verdict
+from dedangle.core.decisions import Disposition, Door, Finding, Remedy, Verdict, way_out
 from dedangle.core.doors import SETTLED_AFTER, older_than
 from dedangle.core.findings import KINDS
 from dedangle.core.pairing import QUIET_MIGRATION
@@ -43,7 +43,7 @@ def judge(seen: VolumeObservation, *, now: datetime, policy: Policy) -> Finding 
     since = volume.updated_at
     # A client of the old API (os-reserve, os-begin_detaching) creates no row. Only its age shows that it has stopped.
     wait = max(policy.grace, SETTLED_AFTER) if policy.grace else policy.grace
-    command = f"dedangle cleanup --volume {volume.id} --execute"
+    commands = (f"dedangle cleanup --volume {volume.id} --execute",)
     if not older_than(since, wait, now) and since is not None:
         disposition, advice = Disposition.WAIT, f"Waits until {utc(since + wait)}: its status changed recently."
     elif policy.door is Door.COMMAND:
@@ -62,9 +62,11 @@ def judge(seen: VolumeObservation, *, now: datetime, policy: Policy) -> Finding 
         first_seen=min(since or now, now),
         sentence=sentence,
         advice=advice,
-        reason=f"{sentence} {advice} Run: {command}",
-        next=(command,),
+        reason=f"{sentence} {advice}{way_out(commands)}",
+        next=commands,
         volume=volume,
+        volume_name=volume.name,
+        volume_size=volume.size,
         evidence=(
             f"Cinder: volume {volume.id} is {volume.status}" + (f" since {utc(since)} or before" if since else ""),
             f"Cinder: volume {volume.id} has no attachment",

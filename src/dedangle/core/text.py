@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import itertools
+import textwrap
 import unicodedata
 
 
@@ -21,6 +22,23 @@ def harmless(text: str) -> str:
 def harmless_lines(text: str) -> str:
     """Return the same for a text of several lines, and keep the line ends."""
     return "\n".join(map(harmless, text.split("\n")))
+
+
+def wrapped(text: str, columns: int | None, indent: str = "", hanging: str | None = None) -> list[str]:
+    """Return the text, made harmless, in lines of so many columns, or in one; hanging begins every line but the first.
+
+    A word is never broken: ids and paths are there to be copied.
+    """
+    if columns is None:
+        return [indent + harmless(text)]
+    lines = textwrap.TextWrapper(
+        columns,
+        initial_indent=indent,
+        subsequent_indent=indent if hanging is None else hanging,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+    return lines.wrap(harmless(text))
 
 
 def width(text: str) -> int:

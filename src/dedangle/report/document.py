@@ -12,7 +12,10 @@ from dedangle.core.run import Run
 
 SCHEMA_VERSION = 1
 # Fields are added at the end: scripts read csv and value by the place of a column.
-COLUMNS = (*(name for name in FIELDS if name not in DESCRIPTION), "outcome", "outcome_detail", *DESCRIPTION)
+COLUMNS = (
+    *(name for name in FIELDS if name not in DESCRIPTION),
+    *("outcome", "outcome_detail", *DESCRIPTION, "project_name"),
+)
 
 
 def row(run: Run, finding: Finding) -> dict[str, Any]:
@@ -22,6 +25,7 @@ def row(run: Run, finding: Finding) -> dict[str, Any]:
         **finding_row(finding),
         "outcome": outcome.result.value if outcome else None,
         "outcome_detail": outcome.detail or None if outcome else None,
+        "project_name": run.project_name(finding),
     }
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from dedangle.core.decisions import Finding, Outcome, Remedy
+from dedangle.core.decisions import Finding, Remedy
 from dedangle.core.run import Run
-from dedangle.core.text import harmless
+from dedangle.core.text import wrapped
 
 _DEEDS = {
     Remedy.REMOVE_MAPPING: "soft-delete Nova's mapping {mapping} of volume {volume}",
@@ -19,19 +19,24 @@ _DEEDS = {
     Remedy.NONE: "none, for volume {volume}",
 }
 
+_INDENT = "   "
+_TITLE = 12
+"""Columns that the title of an item takes."""
 
-def plan(run: Run, findings: Sequence[Finding]) -> str:
-    """The whole plan, or what came of it, one paragraph for each finding."""
-    paragraphs = (_paragraph(number, each, run.outcomes.get(each.key)) for number, each in enumerate(findings, 1))
+
+def plan(run: Run, findings: Sequence[Finding], columns: int | None = None) -> str:
+    """The whole plan, or what came of it, one paragraph for each finding; in so many columns, if a number is given."""
+    paragraphs = (_paragraph(number, each, run, columns) for number, each in enumerate(findings, 1))
     return "".join("\n" + "".join(f"{line}\n" for line in each) for each in paragraphs)
 
 
-def _paragraph(number: int, finding: Finding, outcome: Outcome | None) -> Iterator[str]:
+def _paragraph(number: int, finding: Finding, run: Run, columns: int | None) -> Iterator[str]:
+    outcome = run.outcomes.get(finding.key)
     acts = finding.disposition.is_change
     fate = outcome.result.value if outcome else "to do" if acts else "kept"
     whose = f"server {finding.server_id}" if finding.server_id else f"volume {finding.volume_id}"
-    yield f"{number}. {finding.code} of {whose}: {fate}"
-    yield from _subject(finding)
+    yield from wrapped(f"{number}. {finding.code} of {whose}: {fate}", columns, "", _INDENT)
+    items = [*_subject(finding, run.project_name(finding))]
     # Without the one attachment that it could name there is nothing to relink a mapping to.
     remedy = finding.remedy if finding.attachment or finding.remedy is not Remedy.RELINK_MAPPING else Remedy.NONE
     deed = _DEEDS[remedy].format(
@@ -39,34 +44,33 @@ def _paragraph(number: int, finding: Finding, outcome: Outcome | None) -> Iterat
         volume=finding.volume_id,
         attachment=finding.attachment.id if finding.attachment else finding.attachment_id,
     )
-    yield _item("Remedy", deed)
-    yield _item("Why", finding.sentence or finding.reason)
-    for number, fact in enumerate(finding.evidence):
-        yield _item("" if number else "Evidence", fact)
+    items += [("Remedy", deed), ("Why", finding.sentence or finding.reason)]
+    items += [("" if number else "Evidence", fact) for number, fact in enumerate(finding.evidence)]
     if outcome and outcome.detail:
-        yield _item("Outcome", outcome.detail)
+        items.append(("Outcome", outcome.detail))
     elif not outcome and finding.advice and not acts:
-        yield _item("In the way", finding.advice)
+        items.append(("In the way", finding.advice))
+    for title, text in items:
+        yield from wrapped(text, columns, _title(title), _INDENT + " " * _TITLE)
     if not outcome:
-        for number, command in enumerate(finding.next):
-            yield _item("" if number else "Next", command)
+        # Never wrapped: a command is there to be copied.
+        yield from (f"{_title('' if number else 'Next')}{command}" for number, command in enumerate(finding.next))
 
 
-def _subject(finding: Finding) -> Iterator[str]:
+def _subject(finding: Finding, project_name: str | None) -> Iterator[tuple[str, str]]:
     """Say which server and volume it is in the words of those who use them."""
     host = f"on host {finding.host}" if finding.host else None
-    project = f"project {finding.project_id}" if finding.project_id else None
     size = None if finding.volume_size is None else f"{finding.volume_size} GiB"
+    project_id = f"({finding.project_id})" if project_name else finding.project_id
     subjects = {
-        "Server": (finding.server_name, finding.vm_state, host, project),
+        "Server": (finding.server_name, finding.vm_state, host),
         "Volume": (finding.volume_name, size),
+        "Project": (" ".join(filter(None, (project_name, project_id))),),
     }
     for title, known in subjects.items():
         if any(known):
-            # A line end in a name would begin a line that looks like ours.
-            yield _item(title, harmless(", ".join(each for each in known if each)))
+            yield title, ", ".join(each for each in known if each)
 
 
-def _item(title: str, text: str) -> str:
-    # Never wrapped: ids and commands are there to be copied.
-    return f"   {title + ':' if title else '':<12}{text}"
+def _title(text: str) -> str:
+    return f"{_INDENT}{text + ':' if text else '':<{_TITLE}}"

@@ -1,45 +1,84 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Findings as a table that fits a terminal: short ids, each above its name."""
+"""Findings and changes as a table that fits a terminal: short ids, each above its name."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from collections.abc import Mapping as MappingType
+from typing import NamedTuple
 
 from dedangle.core.decisions import Finding
 from dedangle.core.ids import short_ids
 from dedangle.core.run import Run
 from dedangle.core.text import harmless, shortened, width
 
+Table = tuple[tuple[str, ...], list[tuple[str, ...]]]
+"""Names of columns, and rows."""
+
 _WIDTH = 80
-# Four columns with a line to the left of each and of the margin, and a space to both sides of each.
-_FRAME = 4 * 3 + 1
+_WIDE = 120
+"""From how many columns on a table of findings has room for project and host."""
+_PROJECT = 20
 
 
-def table(run: Run, findings: Sequence[Finding]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
-    """Return columns and rows; the last column is the outcome if anything was tried."""
+class Subject(NamedTuple):
+    """What a row is about; an id may be empty, and names are their tenants' words."""
+
+    server_id: str
+    server_name: str | None
+    volume_id: str
+    volume_name: str | None
+
+
+def table(run: Run, findings: Sequence[Finding], columns: int | None = None) -> Table:
+    """Return findings in so many columns, or in 80; the last one is the outcome if anything was tried."""
     last = "outcome" if run.outcomes else "disposition"
-    ends = [_end(run, finding) for finding in findings]
-    taken = sum(
-        max(map(len, (title, *texts)))
-        for title, texts in (("code", [finding.code for finding in findings]), (last, ends))
+    more = {}
+    if columns and columns >= _WIDE:
+        more["project"] = [
+            shortened(harmless(run.project_name(finding) or finding.project_id or ""), _PROJECT) for finding in findings
+        ]
+        more["host"] = [harmless(finding.host or "") for finding in findings]
+    return fitted(
+        {"code": [finding.code for finding in findings]},
+        [Subject(each.server_id, each.server_name, each.volume_id, each.volume_name) for each in findings],
+        {**more, last: [_end(run, finding) for finding in findings]},
+        columns,
     )
-    servers = short_ids(finding.server_id for finding in findings)
-    volumes = short_ids(finding.volume_id for finding in findings)
-    left = _WIDTH - _FRAME - taken
-    wanted = _widest(volumes, (finding.volume_name for finding in findings))
-    of_server = max(left // 2, left - wanted)
-    of_volume = left - min(of_server, _widest(servers, (finding.server_name for finding in findings)))
-    rows: list[tuple[str, ...]] = [
+
+
+def fitted(
+    before: MappingType[str, Sequence[str]],
+    subjects: Sequence[Subject],
+    after: MappingType[str, Sequence[str]],
+    columns: int | None,
+) -> Table:
+    """Return a table with the servers and volumes between other columns, in so many columns of a terminal.
+
+    At least 80 are taken; what the others leave is shared by servers and volumes.
+    """
+    taken = sum(_widest([title, *texts]) for title, texts in (*before.items(), *after.items()))
+    # Each column has a line to its left and a space to both sides; the last line is that of the margin.
+    frame = 3 * (len(before) + len(after) + 2) + 1
+    left = max(_WIDTH, columns or _WIDTH) - frame - taken
+    servers = short_ids(subject.server_id for subject in subjects)
+    volumes = short_ids(subject.volume_id for subject in subjects)
+    names = {
+        "server": _widest(["server", *servers.values(), *(each.server_name or "" for each in subjects)]),
+        "volume": _widest(["volume", *volumes.values(), *(each.volume_name or "" for each in subjects)]),
+    }
+    of_server = max(left // 2, left - names["volume"])
+    of_volume = left - min(of_server, names["server"])
+    rows = [
         (
-            finding.code,
-            _subject(finding.server_id, finding.server_name, servers, of_server),
-            _subject(finding.volume_id, finding.volume_name, volumes, of_volume),
-            end,
+            *(texts[number] for texts in before.values()),
+            _subject(servers[subject.server_id], subject.server_name, of_server),
+            _subject(volumes[subject.volume_id], subject.volume_name, of_volume),
+            *(texts[number] for texts in after.values()),
         )
-        for finding, end in zip(findings, ends, strict=True)
+        for number, subject in enumerate(subjects)
     ]
-    return ("code", "server", "volume", last), rows
+    return (*before, "server", "volume", *after), rows
 
 
 def _end(run: Run, finding: Finding) -> str:
@@ -49,13 +88,12 @@ def _end(run: Run, finding: Finding) -> str:
     return finding.disposition.value
 
 
-def _widest(shortest: MappingType[str, str], names: Iterable[str | None]) -> int:
-    texts = ("server", "volume", *shortest.values(), *(name for name in names if name))
-    return max(width(harmless(text)) for text in texts)
+def _widest(texts: Iterable[str]) -> int:
+    return max(width(harmless(line)) for text in texts for line in text.split("\n"))
 
 
-def _subject(ident: str, name: str | None, shortest: MappingType[str, str], columns: int) -> str:
-    text = harmless(shortest[ident])
+def _subject(short_id: str, name: str | None, columns: int) -> str:
+    text = harmless(short_id)
     # An id is never cut any shorter: it must be accepted back.
     lines = [text[start : start + columns] for start in range(0, len(text), columns)]
     return "\n".join([*lines, *([shortened(harmless(name), columns)] if name else [])])

@@ -10,7 +10,7 @@ import fcntl
 import itertools
 import json
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -33,7 +33,7 @@ class Journal:
     """Appends to `journal.jsonl` in the state directory; several processes and threads may do so at once.
 
     A file that would grow beyond max_bytes is first renamed to `journal.jsonl.N`, N one more than the last; such a file
-    is never written or renamed again.
+    is never written or renamed again. project_names are by id, for people.
     """
 
     def __init__(
@@ -43,12 +43,14 @@ class Journal:
         run_id: str,
         door: Door,
         clock: Callable[[], datetime],
+        project_names: Mapping[str, str] | None = None,
         max_bytes: int = _MAX_BYTES,
     ) -> None:
         self._path = state_dir / NAME
         self._run_id = run_id
         self._door = door
         self._clock = clock
+        self._project_names = project_names or {}
         self._max_bytes = max_bytes
         self._numbers = itertools.count(1)
 
@@ -61,13 +63,13 @@ class Journal:
 
         Raises JournalUnwritableError; the change must then not be made.
         """
-        return self._intend(
-            {**finding_row(finding), "row": plain_row(finding.mapping or finding.attachment or finding.volume)}
-        )
+        row = plain_row(finding.mapping or finding.attachment or finding.volume)
+        project_name = self._project_names.get(finding.project_id or "")
+        return self._intend({**finding_row(finding), "project_name": project_name, "row": row})
 
     def intend_undo(self, undone: Entry, row: BlockDeviceMapping, reason: str, evidence: Sequence[str]) -> str:
         """Write down, as intend does, that the mapping that an entry removed is about to be restored."""
-        kept = {name: undone.intent.get(name) for name in FIELDS}
+        kept = {name: undone.intent.get(name) for name in (*FIELDS, "project_name")}
         now = {"remedy": Remedy.RESTORE_MAPPING.value, "reason": reason, "evidence": list(evidence), "cell": row.cell}
         return self._intend({**kept, **now, "undoes": undone.id, "row": plain_row(row)})
 

@@ -6,9 +6,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from keystoneauth1 import adapter, loading
+from keystoneauth1 import adapter, loading, plugin
 from keystoneauth1 import exceptions as ks_exceptions
 
+from dedangle.systems import rest
 from dedangle.systems.cinder.api import MICROVERSION
 from dedangle.systems.nova import api
 
@@ -17,6 +18,8 @@ _SECTIONS = ("cinder", "service_user", "keystone_authtoken")
 # keystoneauth waits for ever, and a signal with it while a write is under way. cinder-api itself waits a minute for
 # cinder-volume.
 _PATIENCE = 120.0
+# Of a list that only people miss.
+_NAMES_PATIENCE = 10.0
 
 
 class CredentialsError(Exception):
@@ -88,6 +91,22 @@ def nova_client(conf: Any, session: Any) -> adapter.Adapter:
         default_microversion=api.MICROVERSION,
         user_agent="dedangle",
     )
+
+
+def project_names(session: Any) -> dict[str, str]:
+    """Return the name of each project by its id; none if Keystone does not list projects to these credentials."""
+    client = adapter.Adapter(
+        session,
+        service_type="identity",
+        interface=plugin.AUTH_INTERFACE,
+        version=(3, 0),
+        user_agent="dedangle",
+    )
+    try:
+        listed = rest.body(client.get("/projects", raise_exc=False, timeout=_NAMES_PATIENCE)).get("projects", [])
+        return {project["id"]: project["name"] for project in listed}
+    except (ks_exceptions.ClientException, KeyError, TypeError):
+        return {}
 
 
 def _session(conf: Any, environ: Mapping[str, str]) -> tuple[Any, str]:
