@@ -157,8 +157,21 @@ def takes_a_connected_attachment_of_the_living(world: World, policy: Policy, fin
         return False
     host = world.connected.get(attachment.id)
     # A volume that is also attached the right way is in the guest by right: then only the host that was left tells.
-    hosts = [host] if host != server.host and _is_attached_rightly(world, attachment) else [host, server.host]
+    left = host != server.host and _is_attached_rightly(world, attachment)
+    if left and host not in world.guests and policy.no_host and policy.names_volume and policy.door is Door.COMMAND:
+        return False
+    hosts = [host] if left else [host, server.host]
     return not all(each and _denies(world, each, attachment.volume_id) for each in hosts)
+
+
+def leaves_a_connection_on_another_host(world: World, policy: Policy, finding: Finding) -> bool:
+    """Only that host can disconnect, while the server's own one keeps the server from coming back."""
+    attachment, server = removed_attachment(finding), living(world)
+    host = world.connected.get(attachment.id) if attachment and attachment.status == "attached" else None
+    if not (host and server and server.host) or host == server.host:
+        return False
+    both = host in world.guests and (world.host_acts or policy.at_host)
+    return not (both or (policy.no_host and policy.names_volume and policy.door is Door.COMMAND))
 
 
 def _is_attached_rightly(world: World, except_server: Attachment) -> bool:
@@ -313,6 +326,7 @@ RULES: tuple[Rule, ...] = (
     unmaps_what_cinder_has_attached,
     takes_an_attachment_that_nova_uses,
     takes_a_connected_attachment_of_the_living,
+    leaves_a_connection_on_another_host,
     touches_legacy,
     unplugs_a_running_guest,
     takes_what_another_server_may_share,

@@ -17,6 +17,7 @@ from worlds import (
     OTHER_HOST,
     OTHER_SERVER,
     RUNNING,
+    VOLUME,
     World,
     attachment,
     deleted,
@@ -68,6 +69,10 @@ STOPS: dict[str, tuple[World, Policy]] = {
     "guest_stays_on": (LOST.but(servers=(server(),)), policy(Door.REBOOT, guest_off=False)),
     "server_may_run": (LOST.but(servers=(server(),)), policy(Door.COMMAND, no_host=True)),
     "not_proved": (World(servers=(server(),), attachments=(attachment("A"),), volumes=(volume(),)), policy(Door.SWEEP)),
+    "held_elsewhere": (
+        RELEASED.but(servers=(stopped(),), connected={"A": OTHER_HOST}, host_acts=True),
+        policy(Door.COMMAND),
+    ),
     "host_not_asked": (LOST, policy(Door.COMMAND)),
 }
 
@@ -92,6 +97,8 @@ def test_a_veto_stops_what_would_break_a_rule_of_the_design_without_it(
             attachments=(attachment("A"), attachment("B")),
             volumes=(volume(),),
             connected={"A": HOST, "B": OTHER_HOST},
+            guests={OTHER_HOST: (Disk(volume_id=VOLUME, source="/dev/b", is_running=False, is_recognised=True),)},
+            host_acts=True,
         )
     assert removals(world, policy=one) == ()
     monkeypatch.setattr(doors, "RULES", tuple(rule for rule in doors.RULES if rule.__name__ != name))

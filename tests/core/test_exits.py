@@ -120,3 +120,19 @@ def test_the_least_harmful_commands_that_act(world: World, commands: list[str]) 
 def test_what_cannot_be_removed_yet_has_its_command_for_then() -> None:
     young = World(servers=(server(),), mappings=(dataclasses.replace(never_attached(), created_at=None),))
     assert [each.next for each in with_ways_out(young)] == [()]
+
+
+def test_reattach_names_the_volume_where_another_one_of_the_server_is_to_go() -> None:
+    lost = LOST.but(
+        servers=(stopped(),),
+        mappings=(mapping("A"), mapping("R", "volume-2", boot_index=0)),
+        volumes=(volume("available"), volume("available", "volume-2")),
+        thorough=True,
+    )
+    assert {each.volume_id: each.next[-1] for each in with_ways_out(lost)} == {
+        "volume-1": f"{CLEANUP} --no-host --execute",
+        "volume-2": f"{CLEANUP} --volume volume-2 --reattach --connector connector.json --execute",
+    }
+    # Of a running server that has lost its root too nothing is to go.
+    runs = {each.next[-1] for each in with_ways_out(lost.but(servers=(server(),)))}
+    assert runs == {f"{CLEANUP} --reattach --connector connector.json --execute"}

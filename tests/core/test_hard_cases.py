@@ -237,6 +237,7 @@ def test_what_a_migration_left_on_a_host_stays_while_another_server_has_the_volu
         volumes=(volume(multiattach=True),),
         connected={"A": HOST, "B": OTHER_HOST, "C": host},
         guests={OTHER_HOST: ()},
+        host_acts=True,
     )
     assert [each.attachment_id for each in removals(migrated)] == ["B"] * goes
 

@@ -38,7 +38,7 @@ CONNECTOR = json.dumps({"host": COMPUTE_HOST, "ip": "127.0.0.1", "initiator": "i
 SSH = f"""shift
 case "$*" in
     "nova-manage volume_attachment get_connector --json") echo '{CONNECTOR}';;
-    "virsh destroy "*) ;;
+    "virsh destroy "*|"virsh list && ! virsh dominfo "*) ;;
     *) exit 1;;
 esac"""
 
@@ -122,9 +122,8 @@ def shape(command: str, planted: Planted) -> str:
     """Return the command with words in place of ids, as the manual prints it."""
     for number, server in enumerate(planted.servers):
         command = command.replace(server, "SERVER" if not number else "OTHER_SERVER")
-    command = re.sub(
-        r"(volume (?:set|show)\b.*? |refresh SERVER |remove volume SERVER )[0-9a-f-]{36}", r"\1VOLUME", command
-    )
+    of_volume = r"(volume (?:set|show)\b.*? |--volume |refresh SERVER |remove volume SERVER )[0-9a-f-]{36}"
+    command = re.sub(of_volume, r"\1VOLUME", command)
     command = re.sub(r"(attachment complete )[0-9a-f-]{36}", r"\1ATTACHMENT", command)
     return re.sub(r"[0-9a-f]{8}-[0-9a-f-]{27}", "OTHER_SERVER", command).replace(COMPUTE_HOST, "HOST")
 

@@ -33,7 +33,9 @@ stdio_handler = "file"
 # Its QEMU driver does not load without this account, whichever one the guests run as.
 _ACCOUNT = {"/etc/passwd": "libvirt-qemu:x:64055:64055::/:/usr/sbin/nologin\n", "/etc/group": "libvirt-qemu:x:64055:\n"}
 # If the tests die, it dies, and with the first process of a process namespace the kernel ends all others: the guests.
-_OWN_NAMESPACES = "setpriv --pdeathsig KILL unshare --mount --propagation=slave --pid --fork --kill-child --mount-proc"
+_OWN_NAMESPACES = (
+    "setpriv --pdeathsig KILL unshare --uts --mount --propagation=slave --pid --fork --kill-child --mount-proc"
+)
 
 
 class Hypervisor:
@@ -137,7 +139,7 @@ class Hypervisor:
 
 @contextmanager
 def libvirtd(directory: Path) -> Iterator[Hypervisor]:
-    """Run a libvirtd in a mount and process namespace of its own, which leaves the machine's own libvirt alone.
+    """Run a libvirtd in namespaces of its own, which leaves the machine's own libvirt alone, on a host of that name.
 
     It sees what is mounted outside where that is mounted below a shared mount; its guests end with it.
     """
@@ -151,7 +153,15 @@ def libvirtd(directory: Path) -> Iterator[Hypervisor]:
         own.write_text(Path(place).read_text() + line)
         binds[own] = place
     # Without exec: the first process of a process namespace must reap orphans, as a shell does and libvirtd does not.
-    script = "\n".join(["set -e", *(f"mount --bind '{own}' {place}" for own, place in binds.items()), "libvirtd", ""])
+    script = "\n".join(
+        [
+            "set -e",
+            f"hostname {directory.name}",
+            *(f"mount --bind '{own}' {place}" for own, place in binds.items()),
+            "libvirtd",
+            "",
+        ]
+    )
     hypervisor = Hypervisor(directory)
     with (
         (directory / "libvirtd.out").open("w") as log,

@@ -12,6 +12,8 @@ import pytest
 from bed import Bed
 from ceph import POOL, Cluster
 from host import Host, attached, ghost
+from hypervisor import Hypervisor, libvirtd
+from storage import mounts, pass_mounts_on
 
 from cases.stage import Stage
 from dedangle.core import times
@@ -24,6 +26,7 @@ from shell import Dedangle, Done
 
 # Longer than dedangle leaves Nova to end the guest of a deleted server: from then on only the host knows.
 HOURS = timedelta(hours=2)
+OTHER = "lab-compute-2"
 DOORS = {
     "sweep": ("sweep", "--execute", "--yes"),
     "command": ("cleanup", "--execute", "--yes", "-f", "json"),
@@ -218,3 +221,64 @@ def test_ghost_is_found_by_its_host_and_ends_with_a_hard_reboot(stage: Stage, ho
     assert host.hypervisor.volumes(server.id) == list(server.volumes)
     again = Dedangle(stage.cloud)("audit", "--hosts", "-f", "json").findings
     assert [each for each in again if each["code"] == "disk-without-mapping"] == []
+
+
+@pytest.fixture(scope="module")
+def other(bed: Bed, cloud: Cloud) -> Iterator[Hypervisor]:
+    """Another compute host, with a libvirt and mounts of its own."""
+    pass_mounts_on(bed.home / "other-mounts")
+    with libvirtd(bed.home / OTHER) as hypervisor:
+        own = {"connection_uri": hypervisor.uri, "nfs_mount_point_base": bed.home / "other-mounts"}
+        cloud.add_host(OTHER, {"libvirt": own})
+        yield hypervisor
+        cloud.stop(OTHER)
+
+
+def take(cloud: Cloud, *, enabled: str) -> None:
+    """Let the scheduler take one of the hosts alone."""
+    for service in cloud.admin.nova("GET", "/os-services?binary=nova-compute", expect=200).body["services"]:
+        status = {"status": "enabled" if service["host"] == enabled else "disabled"}
+        cloud.admin.nova("PUT", f"/os-services/{service['id']}", status, expect=200)
+
+
+def node(cloud: Cloud, server: Server) -> str:
+    shown = cloud.admin.nova("GET", f"/servers/{server.id}", expect=200).body["server"]
+    return str(shown["OS-EXT-SRV-ATTR:hypervisor_hostname"])
+
+
+def test_host_that_the_server_has_left_disconnects_for_the_host_that_has_it(
+    bed: Bed, stage: Stage, host: Host, other: Hypervisor
+) -> None:
+    healthy = stage.server(0)
+    take(stage.cloud, enabled=OTHER)
+    server = stage.server(0)
+    volume = attached(stage, server, "nfs")
+    take(stage.cloud, enabled=COMPUTE_HOST)
+    assert len(mounts(bed.home / "other-mounts")) == 1
+    # As a detach leaves it that failed in Cinder, and a migration that disconnected nothing on the host before.
+    other.end(server.id)
+    (key,) = stage.mapping_keys(server.id, [volume])
+    stage.edit_mapping(server, volume, deleted=int(key.split("/")[1]))
+    there = {"host": COMPUTE_HOST, "node": node(stage.cloud, healthy)}
+    stage.edit_server(server, **there, vm_state="stopped", power_state=4)
+    rows.settle(stage.cloud.home)
+    before = rows.snapshot(stage.cloud.home)
+    command = ("cleanup", server.id, "--volume", volume, "--execute", "--yes", "-f", "json")
+
+    stage.cloud.stop(OTHER)
+    (kept,) = Dedangle(stage.cloud)(*command).findings
+    stage.cloud.start(OTHER)
+
+    assert (kept["code"], kept["outcome"]) == ("attachment-released-by-nova", None)
+    assert f"connected through host {OTHER}" in kept["reason"]
+    assert kept["next"][0].startswith(f"ssh {OTHER} 'virsh list && ! virsh dominfo {server.id}' && ")
+    assert rows.diff(before, rows.snapshot(stage.cloud.home)) == []
+    assert len(mounts(bed.home / "other-mounts")) == 1
+
+    (gone,) = Dedangle(stage.cloud)(*command).findings
+
+    assert (gone["outcome"], gone["outcome_detail"]) == ("removed", None)
+    assert mounts(bed.home / "other-mounts") == []
+    after = rows.snapshot(stage.cloud.home)
+    assert {each["volume_id"] for each in after.attachments_of(server.id)} == set(server.volumes)
+    assert after.volumes[volume]["status"] == "available"

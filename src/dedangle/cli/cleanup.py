@@ -24,8 +24,9 @@ _OWN: dict[str, dict[str, Any]] = {
     },
     "--no-host": {
         "action": "store_true",
-        "help": "act on a stopped server whose host cannot be asked; sessions, mounts and device maps of the removed "
-        "volumes may stay behind on the host until it is rebooted or cleaned by hand",
+        "help": "act on a stopped server whose host cannot be asked, or with --volume on what another host holds that "
+        "the server has left; sessions, mounts and device maps of the removed volumes may stay behind on the host "
+        "until it is rebooted or cleaned by hand",
     },
     "--allow-root": {
         "action": "store_true",
@@ -92,6 +93,7 @@ class Cleanup(ChangingVerb):
             self.door,
             connector,
             no_host=args.no_host,
+            names_volume=bool(volume_ids),
             allow_root=args.allow_root,
             relink=args.relink,
             reattach=args.reattach,

@@ -18,6 +18,7 @@ from dedangle.reconcile.server import Reconciler, UnpreparedError
 from dedangle.systems import guests
 from dedangle.systems.cinder.api import CinderApi
 from dedangle.systems.nova.compute import NovaCompute
+from dedangle.systems.nova.rpc import NovaRpc
 
 LOG = logging.getLogger(__name__)
 
@@ -35,8 +36,12 @@ class HostDoor:
         policy: Policy,
         budget: Budget,
         deadline: float | None = None,
+        others: NovaRpc | None = None,
     ) -> None:
-        """Deadline is in seconds since 1970, by the clock of whoever asks; None if nobody waits for an answer."""
+        """Deadline is in seconds since 1970, by the clock of whoever asks; None if nobody waits for an answer.
+
+        others asks the other hosts of the cell; None if they are not asked.
+        """
         self.instance = instance
         self._manager = manager
         self._context = context
@@ -45,10 +50,11 @@ class HostDoor:
         self._policy = policy
         self._budget = budget
         self._deadline = deadline
+        self._hosts = ThisHost(manager.driver, instance, others)
         self.reconciler = Reconciler(
             nova=system,
             cinder=cinder,
-            hosts=ThisHost(manager.driver, instance),
+            hosts=self._hosts,
             policy=policy,
             clock=clock,
             first_seen=lambda _: None,
@@ -70,6 +76,8 @@ class HostDoor:
         """
         self.require_time()
         self._require_power_as_judged()
+        if finding.held_on:
+            return self._released(finding, finding.held_on)
         attachment_id = finding.attachment_id
         if not attachment_id or (finding.attachment and finding.attachment.is_reserved):
             return None
@@ -92,6 +100,13 @@ class HostDoor:
         if failed and not (self._policy.door is Door.REBOOT and finding.remedy is Remedy.REMOVE_MAPPING):
             raise UnpreparedError(f"its connection stays: {failed}")
         return self._left(finding, failed) if failed else None
+
+    def _released(self, finding: Finding, host: str) -> Refusal | None:
+        """Have the host disconnect that the server is not on; the claim keeps the server from coming back to it."""
+        refusal = self._hosts.release(finding, host, self._deadline or 0)
+        if refusal and not self._policy.no_host:
+            raise UnpreparedError(refusal.why)
+        return Refusal(f"host {host} may keep the connection: {refusal}") if refusal else None
 
     def _disconnect(self, connection_info: dict[str, Any], encryption: dict[str, Any]) -> Refusal | None:
         """Return why the connection may be there still."""

@@ -52,6 +52,14 @@ class Endpoint:
         instance = objects.Instance.get_by_uuid(context, server_id)
         return dict(self._manager.driver.get_volume_connector(instance))
 
+    def release(
+        self, context: Any, server_id: str, volume_id: str, attachment_id: str, deadline: float
+    ) -> dict[str, str]:
+        """Disconnect an attachment here for the server's own host; why: it may still be connected."""
+        locked = utils.synchronized(server_id)(self._manager.release)
+        refusal = locked(context, server_id, volume_id, attachment_id, deadline)
+        return {"why": refusal.why if refusal else ""}
+
     def carry_out(
         self,
         context: Any,

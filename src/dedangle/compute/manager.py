@@ -4,30 +4,34 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Iterable
 from datetime import timedelta
 from typing import Any
 from uuid import uuid4
 
 import nova.conf
+import nova.rpc
 from nova import objects
 from nova.compute import manager, task_states
 from nova.compute import utils as compute_utils
 from oslo_log import log as logging
 
 from dedangle import config
-from dedangle.compute import claim
+from dedangle.compute import claim, release
 from dedangle.compute.budget import Budget, OutOfTimeError
 from dedangle.compute.door import HostDoor, clock
 from dedangle.compute.endpoint import Endpoint
 from dedangle.core import planning
 from dedangle.core.case import Policy
 from dedangle.core.decisions import Door, Finding, Identity, Outcome, Remedy, Result
+from dedangle.core.records import Refusal
 from dedangle.reconcile.server import Judged, UnpreparedError
 from dedangle.state.journal import Journal, JournalUnwritableError
 from dedangle.systems import guests, keystone
 from dedangle.systems.cinder.api import CinderApi
 from dedangle.systems.nova.compute import NovaCompute
+from dedangle.systems.nova.rpc import NovaRpc
 
 CONF = nova.conf.CONF
 LOG = logging.getLogger(__name__)
@@ -145,7 +149,9 @@ class ComputeManager(manager.ComputeManager):
                 policy = Policy(
                     door=door, grace=timedelta(), attach_timeout=settings.attach_timeout, at_host=True, **allowed
                 )
-                ours = HostDoor(self, context, instance, system, cinder, policy, budget, deadline)
+                # Where a host is silent there must be time left for the rest.
+                others = NovaRpc(max((deadline - time.time()) / 4, 1), lambda _: nova.rpc.TRANSPORT)
+                ours = HostDoor(self, context, instance, system, cinder, policy, budget, deadline, others)
                 return self._remove_one(ours, self._journal(settings, door), identity)
         except nova.exception.InstanceNotFound:
             return Outcome(result=Result.CHANGED_MEANWHILE, detail="the server is deleted")
@@ -157,6 +163,25 @@ class ComputeManager(manager.ComputeManager):
             return Outcome(result=error.result, detail=str(error))
         except JournalUnwritableError as error:
             return Outcome(result=Result.FAILED, detail=f"{error} on host {self.host}")
+
+    def release(
+        self, context: Any, server_id: str, volume_id: str, attachment_id: str, deadline: float
+    ) -> Refusal | None:
+        """Disconnect here what a server on another host has left; that host has claimed the server."""
+        budget = Budget(config.settings(CONF).reboot_budget)
+        try:
+            return release.release(
+                self,
+                context,
+                CinderApi(*self._cinder_access(), budget.left),
+                budget,
+                server_id=server_id,
+                volume_id=volume_id,
+                attachment_id=attachment_id,
+                deadline=deadline,
+            )
+        except (nova.exception.NovaException, keystone.CredentialsError, ConnectionError) as error:
+            return Refusal(f"host {self.host} cannot disconnect it ({type(error).__name__})")
 
     def _remove_one(self, door: HostDoor, journal: Journal, identity: Identity) -> Outcome:
         door.require_time()

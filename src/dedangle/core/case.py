@@ -25,6 +25,8 @@ class Policy:
     """The longest time between the first and the second write of an attach: Nova's long_rpc_timeout."""
     allow_root: bool = False
     no_host: bool = False
+    names_volume: bool = False
+    """Whether the operator named the volume, and so vouches for another host than the server's own with no_host."""
     relink: bool = False
     reattach: bool = False
     """Whether a lost attachment is created again, instead of removing the mapping that names it."""
@@ -144,6 +146,11 @@ class Case:
     def is_seen_unused(self) -> bool:
         own_host = self.server.host if self.server else None
         return self.server_state.guest_lacks(self.finding.volume_id, {own_host})
+
+    @property
+    def vouches_for_other_host(self) -> bool:
+        """Whether an operator vouches that a host which the server is not on has no guest with the volume."""
+        return self.policy.no_host and self.policy.names_volume and self.policy.door is Door.COMMAND
 
     @property
     def must_connect(self) -> bool:

@@ -140,6 +140,8 @@ class Finding:
     """Why the remedy cannot be carried out, or that it can: the second part of the reason."""
     next: tuple[str, ...] = ()
     """The commands that end the finding, in order; empty if an operator must first decide something."""
+    held_on: str | None = None
+    """The host through which the attachment to be removed is connected, if it is not the server's host."""
     sighted_as: FindingKey | None = None
     """The key under which it was first seen, if its code has changed since."""
     server_name: str | None = dataclasses.field(default=None, compare=False)

@@ -167,8 +167,36 @@ def server_may_run(case: Case) -> Ruling | None:
 
 
 def not_proved(case: Case) -> Ruling | None:
-    """The remedy needs proof from every host concerned that the guest there does not have the disk."""
-    return Ruling(Disposition.REPORT, case.advice) if case.needs is Needs.PROOF and not case.proved else None
+    """The remedy needs proof from every host concerned that the guest there does not have the disk.
+
+    If a host that the server has left does not answer, --volume with --no-host replaces its proof.
+    """
+    if case.needs is not Needs.PROOF or case.proved:
+        return None
+    held_on = case.finding.held_on
+    is_left_host = held_on is not None and case.explained_on is not None
+    if is_left_host and case.vouches_for_other_host and not case.server_state.has_answered(held_on or ""):
+        return None
+    return Ruling(Disposition.REPORT, case.advice)
+
+
+def held_elsewhere(case: Case) -> Ruling | None:
+    """The attachment is connected through another host than the server's, and not both hosts can be asked.
+
+    The server's host claims the server, so that it does not move meanwhile. The other host disconnects the volume.
+    """
+    held_on, server = case.finding.held_on, case.server
+    if held_on is None or server is None or case.vouches_for_other_host:
+        return None
+    answers = case.server_state.has_answered(held_on)
+    if answers and case.host_acts:
+        return None
+    silent = server.host if answers else held_on
+    return Ruling(
+        Disposition.REPORT,
+        f"Kept: the volume is connected through host {held_on}, and host {silent} does not run dedangle or cannot be "
+        "reached from here. --volume with --no-host removes the attachment without a disconnect.",
+    )
 
 
 def reattach_not_asked(case: Case) -> Ruling | None:
@@ -266,6 +294,7 @@ RULES: tuple[Callable[[Case], Ruling | None], ...] = (
     guest_stays_on,
     server_may_run,
     not_proved,
+    held_elsewhere,
     relink_not_asked,
     reattach_not_asked,
     not_seen_in_use,

@@ -14,7 +14,7 @@ from dedangle.core.evidence import facts, why_kept
 from dedangle.core.findings import KINDS
 from dedangle.core.pair import Pair
 from dedangle.core.pairing import newest
-from dedangle.core.records import Attachment, BlockDeviceMapping, Existence, Refusal
+from dedangle.core.records import Attachment, BlockDeviceMapping, Existence, Refusal, Server, Volume
 from dedangle.core.times import utc
 
 
@@ -87,6 +87,7 @@ def finding_of(
         return dataclasses.replace(finding, disposition=kept, reason=why_kept(finding, pair))
     acting = KINDS[draft.acts_as or kind.code]
     finding = dataclasses.replace(finding, remedy=Remedy.NONE if draft.no_remedy else acting.remedy)
+    finding = dataclasses.replace(finding, held_on=_held_on(finding, volume, server))
     words = _words(pair, finding)
     sentence = ("URGENT: " if draft.is_urgent else "") + kind.sentence.format(**words)
     ruling = dispose(
@@ -119,6 +120,15 @@ def finding_of(
         next=ruling.next,
         reason=f"{sentence} {advice}".rstrip(),
     )
+
+
+def _held_on(finding: Finding, volume: Volume | None, server: Server | None) -> str | None:
+    """Return the host that has to disconnect the attachment before it goes, where the server is on another one."""
+    if finding.remedy is not Remedy.REMOVE_ATTACHMENT or not (finding.attachment and volume and server):
+        return None
+    host = volume.host_of(finding.attachment.id)
+    is_elsewhere = server.host is not None and not server.deleted and host != server.host
+    return host if is_elsewhere else None
 
 
 def _words(pair: Pair, finding: Finding) -> dict[str, str]:

@@ -53,6 +53,7 @@ class Way(NamedTuple):
     """Whether a command before it fetches the connector of the server's host."""
 
 
+_OTHER_HOST = {"no_host": True, "names_volume": True}
 _REATTACH = {"reattach": True}
 _REATTACH_STOPPED = {"reattach": True, "restart": True}
 WAYS = (
@@ -63,6 +64,8 @@ WAYS = (
     Way(" --restart", {"restart": True}),
     Way(" --no-host", {"no_host": True}),
     Way(" --restart --no-host", {"restart": True, "no_host": True}),
+    Way(" --volume {volume} --no-host", _OTHER_HOST),
+    Way(" --volume {volume} --restart --no-host", {**_OTHER_HOST, "restart": True}),
     Way(" --reattach --restart", _REATTACH_STOPPED),
     Way(" --reattach --restart", _REATTACH_STOPPED, fetches_connector=True),
     Way(" --relink", {"relink": True}, stops=True),
@@ -74,19 +77,26 @@ WAYS = (
 
 def judge_with_ways_out(pairs: Iterable[Pair], policy: Policy, now: datetime, judge: Simulate) -> tuple[Finding, ...]:
     """Return the findings of one server, each with its way out. `judge` is called for every way that is tried."""
-    findings = (
-        _with_next(finding, _way_out(finding, pair, policy, now, judge))
-        for pair in pairs
-        for finding in judge(pair, policy, now)
+    found = [(pair, finding) for pair in pairs for finding in judge(pair, policy, now)]
+    to_go = {each.volume_id for _, each in found if each.mapping and each.remedy is Remedy.REMOVE_MAPPING}
+    return _borrowed(
+        tuple(
+            _with_next(
+                finding,
+                _way_out(finding, pair, policy, now, judge, names_volume=bool(to_go - {finding.volume_id})),
+            )
+            for pair, finding in found
+        )
     )
-    return _borrowed(tuple(findings))
 
 
-def _way_out(finding: Finding, pair: Pair, policy: Policy, now: datetime, simulate: Simulate) -> tuple[str, ...]:
+def _way_out(
+    finding: Finding, pair: Pair, policy: Policy, now: datetime, simulate: Simulate, *, names_volume: bool
+) -> tuple[str, ...]:
     """Return the commands of the least harmful way out, in order; none if the operator must first decide something.
 
     `simulate` judges a pair under a policy at a moment. A finding that only waits gets the command to run after the
-    wait.
+    wait. `names_volume` says that mappings of other volumes of the server are to be removed.
     """
     if finding.code not in KINDS and finding.verdict is not Verdict.IN_FLIGHT:
         return ()
@@ -95,7 +105,7 @@ def _way_out(finding: Finding, pair: Pair, policy: Policy, now: datetime, simula
         return finding.next
     if finding.remedy is not Remedy.NONE or finding.verdict is Verdict.IN_FLIGHT:
         for way in _ways_for(finding):
-            commands = _commands(way, finding, pair, policy, now, simulate)
+            commands = _commands(way, finding, pair, policy, now, simulate, names_volume=names_volume)
             if commands:
                 return commands
     return tuple(_fixed(finding, pair))
@@ -132,7 +142,14 @@ def _with_next(finding: Finding, commands: tuple[str, ...]) -> Finding:
 
 
 def _commands(
-    way: Way, finding: Finding, pair: Pair, policy: Policy, now: datetime, simulate: Simulate
+    way: Way,
+    finding: Finding,
+    pair: Pair,
+    policy: Policy,
+    now: datetime,
+    simulate: Simulate,
+    *,
+    names_volume: bool,
 ) -> tuple[str, ...]:
     """Return the commands of the way if they would end the finding; else none."""
     server = pair.server_state.server
@@ -180,8 +197,20 @@ def _commands(
     after: tuple[str, ...] = _RECONNECT if relinks and not is_connected else ()
     if relinks and is_connected and way.stops:
         after = ("openstack server start {server}",)
-    lines = (*before, f"dedangle cleanup {{server}}{options} --execute", *after)
-    return tuple(line.format(server=finding.server_id) for line in lines)
+    cleanup = _cleanup(way, options, finding, names_volume=names_volume)
+    lines = (*before, cleanup, *after)
+    return tuple(line.format(server=finding.server_id, volume=finding.volume_id) for line in lines)
+
+
+def _cleanup(way: Way, options: str, finding: Finding, *, names_volume: bool) -> str:
+    """Return the command of dedangle; with names_volume --reattach would attach what another finding says is to go."""
+    if names_volume and way.allows.get("reattach"):
+        options = f" --volume {{volume}}{options}"
+    command = f"dedangle cleanup {{server}}{options} --execute"
+    if way.allows.get("names_volume"):
+        # Nothing is removed unless libvirt answers there, and has no guest of the server.
+        return f"ssh {finding.held_on} 'virsh list && ! virsh dominfo {{server}}' && {command}"
+    return command
 
 
 def _with_server(pair: Pair, server: Server | None) -> Pair:

@@ -124,12 +124,12 @@ class Cloud:
         self.stop(service)
         self.start(service)
 
-    def add_host(self, host: str) -> None:
+    def add_host(self, host: str, own: config.Sections | None = None) -> None:
         """Start nova-compute of one more host, where the message bus leaves a process; it ends with the lab.
 
-        It is started, stopped and killed by the host's name.
+        It is started, stopped and killed by the host's name; own are options that it has beside those of nova.conf.
         """
-        config.write_host(self.home, host)
+        config.write_host(self.home, host, own)
         self._services[host] = Service(host, "nova_compute", (host,))
         self._processes[host] = Process(host, self.home)
         self.start(host)

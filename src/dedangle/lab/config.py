@@ -54,7 +54,7 @@ def write(home: Home, nova_overrides: Sections, cinder_overrides: Sections) -> N
     home.clouds_yaml.write_text(json.dumps({"clouds": _clouds(home)}, indent=1) + "\n")
 
 
-def write_host(home: Home, host: str) -> None:
+def write_host(home: Home, host: str, own: Sections | None = None) -> None:
     """Write what nova-compute of one more host reads beside nova.conf: what two machines would not share."""
     state = home.state / host
     (state / "dedangle").mkdir(parents=True, exist_ok=True)
@@ -63,7 +63,7 @@ def write_host(home: Home, host: str) -> None:
         "oslo_concurrency": {"lock_path": state / "lock"},
         "dedangle": {"state_dir": state / "dedangle"},
     }
-    host_conf(home, host).write_text(_render(sections))
+    host_conf(home, host).write_text(_render({**sections, **(own or {})}))
 
 
 def host_conf(home: Home, host: str) -> Path:

@@ -255,7 +255,7 @@ class Reconciler:
         if self.repairs and self._is_repair(finding):
             volumes = judged.seen.cinder.volumes.get(finding.volume_id, Reading[Volume]())
             return self.repairs.carry_out(finding, server, next(iter(volumes.rows), None))
-        if server and server.host and judged.seen.host_acts and _is_on(server.host, finding, judged):
+        if server and server.host and judged.seen.host_acts:
             return self.hosts.carry_out(finding, server.host, self.policy)
         if finding.remedy is Remedy.REMOVE_MAPPING and finding.mapping:
             return self.nova.soft_delete_mapping(finding.mapping, server)
@@ -267,14 +267,6 @@ class Reconciler:
 def _rows(finding: Finding) -> tuple[FindingKey, Remedy]:
     """Return the version of the rows and what is done with them: a server that was stopped may have another code."""
     return finding.key._replace(code=""), finding.remedy
-
-
-def _is_on(host: str, finding: Finding, judged: Judged) -> bool:
-    """Whether the server's host has to do with the row: not with an attachment that is connected through another."""
-    attachment = finding.attachment if finding.remedy is Remedy.REMOVE_ATTACHMENT else None
-    volumes = judged.seen.cinder.volumes.get(finding.volume_id, Reading[Volume]()).rows
-    connected_on = next((volume.host_of(attachment.id) for volume in volumes if attachment), None)
-    return connected_on in (None, host)
 
 
 def _living(judged: Judged) -> Server | None:

@@ -4,7 +4,10 @@
 from cases.stage import Planted, Stage
 
 DISPOSITIONS = ("report",)
-OUTSIDE = "whether the host that the server has left still has the disk; dedangle on that host proves it"
+WAY_OUT = (
+    "ssh elsewhere 'virsh list && ! virsh dominfo SERVER' && "
+    "dedangle cleanup SERVER --volume VOLUME --no-host --execute",
+)
 
 
 def build(stage: Stage) -> Planted:

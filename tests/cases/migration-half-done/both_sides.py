@@ -9,8 +9,9 @@ WAY_OUT = (
     'until [ "$(openstack server show -f value -c status SERVER)" = SHUTOFF ]; do sleep 2; done',
     "dedangle cleanup SERVER --relink --execute",
     "openstack server start SERVER",
+    "ssh elsewhere 'virsh list && ! virsh dominfo SERVER' && "
+    "dedangle cleanup SERVER --volume VOLUME --no-host --execute",
 )
-OUTSIDE = "whether the host that the server has left still has the disk; dedangle on that host proves it"
 
 
 def build(stage: Stage) -> Planted:

@@ -5,12 +5,13 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from collections.abc import Callable
 from typing import Any
 
 from dedangle.core.case import Policy
 from dedangle.core.decisions import Finding, Outcome, Result
 from dedangle.core.ghosts import Guest
-from dedangle.core.records import Disk, Reading
+from dedangle.core.records import Disk, Reading, Refusal
 
 NAMESPACE, VERSION = "dedangle", "1.0"
 # What a host decides by its own configuration, and what only the command does; it must obey every other field.
@@ -25,8 +26,10 @@ _NOT_SENT = frozenset(
 class NovaRpc:
     """Asks over the transport of the host's cell; timeout is in seconds for each answer."""
 
-    def __init__(self, timeout: float) -> None:
+    def __init__(self, timeout: float, transport: Callable[[str], Any] | None = None) -> None:
+        """Transport returns the way to a host; by default that of its cell, which Nova's API database tells."""
         self._timeout = timeout
+        self._transport = transport or _transport
         self._asked: dict[str, Reading[Any]] = {}
         self._silent: set[str] = set()
         self._transports: dict[str, Any] = {}
@@ -98,6 +101,22 @@ class NovaRpc:
             return Outcome(result=Result.FAILED, detail=detail)
         return Outcome(result=Result(answer["result"]), detail=answer["detail"])
 
+    def release(self, finding: Finding, host: str, deadline: float) -> Refusal | None:
+        """Have a host that the server is not on disconnect the attachment; return why it may still be connected."""
+        try:
+            answer = self._call(
+                host,
+                "release",
+                timeout=max(deadline - time.time(), 1),
+                server_id=finding.server_id,
+                volume_id=finding.volume_id,
+                attachment_id=finding.attachment_id,
+                deadline=deadline,
+            )
+        except Exception as error:  # noqa: BLE001  # whatever the bus raises, the outcome is unknown
+            return Refusal(f"host {host} did not tell whether it disconnected the volume ({type(error).__name__})")
+        return Refusal(answer["why"]) if answer["why"] else None
+
     def _ask_once(self, host: str) -> Reading[Any]:
         """Ask the host once in a run."""
         if host not in self._asked:
@@ -115,7 +134,7 @@ class NovaRpc:
             self._asked[host] = answer
         return self._asked[host]
 
-    def _call(self, host: str, method: str, **arguments: Any) -> Any:
+    def _call(self, host: str, method: str, timeout: float | None = None, **arguments: Any) -> Any:
         import oslo_messaging as messaging
         from nova import context, rpc
         from nova.compute import rpcapi
@@ -123,11 +142,11 @@ class NovaRpc:
 
         transport = self._transports.get(host)
         if transport is None:
-            transport = self._transports[host] = _transport(host)
+            transport = self._transports[host] = self._transport(host)
         target = messaging.Target(topic=rpcapi.RPC_TOPIC, namespace=NAMESPACE, version=VERSION)
         serializer = rpc.RequestContextSerializer(base.NovaObjectSerializer())
         client = messaging.get_rpc_client(transport, target, serializer=serializer)
-        prepared = client.prepare(server=host, timeout=self._timeout, retry=1)
+        prepared = client.prepare(server=host, timeout=timeout or self._timeout, retry=1)
         return prepared.call(context.get_admin_context(), method, **arguments)
 
 
