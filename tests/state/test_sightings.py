@@ -56,6 +56,7 @@ def test_a_server_that_is_beyond_suspicion_is_forgotten(tmp_path: Path) -> None:
         "first_seen": {},
         "last_checked": {},
         "removals": {},
+        "unchanged": {},
     }
 
 
@@ -101,3 +102,25 @@ def test_a_file_that_makes_no_sense_counts_as_none_and_is_replaced(tmp_path: Pat
     assert Sightings(tmp_path).first_seen(NOBODY) is None
     remember(tmp_path, seen, tried="A", known="A")
     assert Sightings(tmp_path).first_seen(seen.key) == NOW
+
+
+def test_what_was_given_up_is_known_as_long_as_it_is_found_unchanged(tmp_path: Path) -> None:
+    a, b = finding("A"), finding("B")
+    remember(tmp_path, a, b, tried="AB", known="AB")
+    Sightings(tmp_path).keep_unchanged([a.key, b.key], NOW)
+    Sightings(tmp_path).keep_unchanged([a.key], NOW + HOUR)
+    remember(tmp_path, a, tried="AB", known="AB", now=NOW + HOUR)
+    sightings = Sightings(tmp_path)
+    assert (sightings.unchanged_since(a.key), sightings.unchanged_since(b.key)) == (NOW, None)
+    # Removals that no run makes do not count against those that it has no time for.
+    assert sightings.unjudged_removals("AB", NOW + HOUR) == 0
+
+
+def test_sightings_of_a_release_that_did_not_remember_it_are_kept(tmp_path: Path) -> None:
+    once = finding("A")
+    remember(tmp_path, once, tried="A", known="A")
+    path = tmp_path / "sightings.json"
+    path.write_text(
+        json.dumps({name: each for name, each in json.loads(path.read_text()).items() if name != "unchanged"})
+    )
+    assert Sightings(tmp_path).first_seen(once.key) == NOW

@@ -12,7 +12,7 @@ from dedangle.cli import console, spans
 from dedangle.cli.base import Verb
 from dedangle.cli.wiring import UsageError, Wiring
 from dedangle.core import planning
-from dedangle.core.decisions import Door, Finding
+from dedangle.core.decisions import Door, Finding, Result
 from dedangle.core.records import Reading
 from dedangle.core.run import Run
 
@@ -106,9 +106,13 @@ class ChangingVerb(Verb):
                 stopped_server=restarter.stopped_server if restarter else None,
                 out_of_time=out_of_time,
                 wanted=wanted,
+                unchanged_since=wiring.sightings.unchanged_since,
                 concurrency=concurrency,
             )
-            removals.carry_out(judged, run, self.progress)
+            try:
+                removals.carry_out(judged, run, self.progress)
+            finally:
+                _remember_unchanged(wiring, run)
             if stuck_volumes:
                 run.outcomes.update((each.key, stuck_volumes.reset(each, removals.journal)) for each in resets)
         except (JournalUnwritableError, OSError) as error:
@@ -117,6 +121,16 @@ class ChangingVerb(Verb):
                 raise UsageError(f"{why}. Nothing was changed without it.") from error
             run.trouble(f"{why}. What was not begun is left; make room and run again.")
         return True
+
+
+def _remember_unchanged(wiring: Wiring, run: Run) -> None:
+    """Remember what was given up as changed-meanwhile, so that the next run can tell that it is given up again."""
+    given_up = [key for key, outcome in run.outcomes.items() if outcome.result is Result.CHANGED_MEANWHILE]
+    if given_up:
+        try:
+            wiring.sightings.keep_unchanged(given_up, wiring.clock())
+        except OSError as error:
+            console.complain(f"It is not remembered which changes were given up: {error}")
 
 
 def _nothing_to_do(run: Run) -> str:

@@ -9,13 +9,15 @@ import itertools
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
 from multiprocessing.pool import ThreadPool
 
 from dedangle.core import planning
-from dedangle.core.decisions import Finding, Outcome, Result
+from dedangle.core.decisions import Finding, FindingKey, Outcome, Result
 from dedangle.core.planning import Limits, Scope
 from dedangle.core.records import Reading
 from dedangle.core.run import Run
+from dedangle.core.times import utc
 from dedangle.reconcile.server import Judged, Reconciler, UnpreparedError
 from dedangle.reconcile.sweep import Progress
 from dedangle.state.journal import Journal
@@ -38,6 +40,8 @@ class Removals:
     """Whether no other server may be begun."""
     wanted: Callable[[Finding], bool] = lambda _: True
     """Whether a finding that comes up only after a removal is to be carried out too."""
+    unchanged_since: Callable[[FindingKey], datetime | None] = lambda _: None
+    """When a run before this one first gave up a change as changed-meanwhile, with the rows as they are now."""
     concurrency: int = 1
     """Servers to clean at once; one is cleaned in the thread of the caller, and a signal ends its reads too."""
 
@@ -45,18 +49,21 @@ class Removals:
         """Remove what was found unless the fuse trips; each server is judged anew right before its writes."""
         acting = [one for one in judged if one.changes]
         planned_servers = self._without_project(acting, Counter(), run)
-        counted = self.totals(_changes(planned_servers), self.limits)
+        counted = self.totals([finding for one in planned_servers for finding in one.changes], self.limits)
         if not counted.complete:
             run.miss([f"the removal limit ({counted.why}), so nothing was removed"])
             return
         (totals,) = counted.rows
         if len(planned_servers) == len(acting):
             planned_servers = self._without_project(planned_servers, totals, run)
-        planned = _changes(planned_servers)
+        planned = self._counted(planned_servers)
         run.refusal = planning.refusal(planned, self.limits, totals)
         if run.refusal:
             return
-        left = _RemovalsLeft(planning.removals_left(planned, self.limits, totals))
+        allowed = self._with_retries(planned_servers, planned, totals, run)
+        left = _RemovalsLeft(planning.removals_left(allowed, self.limits, totals))
+        keys = {finding.key for finding in allowed}
+        planned_servers = [one for each in planned_servers if (one := each.of(lambda it: it.key in keys)).changes]
         numbers = itertools.count(1)
         ended: list[BaseException] = []
 
@@ -88,7 +95,7 @@ class Removals:
 
     def _without_project(self, servers: list[Judged], totals: Counter[Scope], run: Run) -> list[Judged]:
         """Return the servers without those of the one project that is over its limit, which the run then names."""
-        found = planning.project_to_leave_out(_changes(servers), self.limits, totals)
+        found = planning.project_to_leave_out(self._counted(servers), self.limits, totals)
         if found is None:
             return servers
         project_id, why = found
@@ -97,6 +104,40 @@ class Removals:
             run.trouble(f"Project {project_id or 'none'} was left out: {why}")
         # Where nothing else is planned the run is refused as a whole.
         return rest or servers
+
+    def _counted(self, servers: Iterable[Judged]) -> list[Finding]:
+        """Return what the limits count: not what was given up before, whose rows are the same."""
+        changes = (finding for one in servers for finding in one.changes)
+        return [finding for finding in changes if self.unchanged_since(finding.key) is None]
+
+    def _with_retries(
+        self, servers: Iterable[Judged], planned: Sequence[Finding], totals: Counter[Scope], run: Run
+    ) -> list[Finding]:
+        """Return what is planned, and what was given up before as far as the limits leave room; the run tells of more.
+
+        What is tried again is not counted at first, or what is given up in every run would trip the fuse for ever.
+        """
+        retries = [
+            finding for one in servers for finding in one.changes if self.unchanged_since(finding.key) is not None
+        ]
+        allowed = list(planned)
+        for number, finding in enumerate(retries):
+            if planning.refusal([*allowed, finding], self.limits, totals):
+                run.miss([f"{len(retries) - number} changes that a run before this one gave up (removal limit)"])
+                break
+            allowed.append(finding)
+        return allowed
+
+    def _note_unchanged(self, finding: Finding, outcome: Outcome, run: Run) -> None:
+        """Name a change that was given up again although nothing has changed since: no later run makes it either."""
+        since = self.unchanged_since(finding.key)
+        if since is None or outcome.result is not Result.CHANGED_MEANWHILE:
+            return
+        what = f"Server {finding.server_id}: {finding.remedy} of volume {finding.volume_id}"
+        run.trouble(
+            f"{what} was given up as it was at {utc(since)}, although its rows are the same: {outcome.detail}. "
+            f"Run: dedangle audit --server {finding.server_id} --all"
+        )
 
     def _clean(self, one: Judged, run: Run, left: _RemovalsLeft) -> None:
         with contextlib.ExitStack() as around:
@@ -108,11 +149,8 @@ class Removals:
             for finding, outcome in around.enter_context(contextlib.closing(tried)):
                 run.add([finding])
                 run.outcomes[finding.key] = outcome
+                self._note_unchanged(finding, outcome, run)
                 recorded.outcomes.append((finding, outcome))
-
-
-def _changes(servers: Iterable[Judged]) -> list[Finding]:
-    return [finding for one in servers for finding in one.changes]
 
 
 class _RemovalsLeft:

@@ -19,6 +19,8 @@ class _Memory(NamedTuple):
     last_checked: dict[str, datetime]
     removals: dict[FindingKey, datetime]
     """When findings that are to be removed, now or after the grace period, were last judged so."""
+    unchanged: dict[FindingKey, datetime]
+    """When a change was first given up as changed-meanwhile, although the rows have stayed as they are since."""
 
 
 class Sightings:
@@ -37,11 +39,22 @@ class Sightings:
         memory = self._remembered
         return {*memory.last_checked, *(key.server_id for key in memory.first_seen)}
 
+    def unchanged_since(self, key: FindingKey) -> datetime | None:
+        """Return when a run first gave up a change of the finding as changed-meanwhile; None if none did."""
+        return self._remembered.unchanged.get(key)
+
+    def keep_unchanged(self, keys: Collection[FindingKey], now: datetime) -> None:
+        """Remember what was given up as changed-meanwhile; raises OSError."""
+        with files.locked(self._path):
+            old = self._load()
+            self._write(old._replace(unchanged={**dict.fromkeys(keys, now), **old.unchanged}))
+
     def unjudged_removals(self, server_ids: Collection[str], seen_by: datetime) -> int:
         """How many findings of the servers are to be removed, of those that were first seen by then."""
         memory = self._remembered
         return sum(
-            key.server_id in server_ids and memory.first_seen.get(key, seen_by) <= seen_by for key in memory.removals
+            key.server_id in server_ids and memory.first_seen.get(key, seen_by) <= seen_by
+            for key in memory.removals.keys() - memory.unchanged.keys()
         )
 
     def least_recent_first(self, server_ids: Iterable[str], now: datetime) -> list[str]:
@@ -75,9 +88,16 @@ class Sightings:
             due = (each for each in findings if each.disposition.is_change or each.disposition is Disposition.WAIT)
             removals |= {finding.key: now for finding in due}
             waiting = {server_id: moment for server_id, moment in old.last_checked.items() if not known(server_id)}
-            self._memory = _Memory(kept, {**waiting, **dict.fromkeys(tried, now)}, removals)
-            text = json.dumps({name: _texts(moments) for name, moments in self._memory._asdict().items()}, indent=0)
-            files.replace(self._path, text.encode(), mode=0o640)
+            found = {finding.key for finding in findings}
+            unchanged = {
+                key: moment for key, moment in old.unchanged.items() if key in found or not known(key.server_id)
+            }
+            self._write(_Memory(kept, {**waiting, **dict.fromkeys(tried, now)}, removals, unchanged))
+
+    def _write(self, memory: _Memory) -> None:
+        self._memory = memory
+        text = json.dumps({name: _texts(moments) for name, moments in memory._asdict().items()}, indent=0)
+        files.replace(self._path, text.encode(), mode=0o640)
 
     @property
     def _remembered(self) -> _Memory:
@@ -90,10 +110,12 @@ class Sightings:
         # Lost sightings only make a finding wait for its grace period once more.
         try:
             entries = json.loads(self._path.read_text())
-            first_seen, last_checked, removals = (_moments(entries[name]) for name in _Memory._fields)
-            return _Memory(_by_key(first_seen), last_checked, _by_key(removals))
+            first_seen, last_checked, removals = (_moments(entries[name]) for name in _Memory._fields[:3])
+            # A release before this one did not write it.
+            unchanged = _moments(entries.get("unchanged", {}))
+            return _Memory(_by_key(first_seen), last_checked, _by_key(removals), _by_key(unchanged))
         except (OSError, ValueError, AttributeError, TypeError, KeyError):
-            return _Memory({}, {}, {})
+            return _Memory({}, {}, {}, {})
 
 
 def _moments(texts: dict[str, str]) -> dict[str, datetime]:
