@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from cases.stage import Stage
 from dedangle.lab import rows
 from dedangle.lab.breakers import Breaker
 from dedangle.lab.builders import IMAGE, Builder, Server
@@ -182,6 +183,21 @@ def test_a_host_that_does_not_answer_is_not_presumed_to_agree(bus: Cloud) -> Non
     assert [(each["code"], each["disposition"]) for each in done.findings] == [("mapping-without-attachment", "report")]
     assert "--no-host" in done.findings[0]["reason"]
     assert rows.diff(before, rows.snapshot(bus.home)) == []
+
+
+def test_what_was_never_connected_is_removed_of_a_server_in_error_too(bus: Cloud) -> None:
+    """Its host claims no server in ERROR, so that this ended in changed-meanwhile for ever."""
+    stage = Stage(bus)
+    server = stage.server(0)
+    attachment = stage.breaks.reserve_attachment(server.id, stage.user.volume())
+    mapping = stage.breaks.mapping_never_attached(server.id, stage.user.volume())
+    bus.admin.nova("POST", f"/servers/{server.id}/action", {"os-resetState": {"state": "error"}}, expect=202)
+    rows.settle(bus.home)
+    done = Dedangle(bus)("cleanup", server.id, "--execute", "--yes", "-f", "json")
+    assert sorted(each["outcome"] for each in done.findings) == ["removed", "removed"], done
+    after = rows.snapshot(bus.home)
+    assert after.attachments[attachment]["deleted"]
+    assert mapping not in {each["uuid"] for each in after.mappings_of(server.id)}
 
 
 @contextlib.contextmanager

@@ -174,6 +174,13 @@ def leaves_a_connection_on_another_host(world: World, policy: Policy, finding: F
     return not (both or (policy.no_host and policy.names_volume and policy.door is Door.COMMAND))
 
 
+def asks_a_host_that_cannot_claim_the_server(world: World, policy: Policy, finding: Finding) -> bool:
+    """nova-compute does not clear the task_state of a server in ERROR when it starts, so that a host claims none."""
+    server = living(world)
+    asked = world.host_acts and not policy.at_host and policy.door is not Door.REBOOT
+    return asked and server is not None and bool(server.host) and server.vm_state == "error" and connected(finding)
+
+
 def _is_attached_rightly(world: World, except_server: Attachment) -> bool:
     server = living(world)
     named = {each.attachment_id for each in world.mappings if each.volume_id == except_server.volume_id}
@@ -327,6 +334,7 @@ RULES: tuple[Rule, ...] = (
     takes_an_attachment_that_nova_uses,
     takes_a_connected_attachment_of_the_living,
     leaves_a_connection_on_another_host,
+    asks_a_host_that_cannot_claim_the_server,
     touches_legacy,
     unplugs_a_running_guest,
     takes_what_another_server_may_share,

@@ -73,6 +73,10 @@ STOPS: dict[str, tuple[World, Policy]] = {
         RELEASED.but(servers=(stopped(),), connected={"A": OTHER_HOST}, host_acts=True),
         policy(Door.COMMAND),
     ),
+    "host_cannot_claim": (
+        RELEASED.but(servers=(server("error"),), host_acts=True, guests={HOST: ()}),
+        policy(Door.COMMAND),
+    ),
     "host_not_asked": (LOST, policy(Door.COMMAND)),
 }
 

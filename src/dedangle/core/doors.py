@@ -30,7 +30,7 @@ def guest_has_the_disk(case: Case) -> Ruling | None:
     if case.is_repair:
         return None
     own_host = case.server.host if case.server else None
-    for host in case.server_state.hosts_with_disk(case.finding.volume_id, unexpected=_is_connected(case.finding)):
+    for host in case.server_state.hosts_with_disk(case.finding.volume_id, unexpected=is_connected(case.finding)):
         if host == case.explained_on or (host == own_host and case.guest_goes_off):
             continue
         kept = f"Kept: the guest on host {host} is running and has the disk."
@@ -104,7 +104,7 @@ def in_grace(case: Case) -> Ruling | None:
     if not needs_grace or case.policy.door is not Door.SWEEP:
         return None
     # Nobody can lose a disk by its removal, and until then nobody else can attach the volume.
-    never_connected = not _is_connected(case.finding)
+    never_connected = not is_connected(case.finding)
     grace = min(case.policy.grace, case.policy.grace_reserved) if never_connected else case.policy.grace
     moments = {
         "it was first seen": case.finding.first_seen,
@@ -257,6 +257,21 @@ def host_not_asked(case: Case) -> Ruling | None:
     )
 
 
+def host_cannot_claim(case: Case) -> Ruling | None:
+    """The server is in ERROR, where its host claims it only for a hard reboot, and a connection must be taken down."""
+    server = case.server
+    asked = case.server_state.host_acts and not case.policy.at_host and not case.is_repair
+    if server is None or not asked or not server.host or server.vm_state != "error":
+        return None
+    if not is_connected(case.finding) or case.policy.door is Door.REBOOT:
+        return None
+    return Ruling(
+        Disposition.REPORT,
+        "Kept: the server is in ERROR, and its host cleans such a server only while it reboots.",
+        (f"openstack server reboot --hard --wait {case.server_id}",),
+    )
+
+
 def restorable(case: Case) -> Ruling | None:
     """No rule above applies: the volume is attached again, or its detach is rolled back."""
     if case.finding.remedy in (Remedy.RESTORE_ATTACHMENT, Remedy.ROLL_BACK_DETACH):
@@ -300,6 +315,7 @@ RULES: tuple[Callable[[Case], Ruling | None], ...] = (
     not_seen_in_use,
     connector_not_given,
     host_not_asked,
+    host_cannot_claim,
     restorable,
     relinkable,
     removable,
@@ -320,7 +336,7 @@ def _end_guest(host: str | None, server_id: str) -> tuple[str, ...]:
     return (f"ssh {host or 'HOST'} virsh destroy {server_id}", f"dedangle cleanup {server_id} --no-host --execute")
 
 
-def _is_connected(finding: Finding) -> bool:
+def is_connected(finding: Finding) -> bool:
     """Whether a guest may have had a disk through the rows of the finding."""
     if finding.remedy is Remedy.REMOVE_ATTACHMENT and finding.attachment:
         return not finding.attachment.is_reserved

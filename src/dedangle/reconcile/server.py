@@ -13,6 +13,7 @@ from datetime import datetime
 from dedangle.core import exits, pairing, planning
 from dedangle.core.case import Policy
 from dedangle.core.decisions import Finding, FindingKey, Outcome, Remedy, Result, Verdict
+from dedangle.core.doors import is_connected
 from dedangle.core.judging import judge
 from dedangle.core.observations import CinderView, NovaView, Observation
 from dedangle.core.pair import Pair
@@ -255,7 +256,9 @@ class Reconciler:
         if self.repairs and self._is_repair(finding):
             volumes = judged.seen.cinder.volumes.get(finding.volume_id, Reading[Volume]())
             return self.repairs.carry_out(finding, server, next(iter(volumes.rows), None))
-        if server and server.host and judged.seen.host_acts:
+        # Its host claims no server in ERROR; what was never connected needs nothing of it.
+        needs_host = is_connected(finding) or (server is not None and server.vm_state != "error")
+        if server and server.host and judged.seen.host_acts and needs_host:
             return self.hosts.carry_out(finding, server.host, self.policy)
         if finding.remedy is Remedy.REMOVE_MAPPING and finding.mapping:
             return self.nova.soft_delete_mapping(finding.mapping, server)
