@@ -9,12 +9,12 @@ unexport PYTHONDONTWRITEBYTECODE
 # Else make takes them for leavings of a chain of rules and deletes them.
 .PRECIOUS: .venvs/%/made-from
 
-.PHONY: demo lab lab-break lab-down test test-libvirt test-thorough test-releases coverage lint docs pictures clean
+.PHONY: demo lab lab-break lab-down test test-libvirt test-galera test-thorough test-releases coverage lint docs pictures clean
 
 demo: .venv/made-from ## a cloud comes up, is broken, and is cleaned through all doors
 	@.venv/bin/python -m dedangle.lab.demo
 
-lab: .venv/made-from ## the same cloud, left up; DB=mariadb for MariaDB, RabbitMQ and a process for each service
+lab: .venv/made-from ## the same cloud, left up; DB=mariadb for MariaDB, RabbitMQ and a process for each service, DB=galera or galera-all for a cluster
 	@$(LAB) up --database $(DB)
 
 lab-break: .venv/made-from ## plant dangling attachments in the lab, to practise on; minutes
@@ -24,10 +24,13 @@ lab-down: .venv/made-from
 	@$(LAB) down
 
 test: lint docs ## everything that CI runs
-	.venv/bin/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder --ignore tests/interleavings --ignore tests/releases
+	.venv/bin/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder --ignore tests/interleavings --ignore tests/releases --ignore tests/cluster
 
 test-libvirt: .venv/made-from ## the part of test that runs libvirt, QEMU and Ceph; as root, with packages from Debian
 	.venv/bin/pytest tests/qemu
+
+test-galera: .venv/made-from ## nodes killed and frozen under cleanup, sweep and undo on three Galera nodes behind HAProxy; packages from Debian
+	.venv/bin/pytest tests/cluster
 
 test-thorough: .venv/made-from ## test with every value and killed at every step, and 300 operations while the sweep removes; hours
 	DEDANGLE_THOROUGH=1 .venv/bin/pytest -s --ignore tests/releases

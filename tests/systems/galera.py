@@ -1,93 +1,47 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Two nodes of a Galera cluster on 127.0.0.1, made with Debian's packages, one of which can be held back."""
+"""Two nodes of a Galera cluster with an empty database `nova`, one of which can be held back."""
 
 from __future__ import annotations
 
 import contextlib
-import getpass
-import shutil
+import itertools
 import socket
 import subprocess
-import uuid
+import threading
 from collections.abc import Iterator
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import sqlalchemy as sa
 
+from dedangle.lab import galera
 from dedangle.lab.client import wait_for
-from dedangle.lab.packages import Packages
+from dedangle.systems.nova import schema
+from dedangle.systems.nova.actions import InstanceActions
+from dedangle.systems.nova.cells import Cell
+from dedangle.systems.nova.database import NovaDatabase
 
-_PROVIDER = Path("/usr/lib/galera/libgalera_smm.so")
-PACKAGES = Packages(("mariadb-server", "galera-4"), ("mariadbd",), (_PROVIDER,))
+NOW = datetime(2026, 11, 25, 12, 0, tzinfo=timezone.utc)
+BEHIND = 1.0
+_numbers = itertools.count(1)
 
 
 class Node:
     """One server; its log is beside its data."""
 
-    def __init__(self, path: Path, number: int, ports: list[int], group: str) -> None:
-        self.port, own, state = ports
-        self._home, self._first = path / f"n{number}", path / f"n{number}.sql"
+    def __init__(self, node: galera.Node) -> None:
+        self._node = node
         self._process: subprocess.Popen[bytes] | None = None
-        self._common = ["--no-defaults", f"--datadir={self._home}", f"--user={getpass.getuser()}"]
-        options = f"gmcast.listen_addr=tcp://127.0.0.1:{own};ist.recv_addr=127.0.0.1:{state};gcache.size=32M"
-        self._options = [
-            f"--port={self.port}",
-            "--bind-address=127.0.0.1",
-            f"--socket={path}/n{number}.sock",
-            f"--pid-file={path}/n{number}.pid",
-            f"--tmpdir={path}",
-            f"--log-error={path}/n{number}.err",
-            f"--server-id={number}",
-            "--skip-name-resolve",
-            "--innodb-buffer-pool-size=32M",
-            "--innodb-log-file-size=16M",
-            "--innodb-flush-log-at-trx-commit=0",
-            "--innodb-autoinc-lock-mode=2",
-            "--binlog-format=ROW",
-            "--wsrep-on=ON",
-            f"--wsrep-provider={_PROVIDER}",
-            "--wsrep-cluster-name=dedangle",
-            f"--wsrep-cluster-address=gcomm://{group}",
-            f"--wsrep-node-address=127.0.0.1:{own}",
-            f"--wsrep-node-incoming-address=127.0.0.1:{self.port}",
-            f"--wsrep-provider-options={options}",
-        ]
 
-    def install(self) -> None:
-        """Make a data directory with a user and a database, as the only member of a cluster."""
-        install = ["mariadb-install-db", *self._common, "--auth-root-authentication-method=normal"]
-        subprocess.run(install, check=True, stdout=subprocess.DEVNULL)
-        made = ("CREATE USER lab IDENTIFIED BY 'lab';", "GRANT ALL ON *.* TO lab;", "CREATE DATABASE nova;", "")
-        self._first.write_text("\n".join(made))
-        self.start("--wsrep-new-cluster", f"--init-file={self._first}")
-        self.wait()
-        assert self._process is not None
-        self._process.terminate()
-        self._process.wait()
-
-    def copy(self, other: Node) -> None:
-        """Begin with the data of the other node, which was ended in order."""
-        shutil.copytree(
-            other._home, self._home, ignore=shutil.ignore_patterns("galera.cache", "ibtmp1", "gvwstate.dat")
-        )
-
-    def remember(self, own: uuid.UUID, members: list[uuid.UUID]) -> None:
-        """Leave what a power cut leaves of a cluster: members that find one another again need nothing sent."""
-        view = [f"my_uuid: {own}", "#vwbeg", f"view_id: 3 {members[0]} {len(members)}", "bootstrap: 0"]
-        (self._home / "gvwstate.dat").write_text(
-            "\n".join([*view, *(f"member: {each} 0" for each in members), "#vwend", ""])
-        )
-
-    def start(self, *more: str) -> None:
-        command = ["mariadbd", *self._common, *self._options, *more]
-        self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    def start(self) -> None:
+        command, environment = self._node.command(), self._node.environment()
+        self._process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
     def wait(self) -> None:
-        """Wait until it is a synchronised member."""
         wait_for("a synchronised node", self._is_synchronised)
 
     def engine(self) -> sa.Engine:
-        return sa.create_engine(f"mysql+pymysql://lab:lab@127.0.0.1:{self.port}/nova?charset=utf8mb4")
+        return sa.create_engine(self._node.url("nova"))
 
     def stop(self) -> None:
         if self._process:
@@ -97,26 +51,18 @@ class Node:
     def _is_synchronised(self) -> bool:
         assert self._process is not None
         assert self._process.poll() is None, "the node ended"
-        engine = sa.create_engine(f"mysql+pymysql://lab:lab@127.0.0.1:{self.port}/", poolclass=sa.NullPool)
-        # It refuses connections until it is up, in a dozen ways.
-        with contextlib.suppress(sa.exc.DBAPIError), engine.connect() as connection:
-            status = connection.execute(sa.text("SHOW GLOBAL STATUS LIKE 'wsrep_local_state_comment'")).one()
-            return bool(status[1] == "Synced")
-        return False
+        return self._node.is_synchronised()
 
 
 @contextlib.contextmanager
 def cluster(path: Path) -> Iterator[tuple[Node, Node]]:
     """Two synchronised nodes, and the end of both."""
-    ports = [_free_ports(3) for _ in range(2)]
-    group = ",".join(f"127.0.0.1:{each[1]}" for each in ports)
-    first, second = (Node(path, number, each, group) for number, each in enumerate(ports, 1))
+    ports = [galera.Ports(*_free_ports(len(galera.Ports._fields))) for _ in range(2)]
+    made = [galera.Node(path, number, ports) for number in (1, 2)]
+    first, second = (Node(each) for each in made)
+    galera.seed(made, ["nova"])
     try:
-        first.install()
-        second.copy(first)
-        members = sorted(uuid.uuid1(node=number) for number in (1, 2))
-        for node, own in zip((first, second), members, strict=True):
-            node.remember(own, members)
+        for node in (first, second):
             node.start()
         for node in (first, second):
             node.wait()
@@ -140,6 +86,51 @@ def held_back(node: Node, writer: sa.Engine) -> Iterator[sa.Connection]:
         finally:
             connection.execute(sa.text("UNLOCK TABLES"))
     engine.dispose()
+
+
+def release_later(brake: sa.Connection) -> threading.Timer:
+    timer = threading.Timer(BEHIND, lambda: brake.execute(sa.text("UNLOCK TABLES")))
+    timer.start()
+    return timer
+
+
+def make_tables(engine: sa.Engine) -> None:
+    """The tables of a cell as far as dedangle reads them, with texts as long as MariaDB wants them told."""
+    metadata = sa.MetaData()
+    for table in schema.block_device_mapping.metadata.tables.values():
+        columns = [
+            sa.Column(
+                each.name,
+                sa.String(255) if type(each.type) is sa.String else each.type,
+                primary_key=each.primary_key,
+                autoincrement=True,
+            )
+            for each in table.columns
+        ]
+        sa.Table(table.name, metadata, *columns)
+    metadata.create_all(engine)
+
+
+def add_server(engine: sa.Engine, server_id: str) -> None:
+    """A running server with two mappings."""
+    with engine.begin() as connection:
+        server = {"uuid": server_id, "vm_state": "active", "power_state": 1, "host": "h", "deleted": 0}
+        connection.execute(schema.instances.insert().values(**server))
+        for _ in range(2):
+            number = next(_numbers)
+            row = {"id": number, "uuid": f"b{number}", "volume_id": f"v{number}", "attachment_id": f"a{number}"}
+            place = {"instance_uuid": server_id, "destination_type": "volume", "deleted": 0}
+            connection.execute(schema.block_device_mapping.insert().values(**row, **place))
+
+
+def nova(engine: sa.Engine, timeout: float = 60) -> NovaDatabase:
+    cell = Cell("Nova's cell1", lambda: engine, timeout, "cell1")
+    actions = InstanceActions([cell], run_id="run", clock=_clock)
+    return NovaDatabase(cell, [cell], actions=actions, service_down_time=timedelta(minutes=1), clock=_clock)
+
+
+def _clock() -> datetime:
+    return NOW
 
 
 def _free_ports(count: int) -> list[int]:

@@ -4,9 +4,7 @@
 from __future__ import annotations
 
 import tempfile
-import threading
-from collections.abc import Callable, Iterator
-from datetime import datetime, timedelta, timezone
+from collections.abc import Iterator
 from pathlib import Path
 
 import galera
@@ -16,56 +14,10 @@ from benchmarks.fleet.databases import MariaDb
 
 from dedangle.core import packing
 from dedangle.core.decisions import Result
-from dedangle.lab import packages
-from dedangle.lab.errors import LabError
 from dedangle.systems import causality
 from dedangle.systems.database import Database, Source
 from dedangle.systems.database_role import Role, role
 from dedangle.systems.nova import schema
-from dedangle.systems.nova.actions import InstanceActions
-from dedangle.systems.nova.cells import Cell
-from dedangle.systems.nova.database import NovaDatabase
-
-NOW = datetime(2026, 11, 25, 12, 0, tzinfo=timezone.utc)
-BEHIND = 1.0
-
-
-def make_tables(engine: sa.Engine) -> None:
-    """The tables of a cell as far as dedangle reads them, with texts as long as MariaDB wants them told."""
-    metadata = sa.MetaData()
-    for table in schema.block_device_mapping.metadata.tables.values():
-        columns = [
-            sa.Column(
-                each.name,
-                sa.String(255) if type(each.type) is sa.String else each.type,
-                primary_key=each.primary_key,
-                autoincrement=True,
-            )
-            for each in table.columns
-        ]
-        sa.Table(table.name, metadata, *columns)
-    metadata.create_all(engine)
-
-
-@pytest.fixture(scope="module")
-def nodes() -> Iterator[tuple[galera.Node, galera.Node]]:
-    try:
-        packages.ensure_installed(galera.PACKAGES)
-    except LabError as missing:
-        pytest.skip(str(missing))
-    with tempfile.TemporaryDirectory() as path, galera.cluster(Path(path)) as (first, second):
-        engine = first.engine()
-        make_tables(engine)
-        with engine.begin() as connection:
-            connection.execute(sa.text("CREATE TABLE brake (id INT AUTO_INCREMENT PRIMARY KEY)"))
-            connection.execute(
-                schema.instances.insert().values(uuid="s", vm_state="active", power_state=1, host="h", deleted=0)
-            )
-            for number in (1, 2):
-                row = {"id": number, "uuid": f"b{number}", "volume_id": f"v{number}", "attachment_id": f"a{number}"}
-                place = {"instance_uuid": "s", "destination_type": "volume", "deleted": 0}
-                connection.execute(schema.block_device_mapping.insert().values(**row, **place))
-        yield first, second
 
 
 def test_an_attach_in_progress_is_seen_on_a_node_that_is_behind(nodes: tuple[galera.Node, galera.Node]) -> None:
@@ -76,8 +28,8 @@ def test_an_attach_in_progress_is_seen_on_a_node_that_is_behind(nodes: tuple[gal
         # Without the wait the attach is missed: this is what the node knows.
         with plain.begin() as connection:
             assert connection.execute(sa.select(schema.instance_actions_events)).all() == []
-        release = _release_later(brake)
-        seen = _nova(second).observe("s")
+        release = galera.release_later(brake)
+        seen = galera.nova(second.engine()).observe("s")
         release.join()
     assert seen.complete
     assert [each.kind for each in seen.markers] == ["event"]
@@ -85,13 +37,13 @@ def test_an_attach_in_progress_is_seen_on_a_node_that_is_behind(nodes: tuple[gal
 
 def test_a_removal_on_a_node_that_is_behind_fails(nodes: tuple[galera.Node, galera.Node]) -> None:
     first, second = nodes
-    one, nova = first.engine(), _nova(second)
+    one, nova = first.engine(), galera.nova(second.engine())
     view = nova.observe("s")
     (server,), mapping = view.servers, view.mappings[0]
     with galera.held_back(second, one) as brake:
         with one.begin() as connection:
             connection.execute(schema.instances.update().values(task_state="powering-off"))
-        release = _release_later(brake)
+        release = galera.release_later(brake)
         outcome = nova.soft_delete_mapping(mapping, server)
         release.join()
     assert outcome.result is Result.CHANGED_MEANWHILE
@@ -180,22 +132,9 @@ def test_pages_do_not_wait(counted: tuple[Database, list[str]]) -> None:
 
 def _begin_attach(engine: sa.Engine) -> None:
     with engine.begin() as connection:
-        times = {"start_time": NOW.replace(tzinfo=None), "created_at": NOW.replace(tzinfo=None), "deleted": 0}
+        now = galera.NOW.replace(tzinfo=None)
+        times = {"start_time": now, "created_at": now, "deleted": 0}
         action = {"id": 1, "instance_uuid": "s", "action": "attach_volume", "request_id": "req-1"}
         connection.execute(schema.instance_actions.insert().values(**action, **times))
         event = {"id": 1, "event": "compute_attach_volume", "action_id": 1}
         connection.execute(schema.instance_actions_events.insert().values(**event, **times))
-
-
-def _release_later(brake: sa.Connection) -> threading.Timer:
-    timer = threading.Timer(BEHIND, lambda: brake.execute(sa.text("UNLOCK TABLES")))
-    timer.start()
-    return timer
-
-
-def _nova(node: galera.Node) -> NovaDatabase:
-    engine = node.engine()
-    cell = Cell("Nova's cell1", lambda: engine, 60, "cell1")
-    clock: Callable[[], datetime] = lambda: NOW  # noqa: E731  # a name would hide the moment
-    actions = InstanceActions([cell], run_id="run", clock=clock)
-    return NovaDatabase(cell, [cell], actions=actions, service_down_time=timedelta(minutes=1), clock=clock)

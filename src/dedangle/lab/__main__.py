@@ -42,7 +42,9 @@ def main() -> int:
         "--database",
         choices=sorted(TOPOLOGIES),
         default="sqlite",
-        help="sqlite: three processes; mariadb: MariaDB, RabbitMQ and a process for every service (%(default)s)",
+        help="sqlite: three processes; mariadb: MariaDB, RabbitMQ and a process for every service; galera: the same on "
+        "three Galera nodes behind HAProxy, which sends everything to one of them; galera-all: to each in turn "
+        "(%(default)s)",
     )
     arguments = parser.parse_args()
     try:

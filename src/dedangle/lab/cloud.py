@@ -50,11 +50,11 @@ class Cloud:
         self.manager = manager
         self.nova_overrides = nova_overrides or {}
         self.cinder_overrides = cinder_overrides or {}
-        self.hosts = hosts
+        self._topology = TOPOLOGIES[database]
+        self.hosts = max(hosts, self._topology.hosts)
         self.keep = keep
         self.faults = Faults(self.home.run)
         self._progress = progress
-        self._topology = TOPOLOGIES[database]
         self._services = {service.name: service for service in self._topology.services}
         self._processes = {name: Process(name, self.home) for name in self._services}
         self._clients: dict[str, Client] = {}
@@ -77,9 +77,9 @@ class Cloud:
             directory.mkdir(parents=True, exist_ok=True)
         self.faults.clear()
         self._clients.clear()
-        if self.home.database == "mariadb":
+        if self._topology.packages:
             with self._step("packages are there"):
-                packages.ensure_installed(packages.MARIADB)
+                packages.ensure_installed(self._topology.packages)
         # Until a lab listens on the ports that it has chosen, another one might choose them, too.
         with alone_with(Path(tempfile.gettempdir())), ExitStack() as on_failure:
             self.home.keep_or_choose_ports()
@@ -88,6 +88,8 @@ class Cloud:
             build = not self.home.built.exists()
             if build:
                 self._make_state()
+            for host in config.COMPUTE_HOSTS[1 : self._topology.hosts]:
+                config.write_host(self.home, host)
             self._start_stage(self._topology.ground)
             if not build:
                 self._readdress()
@@ -119,6 +121,13 @@ class Cloud:
     def kill(self, service: str) -> None:
         """Kill a service with SIGKILL, as a crash would."""
         self._processes[service].stop(signal.SIGKILL)
+
+    def freeze(self, service: str) -> None:
+        """Stop a service with SIGSTOP, as a machine does that hangs, until it is thawed or killed."""
+        self._processes[service].send(signal.SIGSTOP)
+
+    def thaw(self, service: str) -> None:
+        self._processes[service].send(signal.SIGCONT)
 
     def restart(self, service: str) -> None:
         self.stop(service)
@@ -182,7 +191,7 @@ class Cloud:
         shutil.rmtree(self.home.state, ignore_errors=True)
         for name in ("db", "nova/lock", "cinder/lock", "cinder/coordination", "dedangle"):
             (self.home.state / name).mkdir(parents=True)
-        if self.home.database == "sqlite":
+        if self.home.is_sqlite:
             for name in DATABASES:
                 sqlite.create(self.home.database_file(name))
         for keys in ("fernet-keys", "credential-keys"):

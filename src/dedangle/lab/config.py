@@ -129,7 +129,7 @@ def _authtoken(home: Home, user: str) -> dict[str, object]:
 
 def _database(home: Home, name: str) -> dict[str, object]:
     options: dict[str, object] = {"connection": home.database_url(name)}
-    if home.database == "sqlite":
+    if home.is_sqlite:
         options["sqlite_synchronous"] = "false"
     return options
 

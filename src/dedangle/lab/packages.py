@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from dedangle.lab import galera
 from dedangle.lab.errors import LabError
 from dedangle.lab.turns import alone_with
 
@@ -32,6 +33,12 @@ class Packages:
 
 
 MARIADB = Packages(("mariadb-server", "rabbitmq-server"), ("mariadbd",), (RABBITMQ_SERVER,))
+# The nodes send one another their data with rsync, in a script that wants ss.
+GALERA = Packages(
+    (*MARIADB.names, "galera-4", "haproxy", "rsync", "iproute2"),
+    (*MARIADB.programs, "haproxy", "rsync", "ss"),
+    (*MARIADB.files, galera.PROVIDER),
+)
 
 
 def ensure_installed(packages: Packages) -> None:

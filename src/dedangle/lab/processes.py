@@ -53,17 +53,20 @@ class Process:
     def stop(self, sign: signal.Signals = signal.SIGTERM, patience: float = 10) -> None:
         """Stop it, if it runs, with SIGKILL when it has not ended after `patience` seconds."""
         deadline = time.monotonic() + patience
-        self._signal(sign)
+        self.send(sign)
+        # A frozen one takes no other signal before.
+        self.send(signal.SIGCONT)
         while self.is_running():
             if time.monotonic() > deadline:
-                self._signal(signal.SIGKILL)
+                self.send(signal.SIGKILL)
             time.sleep(0.02)
         if self._child is not None:
             self._child.wait()
         self._pid_file.unlink(missing_ok=True)
         self._ready_file.unlink(missing_ok=True)
 
-    def _signal(self, sign: signal.Signals) -> None:
+    def send(self, sign: signal.Signals) -> None:
+        """Send the signal to the process and all that it has started, if it runs."""
         pid = self._pid()
         if pid is not None:
             # It may end between the question and the signal.

@@ -20,6 +20,7 @@ from oslo_log import log
 from oslo_privsep import priv_context
 from oslo_service import wsgi
 
+from dedangle.lab.home import CINDER_APIS
 from dedangle.lab.services.program import Program, run
 
 CONF = cfg.CONF
@@ -88,7 +89,8 @@ def main() -> None:
     coordination.COORDINATOR.start()
     running = [each for part in program.parts if part != "cinder-api" for each in start(part)]
     if "cinder-api" in program.parts:
-        program.serve(wsgi.Loader(CONF).load_app(name="osapi_volume"), "cinder")
+        port = program.name if program.name in CINDER_APIS else "cinder"
+        program.serve(wsgi.Loader(CONF).load_app(name="osapi_volume"), "cinder", port=port)
     program.stay(running)
 
 

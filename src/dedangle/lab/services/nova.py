@@ -71,7 +71,7 @@ def main() -> None:
     program = Program()
     if "placement" in program.parts:
         # Concurrent PUT /allocations deadlock under BEGIN IMMEDIATE.
-        threads = 1 if program.home.database == "sqlite" else 5
+        threads = 1 if program.home.is_sqlite else 5
         program.serve(placement.init_application(), "placement", threads)
     if program.parts == ["placement"]:
         program.stay()

@@ -45,15 +45,20 @@ class Program:
             threading.Thread(target=_end_with, args=[arguments.parent], daemon=True).start()
         # The services parse sys.argv themselves.
         sys.argv = [f"lab-{self.name}"]
-        if self.home.database == "sqlite":
+        if self.home.is_sqlite:
             sqlite.begin_immediate()
 
-    def serve(self, application: Any, api: str, threads: int = 10) -> None:
+    def serve(self, application: Any, api: str, threads: int = 10, port: str = "") -> None:
+        """Serve an API at its port, or at that of the name, where a proxy has the former."""
         log = AccessLog(
             FaultInjector(application, rules_path(self.home.run, api)), self.home.logs / f"{api}.access.json"
         )
         server = wsgi.Server(
-            (ADDRESS, self.home.ports[api]), log, numthreads=threads, server_name=ADDRESS, request_queue_size=128
+            (ADDRESS, self.home.ports[port or api]),
+            log,
+            numthreads=threads,
+            server_name=ADDRESS,
+            request_queue_size=128,
         )
         # Cheroot keeps ten idle connections and closes the rest, each under the hands of a client that reuses it.
         server.keep_alive_conn_limit, server.timeout = 1000, 600
