@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """`boundaries.py HOW WHERE ARGUMENT...`: dedangle, to which something happens at one of its writes.
 
-HOW is `kill` or `interrupt`, and WHERE the number of the write after which that happens; or HOW is a file, and WHERE a
-server id: before its first intent for the server the run makes the file, and waits until the file is gone.
+HOW is `kill` or `interrupt`, and WHERE the number of the write after which that happens; or HOW is a file, which the
+run makes and then waits until it is gone: after the write of the number WHERE, 0 being before the first, or before its
+first intent for the server whose id is WHERE.
 """
 
 from __future__ import annotations
@@ -25,10 +26,10 @@ from dedangle.systems.nova.api import NovaApi
 from dedangle.systems.nova.database import NovaDatabase
 
 WRITES: dict[type, tuple[str, ...]] = {
-    Journal: ("begin", "intend", "conclude"),
+    Journal: ("begin", "intend", "intend_undo", "conclude"),
     StoppedServers: ("remember", "forget"),
     InstanceActions: ("begin", "finish"),
-    NovaDatabase: ("soft_delete_mapping", "name_attachment"),
+    NovaDatabase: ("soft_delete_mapping", "name_attachment", "restore_mapping"),
     CinderApi: ("delete_attachment", "create_attachment", "connect_attachment", "complete_attachment"),
     NovaApi: ("stop", "start"),
 }
@@ -54,27 +55,40 @@ def after_each_write(happens: Callable[[int, str], None]) -> None:
             wrap(system, name)
 
 
-def before_first_intent(server_id: str, held: Path) -> None:
-    intend = Journal.intend
+def wait(held: Path) -> None:
+    held.touch()
+    deadline = time.monotonic() + PATIENCE
+    while held.exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+
+
+def before_first_intent(server_id: str | None, held: Path) -> None:
+    """Wait before the first intent for the server, or for any."""
     waited = False
 
-    def wrapped(journal: Journal, finding: Any, *given: Any, **named: Any) -> Any:
-        nonlocal waited
-        if finding.server_id == server_id and not waited:
-            waited = True
-            held.touch()
-            deadline = time.monotonic() + PATIENCE
-            while held.exists() and time.monotonic() < deadline:
-                time.sleep(0.01)
-        return intend(journal, finding, *given, **named)
+    def wrap(name: str) -> None:
+        intend = getattr(Journal, name)
 
-    Journal.intend = wrapped  # type: ignore[method-assign]
+        def wrapped(journal: Journal, about: Any, *given: Any, **named: Any) -> Any:
+            nonlocal waited
+            if not waited and (server_id is None or about.server_id == server_id):
+                waited = True
+                wait(held)
+            return intend(journal, about, *given, **named)
+
+        setattr(Journal, name, wrapped)
+
+    for name in ("intend",) if server_id else ("intend", "intend_undo"):
+        wrap(name)
 
 
 def arrange(how: str, where: str) -> None:
     signals = {"kill": signal.SIGKILL, "interrupt": signal.SIGINT}
     if how not in signals:
-        before_first_intent(where, Path(how))
+        if where.isdecimal() and where != "0":
+            after_each_write(lambda done, _: wait(Path(how)) if done == int(where) else None)
+        else:
+            before_first_intent(None if where == "0" else where, Path(how))
         return
 
     def happens(done: int, name: str) -> None:

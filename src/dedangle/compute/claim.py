@@ -21,6 +21,9 @@ LOG = logging.getLogger(__name__)
 CLAIM = task_states.IMAGE_SNAPSHOT_PENDING
 
 
+_TRIES = 3
+
+
 class ClaimError(Exception):
     """Somebody else works on the server; the message says who."""
 
@@ -36,12 +39,32 @@ def claimed(instance: Any) -> Iterator[None]:
     except exception.UnexpectedTaskStateError as error:
         instance.task_state = None
         raise ClaimError("somebody else changes the server just now") from error
+    except Exception as error:
+        # The answer was lost, and with it whether the server is claimed.
+        _give_back(instance)
+        raise ClaimError(f"Nova did not answer whether the server is claimed ({type(error).__name__})") from error
     try:
         yield
     finally:
-        instance.task_state = None
+        _give_back(instance)
+
+
+def _give_back(instance: Any) -> None:
+    """Give the claim back, where the server is claimed; never raises: what was done under the claim is done."""
+    instance.task_state = None
+    for left in reversed(range(_TRIES)):
         try:
             instance.save(expected_task_state=[CLAIM])
-        except exception.NovaException as error:
+        except exception.NovaException as error:  # noqa: PERF203 -- a few at most
             # A delete may have come in between, which no task_state keeps away.
             LOG.warning("The claim was not given back: %s", error, instance=instance)
+            return
+        except Exception as error:  # noqa: BLE001 -- the conductor, the bus or the database was lost
+            if not left:
+                LOG.warning(
+                    "The claim may not have been given back (%s): nova-compute does so when it starts again",
+                    type(error).__name__,
+                    instance=instance,
+                )
+        else:
+            return

@@ -190,6 +190,8 @@ class Result(StrEnum):
     CHANGED_MEANWHILE = "changed-meanwhile"
     REFUSED = "refused"
     FAILED = "failed"
+    UNKNOWN = "unknown"
+    """The answer was lost, and reading did not tell either: it may have been done, or be done yet."""
 
     @property
     def is_done(self) -> bool:

@@ -87,8 +87,9 @@ class Run:
         return [finding for finding, result in results if result is None or not result.is_done]
 
     def failed(self) -> bool:
-        """Whether a removal was refused or failed; changed-meanwhile is neither."""
-        return any(outcome.result in (Result.FAILED, Result.REFUSED) for outcome in self.outcomes.values())
+        """Whether a removal was refused or failed, or may have; changed-meanwhile is neither."""
+        bad = (Result.FAILED, Result.REFUSED, Result.UNKNOWN)
+        return any(outcome.result in bad for outcome in self.outcomes.values())
 
     def _result(self, key: FindingKey) -> Result | None:
         outcome = self.outcomes.get(key)

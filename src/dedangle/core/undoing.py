@@ -80,7 +80,7 @@ def unfit(remedy: str | None, result: str | None) -> Refusal | None:
         return Refusal("it took nothing away from a server")
     if remedy != Remedy.REMOVE_MAPPING:
         return Refusal(f"its remedy is {remedy or 'lost'}, and only a removed mapping can be restored")
-    if result not in (None, Result.REMOVED):
+    if result not in (None, Result.UNKNOWN, Result.REMOVED):
         return Refusal(f"it removed nothing: its outcome is {result}")
     return None
 

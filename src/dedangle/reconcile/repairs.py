@@ -69,7 +69,7 @@ class Repairs:
             outcome = self._name(mapping, server, volume, attachment, connected)
         is_own = existing is None
         # Where Nova's database did not answer, the row may name the attachment all the same: it stays.
-        is_named = outcome.result.is_done or outcome.result is Result.FAILED
+        is_named = outcome.result.is_done or outcome.result in (Result.FAILED, Result.UNKNOWN)
         if is_named or not is_own:
             return outcome
         if self._guest_may_use(connected, mapping, server):

@@ -24,7 +24,7 @@ from dedangle.report import document
 _OPEN_UP_TO = 10
 _GROUPS = {
     "urgent": ("Urgent", "Two servers may write to one volume. Stop one of them before anything else."),
-    "failed": ("Tried and not done", "Refused or failed: the reason tells what stood in the way."),
+    "failed": ("Tried and not done", "Refused, failed or without an answer: the reason tells what stood in the way."),
     "report": ("To be decided by you", "Nothing of this is removed unasked; each says what stands in the way."),
     "protect": ("Root disks", "Kept unless --allow-root names them; without its root disk a server does not boot."),
     "remove": ("Ready to be removed", "Nothing stands in the way. The command changes something: read the reason."),
@@ -40,6 +40,7 @@ _OUTCOMES = {
     Result.CHANGED_MEANWHILE: "changed",
     Result.REFUSED: "failed",
     Result.FAILED: "failed",
+    Result.UNKNOWN: "failed",
 }
 _DISPOSITIONS = {
     Disposition.REMOVE: "remove",

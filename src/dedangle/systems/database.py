@@ -7,8 +7,9 @@ import contextlib
 import dataclasses
 import queue
 import threading
+import time
 from collections.abc import Callable, Iterator
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.ext.compiler import compiles
@@ -19,6 +20,12 @@ from dedangle.core.records import Reading
 from dedangle.systems import causality
 
 T = TypeVar("T")
+
+# A node refuses a transaction that conflicts with another node's (1213, 1205) or while it has no quorum (1047, 1180);
+# a connection is lost or cannot be made while HAProxy moves to another node (2003, 2006, 2013, and 0 of PyMySQL).
+_PASSING = (0, 1047, 1180, 1205, 1213, 2003, 2006, 2013)
+_PAUSE = 0.5
+"""Seconds between two tries of a write."""
 
 # Live rows of a page by text, and numbers, used or not, of a page by number: with three dead rows for each live one
 # both read 20,000 rows. A page is some 600 kB, and 2.3 MB where none is dead.
@@ -45,12 +52,38 @@ class Database:
         from ending. A write that timed out may still be committed. While an answer is late no other question is asked:
         each would take as long, and there may be one for every server.
         """
+        asked = self._ask(question)
+        return lambda: asked().reading
+
+    def write(self, statements: Callable[[sa.Connection], T]) -> Written[T]:
+        """Write in a transaction, and again if that was refused or lost, until there is an answer or no time is left.
+
+        The statements must compare before they change anything: one that was committed, and whose answer was lost, is
+        written again like one that was not.
+        """
+        deadline = time.monotonic() + self.timeout
+        may_be_written = False
+        while True:
+            tried = self._ask(statements)()
+            if tried.reading.complete:
+                return Written(tried.reading, may_be_written)
+            may_be_written = may_be_written or tried.may_be_written
+            if not _passes(tried.error) or time.monotonic() + _PAUSE > deadline:
+                return Written(tried.reading, may_be_written)
+            time.sleep(_PAUSE)
+
+    def _ask(self, question: Callable[[sa.Connection], T]) -> Callable[[], _Tried[T]]:
         if any(each.empty() for each in self._late):
-            why = f"{self.label} has not answered for {self.timeout:g} s"
-            return lambda: Reading.unread(why)
-        answers: queue.Queue[Reading[T]] = queue.Queue()
+            late = _Tried[T](Reading.unread(f"{self.label} has not answered for {self.timeout:g} s"))
+            return lambda: late
+        answers: queue.Queue[_Tried[T]] = queue.Queue()
         self._start(lambda: answers.put(self._answer(question)))
-        return lambda: self._awaited(answers)
+
+        def awaited() -> _Tried[T]:
+            answer = self._awaited(answers)
+            return _Tried(answer, may_be_written=True) if isinstance(answer, Reading) else answer
+
+        return awaited
 
     def pages(self, source: Source, made: Callable[[str, int], Page | None]) -> Iterator[Reading[Page]]:
         """What is made of the lines of each page and their number; the last reading is incomplete where one is unread.
@@ -113,26 +146,44 @@ class Database:
     def _start(self, run: Callable[[], None]) -> None:
         threading.Thread(target=run, name=f"dedangle {self.label}", daemon=True).start()
 
-    def _answer(self, question: Callable[[sa.Connection], T]) -> Reading[T]:
+    def _answer(self, question: Callable[[sa.Connection], T]) -> _Tried[T]:
+        committing = False
         try:
             with self.engine().connect() as connection:
                 causality.wait(connection)
                 with connection.begin():
                     row = question(connection)
-            return Reading((row,))
+                    committing = True
+            return _Tried(Reading((row,)))
         except Exception as error:  # noqa: BLE001  # whatever a driver raises, the database was not read
-            return self._failed(error)
+            return _Tried(self._failed(error), error, may_be_written=committing)
 
     def _failed(self, error: Exception) -> Reading[Any]:
         # Whatever a driver raises, the database was not read. Its text may hold the URL, and so the password.
         return Reading.unread(f"{self.label} could not be read ({type(error).__name__})")
 
-    def _awaited(self, answers: queue.Queue[Reading[T]]) -> Reading[T]:
+    def _awaited(self, answers: queue.Queue[T]) -> T | Reading[Any]:
         try:
             return answers.get(timeout=self.timeout)
         except queue.Empty:
             self._late.append(answers)
             return Reading.unread(f"{self.label} did not answer in {self.timeout:g} s")
+
+
+@dataclasses.dataclass(frozen=True)
+class Written(Generic[T]):
+    """What came of a write."""
+
+    reading: Reading[T]
+    may_be_written: bool
+    """Whether a try may have been committed that gave no answer: with an answer one before it, without one any."""
+
+
+@dataclasses.dataclass(frozen=True)
+class _Tried(Generic[T]):
+    reading: Reading[T]
+    error: Exception | None = None
+    may_be_written: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -155,6 +206,14 @@ class _Packed:
     count: int
     last: int | str | None
     text: str
+
+
+def _passes(error: Exception | None) -> bool:
+    """Whether the same may succeed a moment later, on another node or on this one."""
+    # oslo.db raises errors of its own around those of SQLAlchemy.
+    known: Any = getattr(error, "inner_exception", None) or error
+    given = getattr(getattr(known, "orig", None), "args", None) or (None,)
+    return given[0] in _PASSING or bool(getattr(known, "connection_invalidated", False))
 
 
 def or_none(column: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:

@@ -11,6 +11,9 @@ from dedangle.systems import rest
 from dedangle.systems.cinder import rows as cinder_rows
 from dedangle.systems.cinder.client import CinderClient, UnreadError, is_gone
 
+# A proxy answers so in place of a cinder-api that it lost: what was asked for may have been done.
+_OF_A_PROXY = (502, 504)
+
 
 class CinderWrites(CinderClient):
     """Changes attachments and volumes as an administrator, never with a service token."""
@@ -23,8 +26,7 @@ class CinderWrites(CinderClient):
         if now.rows != (expected,):
             return Outcome(result=Result.CHANGED_MEANWHILE, detail="the volume is not as it was")
         reset = {"os-reset_status": {"status": "available", "attach_status": "detached"}}
-        done = self._write("POST", f"/volumes/{expected.id}/action", reset)
-        return Outcome(result=Result.RESTORED if done.complete else Result.FAILED, detail=done.why)
+        return self._act_on_volume(expected.id, reset, leads_to="available")
 
     def delete_attachment(self, expected: Attachment) -> Outcome:
         """Read the attachment, compare, delete.
@@ -50,13 +52,22 @@ class CinderWrites(CinderClient):
         try:
             answer = self._ask("DELETE", f"/attachments/{expected.id}", connect_retries=0, status_code_retries=0)
         except UnreadError as error:
-            return Outcome(result=Result.FAILED, detail=str(error))
+            return self._look_for(expected.id, str(error))
         if answer.status_code in (200, 202, 204):
             return Outcome(result=Result.REMOVED)
         if is_gone(answer, expected.id):
             return Outcome(result=Result.CHANGED_MEANWHILE, detail="the attachment is gone already")
         detail = f"Cinder answered {answer.status_code}: {rest.message(answer)}"
+        if answer.status_code in _OF_A_PROXY:
+            return self._look_for(expected.id, detail)
         return Outcome(result=Result.REFUSED if answer.status_code in (403, 409) else Result.FAILED, detail=detail)
+
+    def _look_for(self, attachment_id: str, why: str) -> Outcome:
+        """Find out what came of a deletion without an answer; one that is still there may go yet."""
+        found = self.attachment(attachment_id)
+        if found.absent:
+            return Outcome(result=Result.REMOVED, detail=f"{why}; the attachment is gone")
+        return Outcome(result=Result.UNKNOWN, detail=f"{why}; {found.why or 'the attachment is still there'}")
 
     def create_attachment(self, volume_id: str, server_id: str) -> Reading[Attachment]:
         """Reserve the volume for the server.
@@ -84,8 +95,17 @@ class CinderWrites(CinderClient):
             return Outcome(result=Result.FAILED, detail=now.why)
         if any(each.status != "detaching" for each in now.rows) or not now.rows:
             return Outcome(result=Result.CHANGED_MEANWHILE, detail="the volume is not detaching any more")
-        done = self._write("POST", f"/volumes/{volume_id}/action", {"os-roll_detaching": {}})
-        return Outcome(result=Result.RESTORED if done.complete else Result.FAILED, detail=done.why)
+        return self._act_on_volume(volume_id, {"os-roll_detaching": {}}, leads_to="in-use")
+
+    def _act_on_volume(self, volume_id: str, action: dict[str, Any], *, leads_to: str) -> Outcome:
+        done = self._write("POST", f"/volumes/{volume_id}/action", action)
+        if done.complete:
+            return Outcome(result=Result.RESTORED)
+        # Without an answer the volume itself tells.
+        now = self.volume(volume_id)
+        if any(volume.status == leads_to for volume in now.rows):
+            return Outcome(result=Result.RESTORED, detail=f"{done.why}; the volume is {leads_to}")
+        return Outcome(result=Result.FAILED if now.complete else Result.UNKNOWN, detail=done.why)
 
     def _write(self, method: str, path: str, body: dict[str, Any]) -> Reading[dict[str, Any]]:
         try:

@@ -29,6 +29,8 @@ class InstanceActions:
     def begin(self, server: Server) -> Reading[Marker]:
         """Record that the server is about to be changed, unless other runs change it just now, which are returned.
 
+        Each run first commits its record and then looks for others: of two at once, on whatever nodes of a cluster, at
+        least one sees the other and gives way, and both may.
         A server whose rows are archived has no actions any more, and nobody who could list them.
         """
         actions, events, servers = schema.instance_actions, schema.instance_actions_events, schema.instances
@@ -37,17 +39,25 @@ class InstanceActions:
         of_action = {"action": ACTION, "request_id": self._request_id, "updated_at": now}
         of_event = {"event": ACTION}
 
-        def write(connection: sa.Connection) -> list[Marker]:
-            # Cinder answers 202 to everybody who deletes an attachment: of two runs at once only one must come so far.
+        def write(connection: sa.Connection) -> None:
+            # What was committed and had no answer is written once more, and is there then.
             known = sa.select(servers.c.uuid, servers.c.project_id).where(
-                servers.c.uuid == server.id, ~sa.exists(self._open(server.id))
+                servers.c.uuid == server.id, ~sa.exists(self._open(server.id)), ~sa.exists(self._own(server))
             )
             _insert(connection, actions, {**times, **of_action}, ("instance_uuid", "project_id"), known)
-            _insert(connection, events, {**times, **of_event}, ("action_id",), self._own(server))
-            return list(self.others(connection, server.id))
+            begun = events.alias("begun")
+            without_event = self._own(server).where(~sa.exists().where(begun.c.action_id == actions.c.id))
+            _insert(connection, events, {**times, **of_event}, ("action_id",), without_event)
 
-        answer = self._cells[server.cell].ask(write)()
-        return Reading(tuple(marker for found in answer.rows for marker in found), answer.complete, answer.why)
+        # Cinder answers 202 to everybody who deletes an attachment: of two runs at once only one must come so far.
+        written = self._cells[server.cell].write(write).reading
+        if not written.complete:
+            return Reading.unread(written.why)
+        answer = self._cells[server.cell].ask(lambda connection: list(self.others(connection, server.id)))()
+        others = tuple(marker for found in answer.rows for marker in found)
+        if others:
+            self.finish(server, succeeded=False, details=f"not begun: {others[0].detail}")
+        return Reading(others, answer.complete, answer.why)
 
     def finish(self, server: Server, *, succeeded: bool, details: str) -> Refusal | None:
         """Record the outcome, whose details administrators see; return why it could not be recorded."""
@@ -65,8 +75,8 @@ class InstanceActions:
             )
             connection.execute(action.values({**ended, "message": None if succeeded else "Error"}))
 
-        answer = self._cells[server.cell].ask(write)()
-        return None if answer.complete else Refusal(answer.why)
+        written = self._cells[server.cell].write(write).reading
+        return None if written.complete else Refusal(written.why)
 
     def others(self, connection: sa.Connection, server_id: str) -> Iterator[Marker]:
         """Other runs that are changing the server just now."""

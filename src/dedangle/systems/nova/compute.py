@@ -16,6 +16,9 @@ from dedangle.core.observations import NovaView
 from dedangle.core.pairing import MIGRATION_FAILED, MIGRATION_OVER, REFRESH_LOCK, newest
 from dedangle.core.records import Attachment, BlockDeviceMapping, HostState, Link, Marker, Reading, Server
 
+_TRIES = 2
+# Of oslo.db, by the name that the conductor sends: a node of a cluster refused the write, or was lost with it.
+_PASSING = ("DBDeadlock", "DBConnectionError")
 _CELL = "this cell"
 _SERVERS_AT_ONCE, _AROUND = 50, 4
 
@@ -95,18 +98,27 @@ class NovaCompute:
         return Reading(tuple(dict.fromkeys((*around, *links.of_many_projects(found)))))
 
     def soft_delete_mapping(self, expected: BlockDeviceMapping, server: Server | None) -> Outcome:  # noqa: ARG002 - the lock holds it
-        """Read the mapping again, compare, and destroy it as Nova does."""
-        try:
-            for bdm in self._bdms(self._context):
-                if bdm.id == expected.id:
-                    if _mapping(bdm) != expected:
-                        break
-                    bdm.destroy()
+        """Read the mapping again, compare, and destroy it as Nova does; once more if the database lost or refused it.
+
+        A conductor that does not answer must not fail the reboot: what it does not tell is unknown.
+        """
+        tried, why = False, ""
+        for _ in range(_TRIES):
+            try:
+                found = next((bdm for bdm in self._bdms(self._context) if bdm.id == expected.id), None)
+                if found is None and tried:
+                    # The lock of the server is ours: nobody else has removed it.
                     return Outcome(result=Result.REMOVED)
-        except Exception as error:  # noqa: BLE001  # whatever the conductor raises, Nova was not read
-            # A conductor that does not answer must not fail the reboot; whether it wrote is seen by the next look.
-            return Outcome(result=Result.FAILED, detail=f"Nova did not answer ({type(error).__name__})")
-        return Outcome(result=Result.CHANGED_MEANWHILE, detail="the mapping is not as it was")
+                if found is None or _mapping(found) != expected:
+                    return Outcome(result=Result.CHANGED_MEANWHILE, detail="the mapping is not as it was")
+                tried = True
+                found.destroy()
+                return Outcome(result=Result.REMOVED)
+            except Exception as error:  # noqa: BLE001, PERF203  # whatever the conductor raises, Nova was not read
+                why = f"Nova did not answer ({getattr(error, 'exc_type', type(error).__name__)})"
+                if not any(each in why for each in _PASSING):
+                    break
+        return Outcome(result=Result.UNKNOWN if tried else Result.FAILED, detail=why)
 
     def connection_info(self, attachment_id: str) -> dict[str, Any]:
         """What the mapping that names the attachment, live or deleted, was connected by; empty where it never was.

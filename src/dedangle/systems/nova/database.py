@@ -209,7 +209,7 @@ class NovaDatabase:
         return Reading(tuple(sorted(set(reading.rows))), reading.complete, reading.why)
 
     def soft_delete_mapping(self, expected: BlockDeviceMapping, server: Server | None) -> Outcome:
-        return nova_mappings.soft_delete(self._cells[expected.cell], expected, server, self._now())
+        return nova_mappings.soft_delete(self._cells[expected.cell], expected, server, self._moment())
 
     def connection_info(self, expected: BlockDeviceMapping) -> Reading[dict[str, Any]]:
         return nova_mappings.connection_info(self._cells[expected.cell], expected)
@@ -221,7 +221,7 @@ class NovaDatabase:
         attachment_id: str,
         connection_info: dict[str, Any] | None,
     ) -> Outcome:
-        cell, now = self._cells[expected.cell], self._now()
+        cell, now = self._cells[expected.cell], self._moment()
         return nova_mappings.name_attachment(cell, expected, server, attachment_id, connection_info, now)
 
     def restore_mapping(
@@ -233,13 +233,17 @@ class NovaDatabase:
         *,
         multiattach: bool,
     ) -> Outcome:
-        cell, now = self._cells[expected.cell], self._now()
+        cell, now = self._cells[expected.cell], self._moment()
         return nova_mappings.restore(
             cell, expected, server, attachment_id, connection_info, now, multiattach=multiattach
         )
 
     def _now(self) -> datetime:
         return self._clock().replace(tzinfo=None)
+
+    def _moment(self) -> datetime:
+        """Return the time as exact as every database keeps it: what is written is compared with what is read."""
+        return self._now().replace(microsecond=0)
 
     def _part(self, connection: sa.Connection, cell: str, server_id: str) -> _Part:
         part = _Part()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The three changes of a mapping's row, each one statement that compares and swaps.
+"""The three changes of a mapping's row, each of which compares and swaps.
 
 An attach, a start or a migration that came first leaves no row to match: CHANGED_MEANWHILE.
 """
@@ -7,7 +7,7 @@ An attach, a start or a migration that came first leaves no row to match: CHANGE
 from __future__ import annotations
 
 import json
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
@@ -22,7 +22,7 @@ def soft_delete(cell: Cell, expected: BlockDeviceMapping, server: Server | None,
     """Soft-delete the row exactly as Nova does (deleted = id), if it and its server are still as expected."""
     table = schema.block_device_mapping
     gone = {"deleted": table.c.id, "deleted_at": now, "updated_at": table.c.updated_at}
-    return _swap(cell, expected, server, gone, Result.REMOVED)
+    return _swap(cell, expected, server, gone, now, Result.REMOVED)
 
 
 def name_attachment(
@@ -35,7 +35,7 @@ def name_attachment(
 ) -> Outcome:
     """Name another attachment and its connection; without one forget that of the lost attachment."""
     values = {"attachment_id": attachment_id, "connection_info": _text(connection_info), "updated_at": now}
-    return _swap(cell, expected, server, values, Result.RELINKED)
+    return _swap(cell, expected, server, values, now, Result.RELINKED)
 
 
 def connection_info(cell: Cell, expected: BlockDeviceMapping) -> Reading[dict[str, Any]]:
@@ -73,7 +73,7 @@ def restore(
     values: dict[str, Any] = {"deleted": 0, "deleted_at": None, "attachment_id": attachment_id, "updated_at": now}
     if connection_info is not None or attachment_id != expected.attachment_id:
         values["connection_info"] = _text(connection_info)
-    return _swap(cell, expected, server, values, Result.RESTORED, _is_free(expected, multiattach))
+    return _swap(cell, expected, server, values, now, Result.RESTORED, _is_free(expected, multiattach))
 
 
 def version() -> sa.ColumnElement[Any]:
@@ -86,29 +86,48 @@ def _swap(
     expected: BlockDeviceMapping,
     server: Server | None,
     values: dict[str, Any],
+    now: datetime,
     done: Result,
     *conditions: sa.ColumnElement[bool],
 ) -> Outcome:
     table = schema.block_device_mapping
     # Nova marks a row that is deleted with its own id.
     deleted = expected.id if expected.deleted else 0
-    statement = (
-        sa.update(table)
-        .where(table.c.id == expected.id, table.c.deleted == deleted, table.c.instance_uuid == expected.server_id)
-        .where(table.c.volume_id == expected.volume_id, _same(table.c.attachment_id, expected.attachment_id))
-        .where(_same(version(), expected.version))
-        .where(_server_condition(expected.server_id, server), *conditions)
-        .values(values)
+    as_expected = (
+        *(table.c.id == expected.id, table.c.deleted == deleted, table.c.instance_uuid == expected.server_id),
+        *(table.c.volume_id == expected.volume_id, _same(table.c.attachment_id, expected.attachment_id)),
+        *(_same(version(), expected.version), *conditions),
     )
+    living = server if server is not None and not server.deleted else None
+    change = sa.update(table).where(*as_expected).values(values)
+    if living is None:
+        # Nova brings no server back that it has deleted.
+        servers = schema.instances
+        change = change.where(~sa.exists().where(servers.c.uuid == expected.server_id, servers.c.deleted == 0))
 
     def write(connection: sa.Connection) -> int:
-        return connection.execute(statement).rowcount
+        if living and not connection.execute(_touch(living, now, sa.exists().where(*as_expected))).rowcount:
+            return 0
+        return connection.execute(change).rowcount
 
-    answer = cell.ask(write)()
-    if not answer.complete:
-        return Outcome(result=Result.FAILED, detail=answer.why)
-    if answer.rows == (1,):
+    def is_ours(connection: sa.Connection) -> bool:
+        """Whether the row is what this very write makes of it; nobody else has its moment and its values."""
+        kept = [name for name, value in values.items() if value is table.c[name]]
+        own = [_same(table.c[name], value) for name, value in values.items() if name not in ("connection_info", *kept)]
+        return connection.execute(sa.select(table.c.id).where(table.c.id == expected.id, *own)).first() is not None
+
+    written = cell.write(write)
+    if not written.reading.complete:
+        result = Result.UNKNOWN if written.may_be_written else Result.FAILED
+        return Outcome(result=result, detail=written.reading.why)
+    if written.reading.rows == (1,):
         return Outcome(result=done)
+    if written.may_be_written:
+        found = cell.ask(is_ours)()
+        if not found.complete:
+            return Outcome(result=Result.UNKNOWN, detail=found.why)
+        if found.rows == (True,):
+            return Outcome(result=done)
     return Outcome(result=Result.CHANGED_MEANWHILE, detail="the mapping or its server is not as it was")
 
 
@@ -116,17 +135,20 @@ def _same(column: sa.ColumnElement[Any], value: object) -> sa.ColumnElement[bool
     return column.is_(None) if value is None else column == value
 
 
-def _server_condition(server_id: str, server: Server | None) -> sa.ColumnElement[bool]:
+def _touch(server: Server, now: datetime, mapping_is_there: sa.ColumnElement[bool]) -> sa.Update:
+    """Change the server's row if it is as expected, so that of this transaction and one that starts it one fails.
+
+    What a transaction has only read Galera does not compare with what other nodes write, nor does a single server that
+    reads what is committed (READ COMMITTED). A time that is set to what it was changes nothing and does not count.
+    """
     table = schema.instances
-    if server is None or server.deleted:
-        return ~sa.exists().where(table.c.uuid == server_id, table.c.deleted == 0)
-    return sa.exists().where(
-        table.c.uuid == server_id,
-        table.c.deleted == 0,
-        table.c.task_state.is_(None),
-        _same(table.c.vm_state, server.vm_state),
-        _same(table.c.power_state, server.power_state),
-        _same(table.c.host, server.host),
+    another = sa.case((table.c.updated_at == now, now + timedelta(seconds=1)), else_=now)
+    return (
+        sa.update(table)
+        .where(table.c.uuid == server.id, table.c.deleted == 0, table.c.task_state.is_(None))
+        .where(_same(table.c.vm_state, server.vm_state), _same(table.c.power_state, server.power_state))
+        .where(_same(table.c.host, server.host), mapping_is_there)
+        .values(updated_at=another)
     )
 
 

@@ -98,7 +98,7 @@ class NovaRpc:
             )
         except Exception as error:  # noqa: BLE001  # whatever the bus raises, the outcome is unknown
             detail = f"host {host} did not tell what came of it ({type(error).__name__}); look again"
-            return Outcome(result=Result.FAILED, detail=detail)
+            return Outcome(result=Result.UNKNOWN, detail=detail)
         return Outcome(result=Result(answer["result"]), detail=answer["detail"])
 
     def release(self, finding: Finding, host: str, deadline: float) -> Refusal | None:
