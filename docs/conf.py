@@ -20,6 +20,8 @@ extensions = [
 man_pages = [("command", "dedangle", "finds dangling volume attachments, and removes them", author, 1)]
 myst_enable_extensions = ["deflist"]
 myst_heading_anchors = 3
+# Most blocks are commands and files, not Python.
+highlight_language = "text"
 # An option that is copied from the page must still be one.
 smartquotes = False
 
