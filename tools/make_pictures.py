@@ -49,11 +49,10 @@ class Shell:
             done = subprocess.run(
                 ["script", "--quiet", "--return", "--command", f"bash -c {shlex.quote(typed)}", "/dev/null"],
                 stdout=subprocess.PIPE,
-                text=True,
                 check=False,
                 cwd=HOME,
             )
-            shown = done.stdout.replace(f"{HOME}/", "").replace(f"{ROOT}/", "").rstrip()
+            shown = done.stdout.decode().replace("\r\n", "\n").replace(f"{HOME}/", "").replace(f"{ROOT}/", "").rstrip()
             lines += [part for line in shown.split("\n") for part in _wrap(_on_screen(line))]
         self.shown[name] = "\n".join(lines)
         print(f"== {name}\n{self.shown[name]}", flush=True)
@@ -112,7 +111,7 @@ def take(cloud: Cloud) -> dict[str, str]:
     shell.type("undo-remove", "dedangle cleanup lost --volume lost-2 --no-host --execute --yes")
     shell.type("undo-list", f"dedangle journal list --server {lost[:8]}")
     entry = shell.type("entry", f"dedangle journal list --server {lost[:8]} -f value -c entry | tail -n 1").split()[-1]
-    shell.type("undo-plan", f"dedangle undo {entry}")
+    shell.type("undo-plan", f"dedangle undo {entry} --connector connector.json")
     shell.type("undo-execute", f"dedangle undo {entry} --connector connector.json --execute --yes")
     return shell.shown
 

@@ -81,12 +81,12 @@ class Demo:
             builder = Builder(self.cloud, project)
             server = builder.server(f"healthy-{project}", 2)
             self._healthy[server.id] = f"a server of {project} with 3 volumes"
+            self.progress(self._healthy[server.id])
         builder = Builder(self.cloud, "p2")
         shelved = builder.server("shelved", 1)
         builder.shelve_offload(shelved.id)
         self._healthy[shelved.id] = "a shelved-offloaded server: its attachments stay reserved, and that is healthy"
-        for what in self._healthy.values():
-            self.progress(what)
+        self.progress(self._healthy[shelved.id])
         Breaker(builder).glance_like_attachment(builder.volume(name="image"))
         self.progress("an attachment that names no server, as Glance's Cinder store makes them")
 

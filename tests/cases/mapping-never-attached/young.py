@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""DN-4: an attach has not asked Cinder yet, so young that it may be an attach on its way"""
+"""DN-4: an attach that has not called Cinder yet, and may still be in progress"""
 
 from datetime import timedelta
 
