@@ -168,7 +168,7 @@ def test_a_connector_without_reattach_or_of_another_host_changes_nothing(
     stage.breaks.lose_attachment(server.id, server.volumes[1])
     before = rows.snapshot(cloud.home)
     alone = dedangle("cleanup", server.id, "--connector", connector, "--execute", "--yes")
-    assert (alone.code, alone.err) == (2, "--connector is used by --reattach alone. Add --reattach.\n")
+    assert (alone.code, alone.err) == (2, "--connector only works with --reattach. Add --reattach.\n")
     other = reattach(dedangle, server, "--connector", connector_of("elsewhere", tmp_path))
     assert [each["outcome"] for each in other.findings] == [None]
     assert not rows.diff(before, rows.snapshot(cloud.home))

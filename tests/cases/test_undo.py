@@ -322,7 +322,7 @@ def test_entries_that_can_never_be_undone(stage: Stage, dedangle: Dedangle, conn
     before = rows.snapshot(stage.cloud.home)
     for entry, reason in (
         (removed, "Cinder gives no attachment its id back"),
-        ("nonsense", "No entry nonsense in the journal"),
+        ("nonsense", "The journal has no entry nonsense."),
     ):
         done = undo(dedangle, entry, "--connector", connector)
         assert (done.code, len(done.err.splitlines())) == (2, 1)

@@ -77,7 +77,9 @@ def test_a_name_that_looks_like_an_id_is_none(dedangle: Dedangle, stage: Stage, 
     stage.edit_server(reserved, display_name=impostor, hostname=impostor)
     done = dedangle("cleanup", impostor)
     assert done.code == 2
-    assert f"No server {impostor}: no cell of Nova and no attachment of Cinder knows the id" in done.err
+    assert (
+        f"There is no server {impostor}: no cell of Nova has this id, and no attachment in Cinder names it" in done.err
+    )
 
 
 @pytest.mark.parametrize("length", [8, 11, 35])
@@ -122,7 +124,7 @@ def test_a_short_id_that_is_somebody_s_name_too_is_refused(
     done = dedangle("cleanup", reserved.id[:8])
     assert (done.code, done.out) == (2, "")
     ids = ", ".join(sorted((reserved.id, other.id)))
-    assert done.err == f"{reserved.id[:8]} stands for 2 servers: {ids}. Give the whole id.\n"
+    assert done.err == f"{reserved.id[:8]} stands for 2 servers: {ids}. Use the full id.\n"
     stage.edit_server(other, display_name="other")
 
 
@@ -147,14 +149,14 @@ def test_projects_have_names_if_keystone_lists_them(cloud: Cloud, dedangle: Deda
 def test_nobody_has_the_name(dedangle: Dedangle) -> None:
     done = dedangle("cleanup", "nobody")
     assert done.code == 2
-    assert "No server is named nobody in any cell" in done.err
+    assert "No cell has a server named nobody." in done.err
 
 
 def test_a_deleted_server_is_not_found_by_name(dedangle: Dedangle, stage: Stage) -> None:
     name = unique("gone")
     server = stage.user.server(name, 0)
     stage.user.delete(server.id)
-    assert f"No server is named {name}" in dedangle("cleanup", name).err
+    assert f"No cell has a server named {name}." in dedangle("cleanup", name).err
     assert dedangle("cleanup", server.id).code == 0
 
 
@@ -167,7 +169,7 @@ def test_a_silent_cell_may_hold_another_of_the_name(cloud: Cloud, dedangle: Deda
     finally:
         shutil.move(away, database)
     assert done.code == 5
-    assert f"Cannot tell which server is named {name}: Nova's cell0" in done.err
+    assert f"Cannot find the server named {name}: Nova's cell0" in done.err
 
 
 @pytest.mark.parametrize(
@@ -175,7 +177,7 @@ def test_a_silent_cell_may_hold_another_of_the_name(cloud: Cloud, dedangle: Deda
     [
         (("cleanup",), "dedangle cleanup: the following arguments are required: SERVER or --volume."),
         (("cleanup", "x", "--exexute"), "dedangle cleanup: unrecognized arguments: --exexute."),
-        (("sweep", "--shard", "5/4"), "dedangle sweep: argument --shard: there is no shard 5 of 4; they count from 1."),
+        (("sweep", "--shard", "5/4"), "dedangle sweep: argument --shard: invalid shard 5/4: use 1/N to N/N."),
         (("audit", "--config-file"), "dedangle: argument --config-file: expected one argument."),
     ],
 )

@@ -159,7 +159,7 @@ def test_it_is_started_when_a_signal_ends_the_run(
         process.send_signal(signum)
         done = finish(process)
     assert done.code == code, done.err
-    assert "Stopped by a signal at a safe boundary" in done.err
+    assert "Stopped by a signal; no change was interrupted" in done.err
     assert stage.user.status(broken.id) == "ACTIVE"
 
 
@@ -171,4 +171,4 @@ def test_a_root_disk_is_not_taken_from_a_server_that_is_to_start(dedangle: Dedan
 
 def test_help_names_the_cost(dedangle: Dedangle) -> None:
     text = " ".join(dedangle("cleanup", "--help").out.split())
-    assert "all that runs on it is interrupted" in text
+    assert "This interrupts everything that runs on the server" in text

@@ -14,9 +14,9 @@ from shell import Dedangle
 @pytest.mark.parametrize(
     ("arguments", "why"),
     [
-        (("--cell", "nosuch"), "No cell is named nosuch. Nova has: "),
+        (("--cell", "nosuch"), "No cell is named nosuch. Nova's cells are: "),
         (("--host", "nosuch"), "No compute host is named nosuch."),
-        (("--project", "nosuch"), "No server of project nosuch in any cell"),
+        (("--project", "nosuch"), "No cell has a server of project nosuch."),
     ],
 )
 def test_a_filter_that_names_nothing_is_no_clean_cloud(
@@ -48,9 +48,9 @@ def test_a_volume_or_an_attachment_in_place_of_a_server_is_recognised(
     attachment = stage.attachment(server, volume)
     option = ["--server"] if verb == "audit" else []
     for ident, told in (
-        (volume, f"{volume} is a volume, not a server. Server {server.id} holds it"),
-        (attachment, f"{attachment} is the attachment of volume {volume}, not a server."),
-        (free, f"{free} is a volume, and no server holds an attachment of it."),
+        (volume, f"{volume} is a volume, not a server. Server {server.id} has it attached."),
+        (attachment, f"{attachment} is an attachment of volume {volume}, not a server."),
+        (free, f"{free} is a volume, and no server has an attachment of it."),
     ):
         done = dedangle(verb, *option, ident)
         assert done.code == 2
@@ -124,7 +124,7 @@ def test_a_volume_of_another_server_than_the_one_named_is_a_slip(cloud: Cloud, d
     for verb in (("cleanup", other.id), ("audit", "--server", other.id)):
         done = dedangle(*verb, "--volume", server.volumes[0])
         assert (done.code, done.out) == (2, "")
-        assert f"volume {server.volumes[0]}. It is held by: {server.id}." in done.err
+        assert f"volume {server.volumes[0]} mapped or attached. Servers that have it: {server.id}." in done.err
 
 
 @pytest.mark.parametrize("volume", ["nosuch", "00000000-0000-4000-8000-00000000dead"])

@@ -106,7 +106,7 @@ def test_disk_that_is_full_after_the_first_removal(
     # What was done is told, and that not all was.
     assert done.code == 5, done.err
     assert sorted(each["outcome"] or "" for each in done.findings) == ["", "removed"]
-    assert "No space left on device. What was not begun is left; make room and run again." in done.err
+    assert "No space left on device. The run stopped before its other changes. Fix this and run again." in done.err
     assert "Nothing was changed" not in done.err
     gone = {key for key, row in after.attachments.items() if row["deleted"] and not before.attachments[key]["deleted"]}
     assert gone == {each["attachment_id"] for each in done.findings if each["outcome"]}
@@ -129,7 +129,7 @@ def test_malformed_journal_is_named_and_written_on(
     assert_removed(cleanup(dedangle, broken, elsewhere))
     listed = dedangle("journal", "list", "--volume", broken.volumes[1], "-f", "json", *elsewhere)
     assert listed.code == 5
-    assert listed.err.splitlines() == [f"Not an entry of a journal: {path}, line {number}" for number in (1, 2)]
+    assert listed.err.splitlines() == [f"This line is not a journal entry: {path}, line {number}" for number in (1, 2)]
     (entry,) = json.loads(listed.out)
     assert (entry["server_id"], entry["door"], entry["outcome"]) == (broken.id, "command", "removed")
     shown = dedangle("journal", "show", entry["entry"], "-f", "json", *elsewhere)

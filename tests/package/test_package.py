@@ -91,10 +91,10 @@ def test_without_nova_it_says_so(built: Built, tmp_path: Path) -> None:
     subprocess.run([UV, "pip", "install", "--quiet", "--python", python, built.wheel], check=True)
     dedangle = python.with_name("dedangle")
     version = subprocess.run([dedangle, "--version"], capture_output=True, text=True, check=True)
-    assert " (no Nova beside it, keystoneauth1 " in " ".join(version.stdout.split())
+    assert " (Nova is not installed, keystoneauth1 " in " ".join(version.stdout.split())
     audit = subprocess.run([dedangle, "audit"], capture_output=True, text=True, check=False)
     assert (audit.returncode, audit.stdout) == (2, "")
-    assert audit.stderr.startswith("Nova is not installed beside dedangle ")
+    assert audit.stderr.startswith("Nova is not installed in this Python environment ")
     assert audit.stderr.count("\n") == 1
 
 

@@ -20,8 +20,8 @@ def test_a_part_of_the_cloud_has_no_metrics(option: str, tmp_path: Path, capsys:
     told = capsys.readouterr()
     assert (told.out, told.err) == (
         "",
-        f"--textfile writes metrics of the whole cloud, and {option} selects a part of it. "
-        f"Leave out --textfile, or {option}.\n",
+        f"--textfile writes metrics of the whole cloud, but {option} selects a part of it. "
+        f"Remove --textfile, or remove {option}.\n",
     )
     assert list(tmp_path.iterdir()) == []
 

@@ -24,9 +24,9 @@ _FILTERS = ("server", "volume", "cell", "host", "project", "since")
 
 
 class Audit(Verb):
-    """Find dangling volume attachments in the whole cloud, and change nothing.
+    """Find dangling volume attachments in the whole cloud. The audit changes nothing.
 
-    The dispositions are those of the sweep: what it would remove, what it would wait with, what it only reports.
+    The disposition of a finding shows what a sweep would do: remove it, wait, or only report it.
     """
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
@@ -36,7 +36,7 @@ class Audit(Verb):
             metavar="SERVER",
             action="append",
             default=[],
-            help="only this one, by id, short id or name; repeatable",
+            help="only this server, by id, short id or name; repeatable",
         )
         parser.add_argument("--volume", **volumes.OPTION)
         parser.add_argument("--cell", metavar="NAME", action="append", default=[], help="only this cell; repeatable")
@@ -45,15 +45,15 @@ class Audit(Verb):
         parser.add_argument(
             "--hosts",
             action="store_true",
-            help="ask every compute host that runs dedangle for the disks of its guests too, and list those that Nova "
-            "does not map; a host that does not answer counts as not checked",
+            help="also ask every compute host that runs dedangle for the disks of its guests, and list disks that Nova "
+            "does not map. A host that does not answer counts as not checked",
         )
         parser.add_argument(
             "--since",
             metavar="TIME",
             type=spans.moment,
-            help="only what changed on either side from this time on, UTC, or at an unknown time; oldest first: "
-            "2026-11-22 or 2026-11-22T21:30. After a restore give the time of the backup",
+            help="only findings that changed in Nova or Cinder at or after this UTC time, or at an unknown time, "
+            "oldest first: 2026-11-22 or 2026-11-22T21:30. After a restore, use the time of the backup",
         )
         parser.add_argument("--textfile", **textfile.OPTION)
         return parser
@@ -62,8 +62,8 @@ class Audit(Verb):
         filters = _filters(args)
         if args.textfile and filters:
             raise UsageError(
-                f"--textfile writes metrics of the whole cloud, and {filters[0]} selects a part of it. Leave out "
-                f"--textfile, or {' and '.join(filters)}."
+                f"--textfile writes metrics of the whole cloud, but {filters[0]} selects a part of it. Remove "
+                f"--textfile, or remove {' and '.join(filters)}."
             )
         return super().guarded_run(args, signals)
 
@@ -101,7 +101,7 @@ class Audit(Verb):
     def _ask_hosts(self, args: argparse.Namespace, wiring: Wiring, run: Run, wanted: Callable[[Finding], bool]) -> None:
         hosts = wiring.nova.hosts()
         if not hosts.complete:
-            run.miss([f"which compute hosts there are: {hosts.why}"])
+            run.miss([f"the compute hosts, because their list could not be read: {hosts.why}"])
         names = [host for host in sorted(hosts.rows) if args.host in (None, host)]
         wiring.witnesses(self.progress).audit(names, run, wanted)
 
@@ -122,10 +122,10 @@ def _filters(args: argparse.Namespace) -> list[str]:
 
 
 def _require_known(args: argparse.Namespace, nova: Fleet) -> None:
-    """Raise UsageError for a filter that names nothing that exists: its empty list would look like a clean cloud."""
+    """Raise UsageError if a filter names something that does not exist; an empty list would look like a clean cloud."""
     for name in args.cell:
         if name not in nova.cell_names:
-            raise UsageError(f"No cell is named {harmless(name)}. Nova has: {', '.join(nova.cell_names)}.")
+            raise UsageError(f"No cell is named {harmless(name)}. Nova's cells are: {', '.join(nova.cell_names)}.")
     hosts = nova.hosts() if args.host else Reading[str]()
     if args.host and hosts.complete and args.host not in hosts.rows:
         near = difflib.get_close_matches(args.host, hosts.rows)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the verbs that look for findings share: options, output, exit codes."""
+"""Options, output and exit codes of the verbs that look for findings."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from dedangle.report.summary import summary
 
 
 class Verb(Guarded, Lister):
-    """A verb whose result is a list of findings; subclasses fill the run in `work`."""
+    """A verb whose result is a list of findings. Subclasses fill the run in `work`."""
 
     progress: Progress
     """Where the verb tells how far it is."""
@@ -36,30 +36,34 @@ class Verb(Guarded, Lister):
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser: argparse.ArgumentParser = super().get_parser(prog_name)
-        parser.add_argument("--all", action="store_true", help="list in-flight, foreign and legacy pairs too")
+        parser.add_argument(
+            "--all",
+            action="store_true",
+            help="also list pairs with an operation in progress, pairs of other services, and legacy pairs",
+        )
         parser.add_argument(
             "--report",
             metavar="FILE",
             type=Path,
-            help="write the whole run to FILE too: a page for people (.html) or a document for programs (.json)",
+            help="also write the run to FILE: an HTML page (.html) or a JSON document for scripts (.json)",
         )
         parser.add_argument(
             "--detailed-exit-code",
             action="store_true",
-            help="end with 3 if a listed finding is left, with 4 if every listed finding was removed",
+            help="exit with 3 if a listed finding remains, or with 4 if all listed findings were removed",
         )
         console.add_config_options(parser)
         return parser
 
     def work(self, args: argparse.Namespace, wiring: Wiring, run: Run) -> None:
-        """Do what the verb does, and enter it in the run as it becomes known."""
+        """Do the work of the verb, and record findings and outcomes in the run as they become known."""
         raise NotImplementedError
 
     def guarded_run(self, args: argparse.Namespace, signals: Signals) -> int:
         if args.report and args.report.suffix not in (".json", ".html"):
-            raise UsageError(f"--report {args.report} is of no known kind. Name a file that ends in .html or .json.")
+            raise UsageError(f"--report {args.report}: unknown format. Use a file name that ends in .html or .json.")
         if args.report:
-            # Before anything is done: a run that changed something must not end in "nothing was changed".
+            # Checked first, so that a run that has changed something does not fail on its report.
             _write_report(args.report, "")
         started = time.monotonic()
         self.progress = Progress(time.monotonic)
@@ -72,10 +76,10 @@ class Verb(Guarded, Lister):
                 run.project_names = wiring.project_names
         except StoppedError as error:
             stopped = error
-            run.miss(["what was left when a signal stopped the run"])
+            run.miss(["the rest of the run, which a signal stopped"])
         self._show(args, run)
         if getattr(args, "server", None) and not args.all:
-            # Of the whole cloud they are only counted.
+            # An audit of the whole cloud only counts them.
             for finding in run.waiting():
                 console.complain(f"Skipped: {finding.reason}")
         for each in run.not_checked:
@@ -94,7 +98,7 @@ class Verb(Guarded, Lister):
         return exit_codes.exit_code(run, detailed=args.detailed_exit_code)
 
     def conclude(self, args: argparse.Namespace, wiring: Wiring, run: Run, seconds: float) -> None:
-        """Do what a verb has to do when all is known; seconds is how long the run took."""
+        """Do the last steps of the verb, after the output; `seconds` is the duration of the run."""
 
     def _show(self, args: argparse.Namespace, run: Run) -> None:
         from dedangle.report import document, table
@@ -115,7 +119,7 @@ class Verb(Guarded, Lister):
             _write_report(args.report, _report(args, run))
 
     def explain(self, run: Run, findings: Sequence[Finding]) -> str:
-        """Say in words what the table shows: once for all findings that are alike, and each failure."""
+        """Return the explanation below the table: one paragraph for findings of the same kind, and one per failure."""
         groups: dict[tuple[str, str, str], list[Finding]] = {}
         for each in findings:
             outcome = run.outcomes.get(each.key)
@@ -136,7 +140,7 @@ class Verb(Guarded, Lister):
         return told
 
     def take_action(self, parsed_args: argparse.Namespace) -> Any:
-        raise NotImplementedError("Guarded.run takes its place")
+        raise NotImplementedError("Guarded.run replaces it")
 
 
 def _report(args: argparse.Namespace, run: Run) -> str:

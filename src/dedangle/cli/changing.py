@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What `cleanup` and `sweep` share: the plan, the question, the fuse and the removals."""
+"""Parts that `cleanup` and `sweep` share: the plan, the question, the removal limit and the removals."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 
 OPTIONS: dict[str, dict[str, Any]] = {
-    "--execute": {"action": "store_true", "help": "do what the plan says"},
-    "--yes": {"action": "store_true", "help": "do not ask on a terminal"},
+    "--execute": {"action": "store_true", "help": "make the changes of the plan"},
+    "--yes": {"action": "store_true", "help": "do not ask for confirmation on a terminal"},
     "--max-removals": {
         "metavar": "N",
         "type": spans.count,
@@ -34,12 +34,12 @@ OPTIONS: dict[str, dict[str, Any]] = {
 
 
 def _few(_: Sequence[Finding], __: planning.Limits) -> Reading[Counter[planning.Scope]]:
-    """Of the servers that were named: too few for a percentage."""
+    """Return no totals: the named servers are too few for a percentage."""
     return Reading((Counter(),))
 
 
 class ChangingVerb(Verb):
-    """A verb that changes something, when told to."""
+    """A verb that makes changes if --execute is given."""
 
     door: Door
 
@@ -68,10 +68,10 @@ class ChangingVerb(Verb):
         stuck: Sequence[Finding] = (),
         stuck_volumes: StuckVolumes | None = None,
     ) -> bool:
-        """Ask the operator, and remove what was judged removable if the answer is yes and the removal limit allows it.
+        """Ask the operator, and make the planned changes if the answer is yes and the removal limit allows them.
 
-        With a restarter servers are stopped for what needs it. Returns False if the operator, asked, said no. Raises
-        UsageError if state_dir cannot be written.
+        With a restarter, servers are stopped for changes that need it. Returns False if the operator answered no.
+        Raises UsageError if state_dir cannot be written.
         """
         from dedangle.reconcile.removals import Removals
         from dedangle.state.journal import JournalUnwritableError
@@ -119,7 +119,7 @@ class ChangingVerb(Verb):
             why = str(error) if isinstance(error, JournalUnwritableError) else f"state_dir cannot be used: {error}"
             if not run.outcomes:
                 raise UsageError(f"{why}. Nothing was changed without it.") from error
-            run.trouble(f"{why}. What was not begun is left; make room and run again.")
+            run.trouble(f"{why}. The run stopped before its other changes. Fix this and run again.")
         return True
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`dedangle cleanup`: one server or a few, under an operator's hand."""
+"""`dedangle cleanup`: clean one server or a few, as an operator asks."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from dedangle.report import plan
 _OWN: dict[str, dict[str, Any]] = {
     "--restart": {
         "action": "store_true",
-        "help": "where the server runs and only a stopped one can be cleaned, stop it through Nova's API, clean it, "
-        "and start it again whatever came of that: all that runs on it is interrupted, and a guest that does not shut "
-        "down in time is switched off; a server without such a finding, or stopped already, stays as it is",
+        "help": "if a finding needs a stopped server, stop the running server through Nova's API, clean it, and start "
+        "it again, even if the cleanup fails. This interrupts everything that runs on the server. Nova powers off a "
+        "guest that does not shut down in time. Other servers are not stopped",
     },
     "--no-host": {
         "action": "store_true",
@@ -30,33 +30,33 @@ _OWN: dict[str, dict[str, Any]] = {
     },
     "--allow-root": {
         "action": "store_true",
-        "help": "remove the root disk's mapping of a stopped server too; the server will not boot without it",
+        "help": "also remove the mapping of the root disk of a stopped server. The server does not boot without it",
     },
     "--relink": {
         "action": "store_true",
-        "help": "where a stopped or offloaded server's mapping names a lost attachment and Cinder holds exactly one "
-        "other, reserved for the two, let the mapping name that one; if it was not the right one, the volume is "
-        "missing at the next start",
+        "help": "if the mapping of a stopped or offloaded server names a lost attachment, let it name the only other "
+        "attachment that Cinder has for this server and volume. If that is the wrong attachment, the volume is missing "
+        "at the next start",
     },
 }
 _OWN["--reattach"] = {
     "action": "store_true",
-    "help": "attach a volume again whose attachment Cinder has lost, in place of removing Nova's mapping: make a new "
-    "attachment, connect it through the server's host, and let the mapping name it; a running guest keeps its disk, "
-    "and only the connection that it uses already is accepted",
+    "help": "if Cinder has lost the attachment of a volume, attach the volume again instead of removing Nova's "
+    "mapping. dedangle creates a new attachment, connects it through the server's host, and lets the mapping name it. "
+    "A running guest keeps its disk: dedangle only accepts the connection that the guest already uses",
 }
 _OWN["--assume-deleted"] = {
     "action": "store_true",
-    "help": "treat a server of which Nova has no trace as deleted and purged; what is connected still needs the proof "
-    "of its host; if the id is Ironic's or another region's, its disk may be unplugged",
+    "help": "treat a server without any record in Nova as deleted and purged. A connected attachment still needs proof "
+    "from its host. If the id belongs to Ironic or to another region, its disk may be unplugged",
 }
 _OWN["--connector"] = connectors.OPTION
 OPTIONS = {**changing.OPTIONS, **_OWN}
-"""All that decides what is done, for nova-manage to offer too."""
+"""The options that decide what is changed; nova-manage offers them too."""
 
 
 class Cleanup(ChangingVerb):
-    """Clean servers of their dangling attachments; without --execute say what would be done, and change nothing."""
+    """Remove the dangling volume attachments of servers. Without --execute, only show the plan."""
 
     door = Door.COMMAND
 
@@ -83,9 +83,12 @@ class Cleanup(ChangingVerb):
 
     def work(self, args: argparse.Namespace, wiring: Wiring, run: Run) -> None:
         if args.restart and args.allow_root:
-            raise UsageError("--restart starts the server again, and --allow-root takes its root disk. Name one.")
+            raise UsageError(
+                "--restart and --allow-root cannot be used together: a server without its root disk does not start. "
+                "Use one of them."
+            )
         if args.connector and not args.reattach:
-            raise UsageError("--connector is used by --reattach alone. Add --reattach.")
+            raise UsageError("--connector only works with --reattach. Add --reattach.")
         connector = connectors.read(args.connector)
         volume_ids = volumes.identify(args.volume, wiring.nova, wiring.cinder)
         is_concerned = volumes.concerned(volume_ids)
@@ -125,8 +128,8 @@ class Cleanup(ChangingVerb):
                 restarter.start_again(server_id)
             else:
                 run.trouble(
-                    f"Server {server_id} was stopped by a run that was killed before it started it again. "
-                    f"Run: dedangle cleanup {server_id} --restart --execute"
+                    f"Server {server_id} is still stopped: an earlier run stopped it, and was killed before it started "
+                    f"the server again. Run: dedangle cleanup {server_id} --restart --execute"
                 )
 
     def explain(self, run: Run, findings: Sequence[Finding]) -> str:

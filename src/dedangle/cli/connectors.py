@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The --connector option: a compute host's connector from a file, where the host cannot be asked for it."""
+"""The --connector option: a compute host's connector from a file, if the host does not answer dedangle."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ OPTION: dict[str, Any] = {
 
 
 def read(path: Path | None) -> dict[str, Any]:
-    """Return the connector, a secret; empty without a path. Raises UsageError if the file holds none."""
+    """Return the connector, which is a secret; empty without a path. Raise UsageError if the file has no connector."""
     if path is None:
         return {}
     try:
@@ -26,7 +26,7 @@ def read(path: Path | None) -> dict[str, Any]:
         raise UsageError(f"--connector {path} cannot be read: {error}.") from error
     if not isinstance(connector, dict) or not isinstance(connector.get("host"), str):
         raise UsageError(
-            f"--connector {path} holds no connector. Make it on the server's host: nova-manage volume_attachment "
-            "get_connector --json"
+            f"--connector {path} does not contain a connector. Create it on the server's host: nova-manage "
+            "volume_attachment get_connector --json"
         )
     return connector

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The operator's terminal: complaints, progress and questions on stderr, and the options that every verb takes."""
+"""The operator's terminal: messages, progress and questions on stderr, and the options of every verb."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from dedangle.core.text import harmless_lines, shortened
 
 
 def complain(line: str) -> None:
-    """Say one line on stderr, in place of a progress line that may stand there."""
+    """Print one message on stderr, over a progress line if there is one."""
     sys.stderr.write(f"{_erase()}{harmless_lines(line)}\n")
     sys.stderr.flush()
 
@@ -40,7 +40,7 @@ def clear() -> None:
 
 
 def confirm(question: str) -> bool:
-    """Ask on a terminal; a script, which cannot answer, has answered with --execute."""
+    """Ask on a terminal and return whether the answer is yes. Without a terminal, --execute is the answer: yes."""
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         return True
     sys.stderr.write(f"{_erase()}{harmless_lines(question)} [y/N] ")
@@ -49,13 +49,13 @@ def confirm(question: str) -> bool:
 
 
 def add_config_options(parser: argparse.ArgumentParser) -> None:
-    """Show in --help the options that take_config_options has taken out of the command line before."""
-    parser.add_argument("--config-file", metavar="PATH", help="Nova's configuration; may be given several times")
-    parser.add_argument("--config-dir", metavar="DIR", help="directory of .conf files; may be given several times")
+    """Add to --help the options that take_config_options has already removed from the command line."""
+    parser.add_argument("--config-file", metavar="PATH", help="configuration file of Nova; repeatable")
+    parser.add_argument("--config-dir", metavar="DIR", help="directory of Nova's .conf files; repeatable")
 
 
 def in_one_line(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
-    """Let the parser say in one line what it does not take; argparse would put its whole usage before it."""
+    """Make the parser report an error in one line; argparse would print the whole usage before it."""
 
     def refuse(message: str) -> NoReturn:
         complain(f"{parser.prog}: {message.rstrip('.')}. See: {parser.prog} --help")
@@ -66,7 +66,7 @@ def in_one_line(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
 
 
 def take_config_options(argv: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Split --config-file and --config-dir off, wherever they stand; returns (theirs, the rest)."""
+    """Return (configuration options, other arguments); the options may be anywhere on the command line."""
     parser = in_one_line(argparse.ArgumentParser("dedangle", add_help=False, allow_abbrev=False))
     parser.add_argument("--config-file", action="append", default=[])
     parser.add_argument("--config-dir", action="append", default=[])

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What all verbs share: whatever goes wrong ends in one line and a promised exit code."""
+"""Error handling of all verbs: every failure ends with one message and a documented exit code."""
 
 from __future__ import annotations
 
@@ -15,27 +15,27 @@ from dedangle.state.lock import AnotherRunError
 
 
 class Guarded(Command):
-    """A verb that never shows a traceback; it comes before cliff's own classes among the bases."""
+    """A verb that never shows a traceback. It must come before cliff's own classes in the list of bases."""
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         return console.in_one_line(super().get_parser(prog_name))
 
     def guarded_run(self, args: argparse.Namespace, signals: Signals) -> int:
-        """Do all that the verb does and return its exit code."""
+        """Do the work of the verb and return its exit code."""
         raise NotImplementedError
 
     def show(self, args: argparse.Namespace) -> None:
-        """Print what take_action returns, in the format that was asked for."""
+        """Print the result of take_action in the requested format."""
         super().run(args)
 
     def run(self, args: argparse.Namespace) -> int:
-        """Run the verb and return its exit code; no traceback reaches the operator."""
+        """Run the verb and return its exit code. No traceback is shown without --debug."""
         signals = Signals()
         try:
             with signals.installed():
                 return self.guarded_run(args, signals)
         except StoppedError as stopped:
-            console.complain("Stopped by a signal at a safe boundary; run again to go on.")
+            console.complain("Stopped by a signal; no change was interrupted. Run again to continue.")
             return stopped.exit_code
         except UsageError as error:
             return _end(error, exit_codes.USAGE)
@@ -47,8 +47,8 @@ class Guarded(Command):
             if self.app.options.debug:
                 raise
             console.complain(
-                f"Unexpected {type(error).__name__}: {' '.join(str(error).split())}. The journal says how far the run "
-                "got; --debug shows where it happened."
+                f"Unexpected {type(error).__name__}: {' '.join(str(error).split())}. The changes made before it are in "
+                "the journal: dedangle journal list. For the traceback, run again with --debug."
             )
             return exit_codes.UNEXPECTED
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`dedangle journal list` and `show`: what was meant to be changed, from which door, and what came of it."""
+"""`dedangle journal list` and `show`: the changes that dedangle made or tried to make, with their outcome."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _FIELDS = (*_COLUMNS, "outcome_at", "disposition", "first_seen", "reason", "evid
 
 
 class JournalVerb(Guarded):
-    """A verb that reads the journal and nothing else, so that it works on a compute host too."""
+    """A verb that only reads the journal, so that it also works on a compute host."""
 
     history = History()
 
@@ -46,14 +46,14 @@ class JournalVerb(Guarded):
     def guarded_run(self, args: argparse.Namespace, signals: Signals) -> int:  # noqa: ARG002 - reading is always safe
         self.history = read(args.journal, configure(self.app.config_args).state_dir)
         self.show(args)
-        # Who counts what was changed must not take a part for the whole.
+        # A script that counts changes must see that the list is not complete.
         return exit_codes.INCOMPLETE if self.history.unreadable else exit_codes.DONE
 
 
 class JournalList(JournalVerb, Lister):
-    """List every change that was intended from any door of this machine, and what came of it.
+    """List all changes that dedangle made or tried to make on this machine, with their outcome.
 
-    The outcome `unfinished` means that the run ended between the intent and the outcome: the change may have been made.
+    The outcome `unfinished` means that the run ended before it recorded an outcome: the change may have been made.
     """
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
@@ -65,7 +65,7 @@ class JournalList(JournalVerb, Lister):
             "--since",
             metavar="TIME",
             type=spans.moment,
-            help="only changes from this time on, UTC: 2026-11-22 or 2026-11-22T21:30",
+            help="only changes at or after this UTC time: 2026-11-22 or 2026-11-22T21:30",
         )
         return parser
 
@@ -84,11 +84,11 @@ class JournalList(JournalVerb, Lister):
 
 
 class JournalShow(JournalVerb, ShowOne):
-    """Show all that the journal keeps of one change, the evidence and the row as it was included."""
+    """Show one change in full, with its evidence and the row as it was before the change."""
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
-        parser.add_argument("entry", metavar="ENTRY", help="id of the entry, as journal list shows it")
+        parser.add_argument("entry", metavar="ENTRY", help="id of the entry, from dedangle journal list")
         return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> tuple[tuple[str, ...], list[Any]]:
@@ -97,7 +97,7 @@ class JournalShow(JournalVerb, ShowOne):
 
 
 class Field(FormattableColumn):  # type: ignore[type-arg,unused-ignore]
-    """A value as it is for programs; for people nothing where there is none, and a list or a row line by line."""
+    """A value, unchanged for scripts. For people None is empty, and a list or row has one line for each item."""
 
     def human_readable(self) -> str:
         match self._value:
@@ -115,33 +115,36 @@ def add_journal_option(parser: argparse.ArgumentParser) -> None:
         "--journal",
         metavar="FILE",
         type=Path,
-        help="read this journal, such as one copied from a compute host, in place of journal.jsonl in state_dir",
+        help="read this journal instead of journal.jsonl in state_dir, for example one copied from a compute host",
     )
 
 
 def read(given: Path | None, state_dir: Path) -> History:
-    """Read the given journal or our own, with a complaint for each line that cannot be read; raises UsageError."""
+    """Return the given journal or the one in state_dir, and print a message for each line that cannot be read.
+
+    Raises UsageError if the given file does not exist or a file cannot be read.
+    """
     path = given or state_dir / journal.NAME
     try:
         history = journal.read(path)
     except FileNotFoundError:
         if given:
             raise UsageError(f"There is no journal {path}.") from None
-        console.complain(f"There is no journal {path} yet.")
+        console.complain(f"There is no journal {path} yet: dedangle has made no changes on this machine.")
         return History()
     except OSError as error:
         raise UsageError(f"The journal {path} cannot be read: {error.strerror}.") from error
     for each in history.unreadable:
-        console.complain(f"Not an entry of a journal: {each}")
+        console.complain(f"This line is not a journal entry: {each}")
     return history
 
 
 def entry_of(history: History, ident: str) -> Entry:
-    """The entry of that id; raises UsageError where there is none."""
+    """Return the entry of that id; raise UsageError if there is none."""
     for each in history.entries:
         if each.id == ident:
             return each
-    raise UsageError(f"No entry {ident} in the journal. Look it up with: dedangle journal list")
+    raise UsageError(f"The journal has no entry {ident}. Look it up with: dedangle journal list")
 
 
 def _table(chosen: Sequence[dict[str, Any]]) -> table.Table:
@@ -170,7 +173,7 @@ def _fields(entry: Entry) -> dict[str, Any]:
 
 
 def _is_of(found: str | None, wanted: str | None) -> bool:
-    """Whether an entry is about the id, which may be a short one; every entry is, if none is given."""
+    """Whether an entry is about the wanted id, which may be a short id. True if no id is wanted."""
     if wanted is None or found == wanted:
         return True
     return is_short_id(wanted) and (found or "").startswith(wanted.lower())

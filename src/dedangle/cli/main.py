@@ -14,25 +14,26 @@ from cliff.commandmanager import CommandManager
 from dedangle.cli import console
 
 _DESCRIPTION = """\
-Finds dangling volume attachments between Nova and Cinder, and removes them without unplugging a disk in use.
+Find dangling volume attachments between Nova and Cinder, and remove them without unplugging a disk in use.
 
-It changes nothing without --execute. It never takes silence for absence, never touches what is in flight or not
-Nova's, never removes a root disk unasked, and writes down what it means to do before it does it.
+dedangle changes nothing without --execute. If a service does not answer, dedangle does not assume that a row is gone.
+It never touches operations in progress or rows of other services. It never removes a root disk unless you ask for it.
+It writes every change to its journal before it makes it.
 """
 
 
 def _versions() -> str:
-    """Our version, that of the Nova beside us, and that of the client which asks Cinder; none of them is imported."""
+    """Return the versions of dedangle, of the installed Nova, and of the library for requests to Cinder."""
     try:
         nova = f"Nova {metadata.version('nova')}"
     except metadata.PackageNotFoundError:
-        nova = "no Nova beside it"
+        nova = "Nova is not installed"
     client = f"keystoneauth1 {metadata.version('keystoneauth1')} for Cinder"
     return f"{metadata.version('dedangle')} ({nova}, {client})"
 
 
 class Dedangle(App):
-    """cliff's application with Nova's configuration options before or behind the verb."""
+    """cliff's application, with Nova's configuration options before or after the verb."""
 
     def __init__(self, config_args: Sequence[str] = ()) -> None:
         self.config_args = config_args
@@ -54,7 +55,7 @@ class Dedangle(App):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code."""
-    # Nova's libraries warn of their own future on stderr, which is the operator's, unless python -W was asked for it.
+    # Nova's libraries print deprecation warnings on stderr. Operators cannot act on them; python -W still shows them.
     if not sys.warnoptions:
         warnings.simplefilter("ignore")
     try:

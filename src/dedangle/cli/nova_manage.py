@@ -25,39 +25,39 @@ def main() -> Any:
 def _with_cleanup(manage: Any) -> type:
     class VolumeAttachmentCommands(manage.VolumeAttachmentCommands):
         def cleanup(self, server_id: str | None = None, **options: Any) -> None:
-            """Clean a server of its dangling volume attachments.
+            """Remove the dangling volume attachments of a server.
 
-            Return codes, those of `dedangle cleanup`:
+            Return codes, the same as those of `dedangle cleanup`:
             * 0: Done, or nothing to do, or the plan was shown.
             * 1: An unexpected error happened.
-            * 2: No such server, several of the name, bad arguments or configuration.
+            * 2: No such server, several servers of this name, or invalid arguments or configuration.
             * 5: Incomplete: a cell or service did not answer, or a removal was refused or failed.
-            * 6: Refused by the fuse: more removals than max_removals.
-            * 130, 143: Stopped by a signal at a safe boundary.
+            * 6: Nothing was removed: the plan exceeds the removal limit.
+            * 130, 143: Stopped by a signal; no change was interrupted.
             """
             given = [part for name, value in options.items() for part in _argument(name, value)]
             config_args, _ = console.take_config_options(sys.argv[1:])
-            # A process of its own, in the place of this one: nova-manage may run on eventlet, and has its own idea of
-            # the command line.
+            # dedangle replaces this process, because nova-manage may run on eventlet and parses the command line
+            # differently.
             sys.stdout.flush()
             command = [sys.executable, "-m", "dedangle", *config_args, "cleanup", *given, "--", str(server_id)]
             os.execv(command[0], command)
 
-    # Nova's decorators only note on the function what the parser shall offer; what is noted last stands first.
+    # Nova's decorators only record the options on the function; the parser lists the last one first.
     for name, settings in reversed(OPTIONS.items()):
         manage.args(name, **settings)(VolumeAttachmentCommands.cleanup)
     manage.args("server_id", metavar="<server-id>", help="id, short id or name of the server; a deleted one by id")(
         VolumeAttachmentCommands.cleanup
     )
     manage.action_description(
-        "Clean a server of its dangling volume attachments, as `dedangle cleanup` does: without --execute it says what "
-        "it would do, and changes nothing."
+        "Remove the dangling volume attachments of a server, as `dedangle cleanup` does. Without --execute, only show "
+        "the plan."
     )(VolumeAttachmentCommands.cleanup)
     return VolumeAttachmentCommands
 
 
 def _argument(name: str, value: Any) -> list[str]:
-    """One option with its value; what was not given, or is a switch left off, is nothing."""
+    """Return an option with its value as arguments; none if the option was not given."""
     if value is None or value is False:
         return []
     return [f"--{name}"] if value is True else [f"--{name}", str(value)]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How far a run is, how fast, and how long it will take."""
+"""Show the progress of a run, its rate, and the time left."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _EVERY = 500
 
 
 class Progress:
-    """One changing line on a terminal; elsewhere a line for each step, and for every 500 servers of it."""
+    """On a terminal, one line that is updated; elsewhere one line for each step and for every 500 servers of it."""
 
     def __init__(self, monotonic: Callable[[], float]) -> None:
         self._monotonic = monotonic
@@ -30,7 +30,7 @@ class Progress:
 
 
 def _pace(done: int, total: int, elapsed: float) -> str:
-    # The first one marks the beginning: the pace is that of those after it.
+    # The first call marks the start of the step, so the rate counts only the calls after it.
     if done < 2 or elapsed <= 0:
         return ""
     rate = (done - 1) / elapsed

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which servers the operator means."""
+"""Find the servers that the operator names."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 
 
 def identify(servers: Sequence[str], nova: Fleet, cinder: CinderApi) -> list[str]:
-    """Return the ids of servers that are named by id, short id or name, each once.
+    """Return the ids of servers that are given by id, short id or name, each once.
 
-    What looks like an id is never taken for a name.
+    Text in the form of an id is never used as a name.
 
-    Raises UsageError for a name that no live server or more than one has, or a short id that is not one server's;
-    UnreachableError while a cell is silent, which may hold a server of that name.
+    Raises UsageError if no live server or several servers have the name, or if a short id is not that of one server.
+    Raises UnreachableError if a cell does not answer, because it may have a server of that name.
     """
     names = {server for server in servers if not is_id(server)}
     if not names:
@@ -32,13 +32,13 @@ def identify(servers: Sequence[str], nova: Fleet, cinder: CinderApi) -> list[str
     found = nova.named(names)
     if not found.complete:
         shown = ", ".join(map(harmless, sorted(names)))
-        raise UnreachableError(f"Cannot tell which server is named {shown}: {found.why}. Name it by its id.")
+        raise UnreachableError(f"Cannot find the server named {shown}: {found.why}. Use its id.")
     ids = [server if server not in names else _only(server, found.rows, nova, cinder) for server in servers]
     return list(dict.fromkeys(ident.lower() for ident in ids))
 
 
 def _only(name: str, found: Sequence[NamedServer], nova: Fleet, cinder: CinderApi) -> str:
-    # A resize between cells keeps a copy of the server, with its id, in the other cell.
+    # A cross-cell resize keeps a copy of the server with the same id in the other cell.
     bearers = {each.id: each for each in found if name in each.names}
     if is_short_id(name):
         meant = short_ids.server(name, bearers, nova, cinder)
@@ -46,7 +46,7 @@ def _only(name: str, found: Sequence[NamedServer], nova: Fleet, cinder: CinderAp
             return meant
     if not bearers:
         raise UsageError(
-            f"No server is named {harmless(name)} in any cell. A deleted one is found by its id. "
+            f"No cell has a server named {harmless(name)}. A deleted server can only be found by its id. "
             "Look it up with: openstack server list --all-projects"
         )
     if len(bearers) > 1:
@@ -54,30 +54,33 @@ def _only(name: str, found: Sequence[NamedServer], nova: Fleet, cinder: CinderAp
             f"  {each.id}  project {each.project_id}  {each.cell}  {each.vm_state}  {harmless(' / '.join(each.names))}"
             for each in bearers.values()
         ]
-        raise UsageError("\n".join([f"{len(bearers)} servers are named {harmless(name)}. Name one by its id:", *lines]))
+        raise UsageError(
+            "\n".join([f"{len(bearers)} servers are named {harmless(name)}. Use the id of one of them:", *lines])
+        )
     return next(iter(bearers))
 
 
 def require_known(judged: Sequence[Judged], cinder: Cinder) -> None:
-    """Raise UsageError for an id that is no server's: it is a slip of the fingers, not a clean server."""
+    """Raise UsageError for an id that belongs to no server; it may be mistyped, and must not look clean."""
     for one in judged:
         if not one.is_known:
             raise UsageError(_what_it_is(one.seen.server_id, cinder))
 
 
 def _what_it_is(ident: str, cinder: Cinder) -> str:
-    """Return what the id is, and what to type for it: people have a volume's id from a ticket."""
+    """Return what the id belongs to, and what to type for it; for example a ticket may name a volume."""
     if cinder.volume(ident).rows:
         holders = [each.server_id for each in cinder.attachments_of_volume(ident).rows if each.server_id]
         if not holders:
-            return (
-                f"{ident} is a volume, and no server holds an attachment of it. Look at: openstack volume show {ident}"
-            )
-        return f"{ident} is a volume, not a server. Server {holders[0]} holds it: dedangle audit --server {holders[0]}"
+            return f"{ident} is a volume, and no server has an attachment of it. Run: openstack volume show {ident}"
+        return (
+            f"{ident} is a volume, not a server. Server {holders[0]} has it attached. "
+            f"Run: dedangle audit --server {holders[0]}"
+        )
     for attachment in cinder.attachment(ident).rows:
-        of = f"{ident} is the attachment of volume {attachment.volume_id}, not a server."
-        return f"{of} It names server {attachment.server_id}: dedangle audit --server {attachment.server_id}"
+        of = f"{ident} is an attachment of volume {attachment.volume_id}, not a server."
+        return f"{of} It names server {attachment.server_id}. Run: dedangle audit --server {attachment.server_id}"
     return (
-        f"No server {ident}: no cell of Nova and no attachment of Cinder knows the id. "
+        f"There is no server {ident}: no cell of Nova has this id, and no attachment in Cinder names it. "
         "Look it up with: openstack server list --all-projects"
     )

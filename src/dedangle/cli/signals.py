@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""SIGINT and SIGTERM end a run at once, but never between an intent, its write and its outcome."""
+"""SIGINT and SIGTERM end a run at once, but not between the journal's intent, the write and the outcome."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from dedangle.cli import console
 
 
 class StoppedError(BaseException):
-    """A signal ended the run at a safe boundary; no `except Exception` takes it for a fault."""
+    """A signal ended the run between two changes. It is no Exception, so that no `except Exception` catches it."""
 
     def __init__(self, signum: int) -> None:
         super().__init__(signum)
@@ -25,10 +25,10 @@ class StoppedError(BaseException):
 
 
 class Signals:
-    """Installed for the process while it is entered.
+    """The signal handlers of the process; `installed` sets and restores them.
 
-    A signal's handler runs in the main thread. Another thread is told where it begins or ends what is shielded, and
-    once. While there are such threads the main one shields its wait for them.
+    A signal handler runs in the main thread. Another thread gets StoppedError once, when it starts or ends a shielded
+    block. While such threads run, the main thread shields its wait for them.
     """
 
     def __init__(self) -> None:
@@ -46,9 +46,10 @@ class Signals:
 
     @contextlib.contextmanager
     def shield(self, *, even_after_signal: bool = False) -> Iterator[None]:
-        """Hold a signal back until the block has ended; then raises StoppedError for it.
+        """Delay a signal until the block has ended, and then raise StoppedError.
 
-        One that has come already is raised before the block, unless the block ends what was begun.
+        For a signal that came earlier, StoppedError is raised before the block. With even_after_signal the block still
+        runs, because it finishes a change that was started.
         """
         if not even_after_signal:
             self._tell()
@@ -63,7 +64,7 @@ class Signals:
         self._pending = signum
         self._mine.told = False
         self._tell()
-        # It may have come in the middle of a line of our own.
+        # The signal may have interrupted a write to stderr, and then Python raises RuntimeError for a second one.
         with contextlib.suppress(RuntimeError):
             console.complain("Finishing the change in progress, then stopping ...")
 
@@ -74,7 +75,7 @@ class Signals:
 
 
 class _OfThread(threading.local):
-    """How many shields this thread is in, and whether it was told of the signal."""
+    """The number of shielded blocks that this thread is in, and whether it has raised StoppedError."""
 
     shields = 0
     told = False

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`dedangle sweep`: the whole fleet, unattended."""
+"""`dedangle sweep`: clean the whole cloud, unattended."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from dedangle.core.sharding import WHOLE
 
 
 class Sweep(ChangingVerb):
-    """Clean the whole cloud of what may be removed unattended; without --execute change nothing."""
+    """Remove what can be removed unattended, in the whole cloud. Without --execute, only show it."""
 
     door = Door.SWEEP
     _turn_began: float | None = None
@@ -30,17 +30,22 @@ class Sweep(ChangingVerb):
             "--time-budget",
             metavar="TIME",
             type=spans.seconds,
-            help="stop between two servers after this time, such as 30m; with --execute, half of it is for removals",
+            help="stop between two servers after this time, such as 30m. With --execute, checks stop after half of "
+            "this time",
         )
         parser.add_argument(
             "--shard",
             metavar="I/N",
             type=lambda text: spans.shard(text, os.environ),
             default=WHOLE,
-            help="only part I of N, the same servers every time; auto in a Kubernetes Indexed Job",
+            help="only part I of N of the servers, the same servers in every run; auto in a Kubernetes Indexed Job",
         )
         parser.add_argument(
-            "--wait-lock", metavar="SECONDS", type=int, default=0, help="how long to wait for another run to end"
+            "--wait-lock",
+            metavar="SECONDS",
+            type=int,
+            default=0,
+            help="how long to wait for another run to end (default: 0)",
         )
         parser.add_argument("--textfile", **textfile.OPTION)
         return parser
@@ -49,7 +54,7 @@ class Sweep(ChangingVerb):
         begun, shard = time.monotonic(), args.shard
         with contextlib.ExitStack() as held:
             if args.execute:
-                # From the first read on: a second sweep would read the whole fleet only to be told to wait.
+                # The lock is taken before the first read, so that a second sweep does not read the cloud in vain.
                 self._take_turn(args, wiring, held)
                 begun = self._turn_began = time.monotonic()
 
@@ -61,7 +66,7 @@ class Sweep(ChangingVerb):
                 wiring.bulk,
                 run,
                 shard=shard,
-                # Were all of it spent on looking, no run would ever come to the removals.
+                # Half of the time is kept for the removals; otherwise no run would reach them.
                 out_of_time=lambda: out_of_time(0.5 if args.execute else 1),
                 grace=wiring.settings.grace,
             )
@@ -98,9 +103,10 @@ class Sweep(ChangingVerb):
             )
 
     def _take_turn(self, args: argparse.Namespace, wiring: Wiring, held: contextlib.ExitStack) -> None:
-        """Lock the whole fleet, or a shard of it: shards are there to run at once.
+        """Lock the whole cloud or one shard; different shards may run at the same time.
 
-        Raises UsageError, and AnotherRunError after the metrics say for how long that one has held the lock.
+        Raises UsageError if the lock cannot be used. Raises AnotherRunError if another run holds it, after the metrics
+        have recorded for how long.
         """
         from dedangle.report import metrics
         from dedangle.state.lock import AnotherRunError
@@ -116,7 +122,7 @@ class Sweep(ChangingVerb):
 
 
 def _textfile(args: argparse.Namespace, wiring: Wiring) -> Path | None:
-    """Where the metrics go; shards may share a directory, but not a file."""
+    """Return the file of the metrics. Shards may share a directory, but not a file."""
     shard = "" if args.shard == WHOLE else f"-{args.shard.index}-of-{args.shard.count}"
     return textfile.path(args, wiring.settings, f"dedangle{shard}.prom")
 

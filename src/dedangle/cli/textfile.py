@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The file in which a run leaves its metrics for node_exporter's textfile collector."""
+"""The file with the metrics of a run, for node_exporter's textfile collector."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ OPTION: dict[str, Any] = {"metavar": "FILE.prom", "type": Path, "help": "write P
 
 
 def path(args: argparse.Namespace, settings: Settings, name: str) -> Path | None:
-    """Return the file of --textfile, or the one of this name in textfile_dir; None if neither is set."""
+    """Return the file of --textfile, or the file of this name in textfile_dir; None if neither is set."""
     if args.textfile or settings.textfile_dir is None:
         named: Path | None = args.textfile
         return named
@@ -27,7 +27,7 @@ def path(args: argparse.Namespace, settings: Settings, name: str) -> Path | None
 
 @contextlib.contextmanager
 def failure_reported(path: Path) -> Iterator[None]:
-    """Print an OSError of the block in one line, because the run itself has succeeded."""
+    """Print an OSError of the block as one message, because the run itself has succeeded."""
     try:
         yield
     except OSError as error:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`dedangle undo`: a mapping that was removed by mistake is restored."""
+"""`dedangle undo`: restore a mapping that was removed by mistake."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ from dedangle.state.journal import Entry
 
 
 class Undo(Guarded, ShowOne):
-    """Restore a mapping that dedangle removed; without --execute say what would be done, and change nothing.
+    """Restore a mapping that dedangle removed. Without --execute, only show the plan.
 
-    It is restored while nothing has taken its volume or its place. Where Cinder has lost its attachment a new one is
-    made, connected through the server's host, and named by the mapping.
+    A mapping can be restored while nothing else uses its volume or its device name. If Cinder no longer has the
+    attachment, dedangle creates a new one, connects it through the server's host, and lets the mapping name it.
     """
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser: argparse.ArgumentParser = super().get_parser(prog_name)
-        parser.add_argument("entry", metavar="ENTRY", help="id of the entry, as dedangle journal list shows it")
-        parser.add_argument("--execute", action="store_true", help="do what the plan says")
-        parser.add_argument("--yes", action="store_true", help="do not ask on a terminal")
+        parser.add_argument("entry", metavar="ENTRY", help="id of the entry, from dedangle journal list")
+        parser.add_argument("--execute", action="store_true", help="make the changes of the plan")
+        parser.add_argument("--yes", action="store_true", help="do not ask for confirmation on a terminal")
         parser.add_argument("--connector", **connectors.OPTION)
         add_journal_option(parser)
         console.add_config_options(parser)
@@ -99,11 +99,11 @@ def _removed(undone: Entry) -> BlockDeviceMapping:
     try:
         return mapping_of(undone.intent["row"])
     except (KeyError, TypeError, AttributeError) as error:
-        raise UsageError(f"Entry {undone.id} cannot be undone: it holds no whole row of a mapping.") from error
+        raise UsageError(f"Entry {undone.id} cannot be undone: its row is not a complete mapping.") from error
 
 
 def _was_begun(undone: Entry, own: Path) -> bool:
-    """Whether our own journal, which may not be the one that the entry is from, tells of an undo of it."""
+    """Whether the journal in state_dir, which may not be the one with the entry, has an undo of the entry."""
     try:
         return any(entry.intent.get("undoes") == undone.id for entry in journal.read(own).entries)
     except OSError:

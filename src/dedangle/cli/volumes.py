@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which volumes the operator means, and which servers are concerned with them."""
+"""Find the volumes that the operator names, and the servers that have them."""
 
 from __future__ import annotations
 
@@ -20,15 +20,14 @@ OPTION: dict[str, Any] = {
     "metavar": "VOLUME",
     "action": "append",
     "default": [],
-    "help": "only this volume, by id, short id or name, and every server that maps it or holds an attachment of it; "
-    "repeatable",
+    "help": "only this volume, by id, short id or name, on all servers that have it mapped or attached; repeatable",
 }
 
 
 def identify(volumes: Sequence[str], nova: Fleet, cinder: CinderApi) -> list[str]:
-    """Return the ids of volumes that are named by id, short id or name, each once.
+    """Return the ids of volumes that are given by id, short id or name, each once.
 
-    Raises UsageError for a name that no volume or more than one has, or a short id that is not one volume's;
+    Raises UsageError if no volume or several volumes have the name, or if a short id is not that of one volume. Raises
     UnreachableError if Cinder or, for a short id, a cell does not answer.
     """
     return list(dict.fromkeys(each.lower() if is_id(each) else _named(each, nova, cinder) for each in volumes))
@@ -37,52 +36,52 @@ def identify(volumes: Sequence[str], nova: Fleet, cinder: CinderApi) -> list[str
 def _named(name: str, nova: Fleet, cinder: CinderApi) -> str:
     found = cinder.volumes_named(name)
     if not found.complete:
-        raise UnreachableError(f"Cannot tell which volume is named {harmless(name)}: {found.why}. Name it by its id.")
+        raise UnreachableError(f"Cannot find the volume named {harmless(name)}: {found.why}. Use its id.")
     if is_short_id(name):
         meant = short_ids.volume(name, [volume.id for volume in found.rows], nova, cinder)
         if meant:
             return meant
     if not found.rows:
-        raise UsageError(f"No volume is named {harmless(name)}. Look it up with: openstack volume list --all-projects")
+        raise UsageError(f"There is no volume {harmless(name)}. Look it up with: openstack volume list --all-projects")
     if len(found.rows) > 1:
         lines = [f"  {volume.id}  project {volume.project_id}  {volume.status}" for volume in found.rows]
         raise UsageError(
-            "\n".join([f"{len(found.rows)} volumes are named {harmless(name)}. Name one by its id:", *lines])
+            "\n".join([f"{len(found.rows)} volumes are named {harmless(name)}. Use the id of one of them:", *lines])
         )
     return found.rows[0].id
 
 
 def servers_of(volume_ids: Sequence[str], cinder: CinderApi, nova: Fleet, among: Sequence[str]) -> list[str]:
-    """Return the servers that map one of the volumes, now or before, or hold an attachment of it.
+    """Return the servers that have or had a mapping of one of the volumes, or have an attachment of it.
 
-    Only those among the given ones are returned, unless none are given.
+    If servers are given in `among`, only those are returned.
 
-    Raises UsageError for a volume that neither side knows or that none of the given servers holds, UnreachableError if
-    either side does not answer.
+    Raises UsageError if neither Nova nor Cinder knows a volume, or if none of the given servers has it. Raises
+    UnreachableError if Nova or Cinder does not answer.
     """
     bdms = nova.other_servers_bdms(volume_ids, "")
     if not bdms.complete:
-        raise UnreachableError(f"Cannot tell which servers map the volume: {bdms.why}. Run again when it answers.")
+        raise UnreachableError(f"Cannot read which servers map the volume: {bdms.why}. Run again when it answers.")
     found = [bdm.server_id for bdm in bdms.rows]
     for volume_id in volume_ids:
         held = cinder.attachments_of_volume(volume_id)
         if not held.complete:
-            raise UnreachableError(f"Cannot tell which servers hold the volume: {held.why}. Run again when it answers.")
+            raise UnreachableError(f"Cannot read the volume's attachments: {held.why}. Run again when it answers.")
         found += [attachment.server_id for attachment in held.rows if attachment.server_id]
         is_mapped = any(bdm.volume_id == volume_id for bdm in bdms.rows)
         if not held.rows and not is_mapped and cinder.volume(volume_id).absent:
             raise UsageError(
-                f"No volume {volume_id}: Cinder does not have it, and no server of Nova maps it. "
+                f"There is no volume {volume_id}: Cinder does not have it, and no server in Nova maps it. "
                 "Look it up with: openstack volume list --all-projects"
             )
     holders = list(dict.fromkeys(found))
     chosen = [each for each in holders if not among or each in among]
     if among and not chosen:
-        who = f"It is held by: {', '.join(holders)}." if holders else "No server holds it."
-        raise UsageError(f"No server that was named maps or holds volume {', '.join(volume_ids)}. {who}")
+        who = f"Servers that have it: {', '.join(holders)}." if holders else "No server has it."
+        raise UsageError(f"None of the given servers has volume {', '.join(volume_ids)} mapped or attached. {who}")
     return chosen
 
 
 def concerned(volume_ids: Sequence[str]) -> Callable[[Finding], bool]:
-    """Return whether a finding is about one of the volumes; every finding is, if no volume is named."""
+    """Return a function that tests whether a finding is about one of the volumes; always true without volumes."""
     return lambda finding: not volume_ids or finding.volume_id.lower() in volume_ids

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From nova.conf and the environment to the systems that a verb works with."""
+"""Build the systems that a verb works with, from nova.conf and the environment."""
 
 from __future__ import annotations
 
@@ -36,23 +36,25 @@ from dedangle.cli.signals import Signals
 
 
 class UsageError(Exception):
-    """What was asked or configured cannot be; one line that says what, which and what next."""
+    """Invalid arguments or configuration. The message says what is wrong, where, and what to do next."""
 
 
 class UnreachableError(Exception):
-    """A system that everything depends on did not answer; one line."""
+    """A system that the whole run depends on did not answer."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Wiring:
+    """The systems, settings and files of one run."""
+
     settings: Settings
     nova: NovaDatabase
     actions: InstanceActions
     cinder: CinderApi
     bulk: Bulk
-    """Where all attachments and volumes are read from at once: Cinder's database, or its API."""
+    """The source of the bulk read of attachments and volumes: Cinder's database, or its API."""
     session: Any
-    """keystoneauth's, with the credentials that Cinder is asked with."""
+    """The keystoneauth session with the credentials for Cinder."""
     sightings: Sightings
     signals: Signals
     clock: Callable[[], datetime]
@@ -139,7 +141,10 @@ class Wiring:
         )
 
     def restarter(self, progress: Callable[[str], None], trouble: Callable[[str], None]) -> Restarter:
-        """Stops and starts servers; trouble is told of one that did not start again. Raises UsageError."""
+        """Return what stops and starts servers; it calls `trouble` for a server that did not start again.
+
+        Raises UsageError if there are no credentials for Nova.
+        """
         from nova import conf as nova_conf
 
         from dedangle.reconcile.restart import Restarter
@@ -183,9 +188,9 @@ def clock() -> datetime:
 
 
 def wire(config_args: Sequence[str], signals: Signals) -> Wiring:
-    """Read the configuration and reach Keystone and Nova's API database.
+    """Read the configuration, log in to Keystone, and read the cells from Nova's API database.
 
-    Raises UsageError or UnreachableError.
+    Raises UsageError if the configuration is invalid, and UnreachableError if Keystone or the database does not answer.
     """
     settings = configure(config_args)
     require_api_database()
@@ -193,12 +198,12 @@ def wire(config_args: Sequence[str], signals: Signals) -> Wiring:
 
     cells = nova_cells.every_cell(settings.cell_timeout)
     if not cells.complete:
-        raise UnreachableError(f"{cells.why}. Nothing was read; run again when it answers.")
+        raise UnreachableError(f"{cells.why}. Nothing was checked. Run again when it answers.")
     return assemble(settings, cells.rows, find_access(), signals)
 
 
 def assemble(settings: Settings, cells: Sequence[Cell], access: Access, signals: Signals) -> Wiring:
-    """Put together what was found and reached."""
+    """Return the systems of a run for the given cells and credentials."""
     from dedangle.state.sightings import Sightings
     from dedangle.systems.cinder.api import CinderApi
     from dedangle.systems.nova import cells as nova_cells
@@ -229,7 +234,7 @@ def assemble(settings: Settings, cells: Sequence[Cell], access: Access, signals:
 
 
 def configure(config_args: Sequence[str]) -> Settings:
-    """Read Nova's configuration and ours in it; raises UsageError."""
+    """Read Nova's configuration and return the settings of its [dedangle] group; raise UsageError if it is invalid."""
     try:
         from nova import conf as nova_conf
         from nova import config as nova_config
@@ -237,7 +242,8 @@ def configure(config_args: Sequence[str]) -> Settings:
         from oslo_log import log
     except ImportError as error:
         raise UsageError(
-            f"Nova is not installed beside dedangle ({error}). Install dedangle into the environment of nova-manage."
+            f"Nova is not installed in this Python environment ({error}). Install dedangle into the environment of "
+            "nova-manage."
         ) from error
     from dedangle import config
 
@@ -247,10 +253,10 @@ def configure(config_args: Sequence[str]) -> Settings:
         nova_config.parse_args([sys.argv[0], *config_args])
         settings = config.settings(conf)
     except cfg.ConfigFilesNotFoundError as error:
-        raise UsageError(f"{error}. Name Nova's configuration with --config-file.") from error
+        raise UsageError(f"{error}. Give the path of nova.conf with --config-file.") from error
     except (cfg.Error, ValueError) as error:
         raise UsageError(f"The configuration cannot be read: {' '.join(str(error).split())}") from error
-    # A database that is down shall be reported within cell_timeout, not tried ten times ten seconds apart.
+    # A database that is down must be reported within cell_timeout. Nova's default is ten retries, ten seconds apart.
     for group in ("database", "api_database"):
         conf.set_override("max_retries", 0, group)
     log.setup(conf, "nova")
@@ -258,17 +264,19 @@ def configure(config_args: Sequence[str]) -> Settings:
 
 
 def require_api_database() -> None:
-    """Raise UsageError where nova.conf names no API database."""
+    """Raise UsageError if nova.conf has no API database."""
     from nova import conf as nova_conf
 
     conf = nova_conf.CONF
     if not conf.api_database.connection:
         found = ", ".join(conf.config_file or []) or "no file"
-        raise UsageError(f"[api_database] connection is not set in {found}. Name Nova's nova.conf with --config-file.")
+        raise UsageError(
+            f"[api_database] connection is not set in {found}. Give the path of nova.conf with --config-file."
+        )
 
 
 def bulk_of_cinder(settings: Settings) -> CinderDatabase | None:
-    """Where Cinder's rows are read from in bulk, if not from its API; raises UsageError."""
+    """Return Cinder's database for the bulk read, or None to use its API; raise UsageError if the URL is invalid."""
     if not settings.cinder_database:
         return None
     from sqlalchemy.exc import SQLAlchemyError
@@ -278,15 +286,15 @@ def bulk_of_cinder(settings: Settings) -> CinderDatabase | None:
     try:
         return CinderDatabase(settings.cinder_database, settings.cell_timeout)
     except (SQLAlchemyError, ImportError, ValueError) as error:
-        # The error's text may hold the URL, and so the password.
+        # The text of the error may contain the URL with its password.
         raise UsageError(
-            f"[dedangle] cinder_database cannot be used ({type(error).__name__}). Write it as [database] connection of "
-            "cinder.conf is written."
+            f"[dedangle] cinder_database cannot be used ({type(error).__name__}). Use the same format as [database] "
+            "connection in cinder.conf."
         ) from error
 
 
 def find_access() -> Access:
-    """Find credentials and log in; raises UsageError or UnreachableError."""
+    """Find credentials and log in; raise UsageError or UnreachableError."""
     from nova import conf as nova_conf
 
     from dedangle.systems import keystone
@@ -296,4 +304,4 @@ def find_access() -> Access:
     except keystone.CredentialsError as error:
         raise UsageError(str(error)) from error
     except ConnectionError as error:
-        raise UnreachableError(f"{error}. Nothing was read; run again when it answers.") from error
+        raise UnreachableError(f"{error}. Nothing was checked. Run again when it answers.") from error
