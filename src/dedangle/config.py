@@ -18,27 +18,30 @@ _OPTIONS = [
         "grace_period",
         default=3600,
         min=0,
-        help="Seconds for which the sweep must have seen a finding, over runs, to remove it; 0 switches it off.",
+        help="Seconds for which the sweep must have seen a finding, in several runs, before it removes it. 0 switches "
+        "this off.",
     ),
     cfg.IntOpt(
         "grace_period_reserved",
         default=600,
         min=0,
-        help="The grace period, in seconds, of rows that nothing was ever connected through, if it is shorter. Such a "
-        "reservation keeps everybody else from the volume, Kubernetes' next attach for one.",
+        help="Grace period in seconds for rows that were never connected, if it is shorter than grace_period. Such a "
+        "reservation blocks every other attach of the volume, for example the next one of Kubernetes.",
     ),
     cfg.IntOpt(
         "max_removals",
         default=25,
         min=0,
-        help="The fuse: a run that would remove more than this in all, in one cell or in one project removes nothing.",
+        help="Removal limit: a run that would remove more rows than this in total, in one cell or in one project "
+        "removes nothing.",
     ),
     cfg.FloatOpt(
         "max_removals_percent",
         default=2.0,
         min=0,
         max=100,
-        help="The fuse in percent of the attachments of the run, cell or project, where there are 1,000 or more.",
+        help="Removal limit in percent of the attachments of the run, cell or project. It applies from 1,000 "
+        "attachments on.",
     ),
     cfg.StrOpt(
         "state_dir",
@@ -49,73 +52,73 @@ _OPTIONS = [
         "coordination_url",
         default="",
         secret=True,
-        help="Where tooz keeps the sweep's lock, for sweeps on several machines: file://, etcd3+http(s)://, redis://, "
-        "zookeeper:// or kubernetes://; without, a file in state_dir is the lock.",
+        help="URL of the tooz backend for the lock of the sweep, if sweeps run on several machines: file://, "
+        "etcd3+http(s)://, redis://, zookeeper:// or kubernetes://. Without a URL, the lock is a file in state_dir.",
     ),
     cfg.IntOpt(
         "concurrency",
         default=4,
         min=1,
         max=16,
-        help="How many servers the sweep and the audit look at at once, and how many the sweep then cleans at once; "
-        "each asks Cinder one thing at a time.",
+        help="Number of servers that the sweep and the audit check at the same time, and that the sweep then cleans at "
+        "the same time. For each server there is one request to Cinder at a time.",
     ),
     cfg.StrOpt(
         "textfile_dir",
         default="",
-        help="Directory of node_exporter's textfile collector, where a sweep, and an audit of the whole cloud, "
-        "leave their metrics.",
+        help="Directory of node_exporter's textfile collector. A sweep, and an audit of the whole cloud, write their "
+        "metrics there.",
     ),
     cfg.IntOpt(
         "cell_timeout",
         default=60,
         min=1,
-        help="Seconds that a cell's database has for one answer before the cell counts as not read.",
+        help="Timeout in seconds for one query to a cell database. A cell that exceeds it counts as not checked.",
     ),
     cfg.StrOpt(
         "cinder_database",
         secret=True,
-        help="URL of Cinder's database, as in cinder.conf's [database] connection for a user who may only read. The "
-        "bulk read of a sweep or an audit then reads volume_attachment and volumes there, in place of Cinder's API, "
-        "which needs an hour or more for a million volumes.",
+        help="URL of Cinder's database, in the format of [database] connection in cinder.conf, for a read-only user. "
+        "The bulk read of a sweep or an audit then uses the tables volume_attachment and volumes instead of Cinder's "
+        "API. The API needs an hour or more for a million volumes.",
     ),
     cfg.IntOpt(
         "stop_timeout",
         default=300,
         min=1,
-        help="Seconds that a server may take to stop, and to start again, under cleanup --restart. A guest has "
-        "shutdown_timeout, or its image's os_shutdown_timeout, to shut down before Nova switches it off.",
+        help="Timeout in seconds for the stop and for the start of a server with cleanup --restart. Nova powers a "
+        "guest off that does not shut down within shutdown_timeout, or os_shutdown_timeout of its image.",
     ),
     cfg.StrOpt(
         "available_with_attachment",
         default="report",
         choices=[
-            ("report", "say that the status is wrong"),
-            ("remove", "remove the mapping, as the letter of Nova's blueprint has it"),
+            ("report", "report that the status is wrong"),
+            ("remove", "remove the mapping, as the text of Nova's blueprint requires"),
         ],
-        help="What to do about a mapping whose volume is `available` although its attachment is there.",
+        help="What to do about a mapping whose volume is `available` although Cinder has its attachment.",
     ),
     cfg.StrOpt(
         "soft_reboot",
         default="graceful",
         choices=[
-            ("graceful", "shut the guest down through ACPI, clean, and start it with a new domain"),
-            ("defer", "leave everything for a hard reboot, with one warning"),
+            ("graceful", "shut the guest down through ACPI, clean the server, and start it with a new domain"),
+            ("defer", "log a warning, and leave the removal for a hard reboot"),
         ],
-        help="What a soft reboot does when there is something to remove; without, it is Nova's own.",
+        help="What a soft reboot does if there is something to remove. If there is nothing, it is Nova's own reboot.",
     ),
     cfg.IntOpt(
         "reboot_budget",
         default=20,
         min=1,
-        help="Seconds that looking for dangling attachments may add to a reboot; then nothing is removed.",
+        help="Seconds that the search for dangling attachments may add to a reboot. After that nothing is removed.",
     ),
 ]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Settings:
-    """The group as plain values; spans are timedeltas."""
+    """The values of the [dedangle] group, with those of Nova's own options that dedangle uses."""
 
     grace: timedelta
     grace_reserved: timedelta
@@ -136,7 +139,7 @@ class Settings:
 
 
 def list_options() -> list[tuple[str, list[Any]]]:
-    """What may stand in the group, for oslo.config's tools: with keystoneauth's options of a password."""
+    """Return the options of the group for oslo.config's tools, with keystoneauth's options for a password."""
     access = [
         *loading.get_auth_common_conf_options(),
         *loading.get_session_conf_options(),
@@ -146,14 +149,14 @@ def list_options() -> list[tuple[str, list[Any]]]:
 
 
 def register(conf: Any) -> None:
-    """Register the group, keystoneauth's options in it included, on Nova's own configuration."""
+    """Register the group, with keystoneauth's options, on Nova's configuration."""
     conf.register_opts(_OPTIONS, group=GROUP)
     loading.register_session_conf_options(conf, GROUP)
     loading.register_auth_conf_options(conf, GROUP)
 
 
 def settings(conf: Any) -> Settings:
-    """Read the group; raises oslo_config.cfg.ConfigFileValueError where a value is not of its kind."""
+    """Return the settings; raise oslo_config.cfg.ConfigFileValueError if a value is invalid."""
     own = conf[GROUP]
     return Settings(
         grace=timedelta(seconds=own.grace_period),

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Files that several runs share: one run changes a file at a time, and a reader sees a whole file at any moment."""
+"""Files that several runs share: one run changes a file at a time, and a reader always sees a complete file."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from pathlib import Path
 
 @contextlib.contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Hold the lock of the file, which is `.NAME.lock` beside it, while the block reads and replaces; raise OSError."""
-    # node_exporter's textfile collector skips names that begin with a dot.
+    """Hold the lock `.NAME.lock` of the file while the block reads and replaces the file; raise OSError."""
+    # node_exporter's textfile collector ignores names that begin with a dot.
     with path.with_name(f".{path.name}.lock").open("a") as handle:
         fcntl.flock(handle, fcntl.LOCK_EX)
         yield
 
 
 def replace(path: Path, content: bytes, *, mode: int) -> None:
-    """Write the file as a draft beside it and rename that; mode is the file's, whatever the umask. Raise OSError."""
+    """Write a draft in the same directory and rename it to the file; `mode` overrides the umask. Raise OSError."""
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     draft.write_bytes(content)
     draft.chmod(mode)

@@ -60,7 +60,7 @@ def test_the_plan_says_what_stands_in_the_way_of_a_running_server(dedangle: Deda
     text = dedangle("cleanup", broken.id).out
     mapping = f"   Remedy:     soft-delete Nova's mapping {found['bdm_uuid']} of volume {broken.volumes[1]}"
     assert mapping in text.splitlines()
-    assert "   In the way: The server is ACTIVE." in text
+    assert "   Decision:   The server is ACTIVE." in text
     for fact in found["evidence"]:
         assert fact in text
 

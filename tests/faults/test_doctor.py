@@ -129,7 +129,7 @@ def test_it_speaks_every_format(dedangle: Dedangle) -> None:
     # The lab's paths are long, and a path is not broken.
     assert all(len(line) <= 80 or len(line.split()) == 1 for line in shown.out.splitlines())
     words = " ".join(shown.out.split())
-    assert "Next: What needs a host's word" in words
+    assert "Next: Deploy dedangle-nova-compute there" in words
     assert words.index("hosts: ") < words.index("OK (") < words.index("configuration: ")
     assert "| configuration" in dedangle("doctor", "-c", "check").out
     read = list(csv.DictReader(io.StringIO(dedangle("doctor", "-f", "csv").out)))
@@ -227,9 +227,13 @@ def test_state_dir_is_not_made(dedangle: Dedangle, overridden: Overridden, tmp_p
 @pytest.mark.parametrize(
     ("url", "state", "says"),
     [
-        (None, "ok", "A file lock in {state_dir} keeps the runs of this machine apart, not those of others;"),
-        ("file://{tmp}", "ok", "coordination_url file:// keeps the runs of those machines apart that share its"),
-        ("mysql://nova:secret@db/nova", "fail", "coordination_url mysql:// keeps nobody out on Galera"),
+        (None, "ok", "A file lock in {state_dir} prevents two runs at the same time on this machine,"),
+        (
+            "file://{tmp}",
+            "ok",
+            "coordination_url file:// prevents two runs at the same time on machines that share its",
+        ),
+        ("mysql://nova:secret@db/nova", "fail", "coordination_url mysql:// does not lock on Galera"),
         ("etcd3+http://nova:secret@127.0.0.1:1", "fail", "coordination_url etcd3+http:// cannot be used"),
     ],
 )
@@ -260,7 +264,7 @@ def test_clocks_are_apart(seconds: int, state: State) -> None:
     now = datetime(2026, 11, 22, 23, 0, tzinfo=timezone.utc)
     check = checks.clock([now + timedelta(seconds=seconds)], now, timedelta(seconds=60))
     assert check.state is state
-    assert f"{abs(seconds)} s apart" in check.sentence
+    assert f"differ by {abs(seconds)} s." in check.sentence
 
 
 def test_a_backend_that_is_down_is_named_and_a_disabled_one_is_not() -> None:

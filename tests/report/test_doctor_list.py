@@ -22,7 +22,7 @@ def test_checks_are_grouped_by_outcome_and_each_has_its_next_step() -> None:
         "    Next: openstack token issue",
         "Warning, or not checked (1)",
         "  clock: Not checked: Cinder did not list attachments.",
-        "    Next: See to what failed, and run: dedangle doctor",
+        "    Next: Fix the cause, then run again: dedangle doctor",
         "OK (2)",
         "  configuration: It was read.",
         "  lock: It is free.",

@@ -36,11 +36,11 @@ def test_findings_are_grouped_by_what_to_do(shown: Show) -> None:
     )
     assert groups == {
         "Urgent": 1,
-        "Tried and not done": 1,
-        "To be decided by you": 4,
+        "Failed or refused": 1,
+        "Your decision": 4,
         "Root disks": 1,
-        "Ready to be removed": 1,
-        "To be looked at again later": 1,
+        "Can be corrected": 1,
+        "Check again later": 1,
         "Done": 1,
     }
     assert next(iter(groups)) == "Urgent"
@@ -80,7 +80,7 @@ def test_filters_work_together_and_are_cleared(shown: Show) -> None:
     assert page.run(VISIBLE) == 10
     choose(page, "code", "=mapping-without-attachment")
     assert (page.run(VISIBLE), page.run("shown.textContent")) == (3, "3 of 10 shown")
-    choose(page, "group", "=To be decided by you")
+    choose(page, "group", "=Your decision")
     assert page.run(VISIBLE) == 2
     type_in(page, "COMPUTE-3 cell0")
     assert page.run(VISIBLE) == 1
@@ -200,5 +200,5 @@ def test_nothing_found_is_said(shown: Show) -> None:
     assert "Nothing is dangling." in page.run("document.body.innerText")
     page = shown(run_of(not_checked=["every server: Cinder did not answer"]))
     text = page.run("document.body.innerText")
-    assert "Nothing could be found, because something was not read." in text
+    assert "There are no findings, but the run is not complete." in text
     assert "Nothing is dangling" not in text

@@ -25,7 +25,7 @@ RUN = "Run 0123456789ab, 1.5 s: "
         ({"servers": 1, "volumes": 1}, "no dangling volume attachments found (1 server, 1 volume)."),
         (
             {"servers": 12, "volumes": 30, "paired": 31, "is_filtered": True},
-            "no finding matches the filters (12 servers, 30 volumes looked at).",
+            "no finding matches the filters (12 servers, 30 volumes checked).",
         ),
         ({"servers": 12, "not_checked": ["every server: Cinder did not answer"]}, "nothing could be judged."),
     ],

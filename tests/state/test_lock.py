@@ -150,7 +150,7 @@ def test_a_run_that_is_killed_keeps_nobody_out_for_long(url: str) -> None:
         ("mysql://nova:secret@db/nova", "Galera"),
         ("etcd3+http://nova:secret@127.0.0.1:1", "cannot be used"),
         ("nothing://secret", "cannot be used"),
-        ("secret", "no URL"),
+        ("secret", "not a URL"),
     ],
 )
 def test_what_cannot_be_used_is_refused_in_a_sentence_without_its_password(url: str, why: str) -> None:

@@ -79,7 +79,7 @@ def test_sqlite() -> None:
         (
             Role("MariaDB", galera="Synced, 3 nodes", sync_wait=7),
             State.OK,
-            "on a Galera node of MariaDB (Synced, 3 nodes), where reads and writes wait for the other nodes' "
+            "on a Galera node of MariaDB (Synced, 3 nodes), where reads and writes wait for the other nodes "
             "(wsrep_sync_wait=7).",
         ),
         (Role("MySQL", read_only="super_read_only=ON"), State.WARNING, "It is read-only (super_read_only=ON)."),

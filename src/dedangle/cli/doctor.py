@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`dedangle doctor`: whether everything that a run depends on is there."""
+"""`dedangle doctor`: check everything that a run depends on."""
 
 from __future__ import annotations
 
@@ -31,9 +31,10 @@ _WIDTH = 80
 
 
 class Doctor(Guarded, Lister):
-    """Examine configuration, databases, credentials, Cinder, compute hosts and state_dir, and change nothing.
+    """Check the configuration, databases, credentials, Cinder, compute hosts and state_dir. Changes nothing.
 
-    Each check is ok, warning or fail, with the next step; exit code 5 says that one failed.
+    The state of each check is ok, warning or fail. A check that is not ok shows the next step. The exit code is 5 if a
+    check failed.
     """
 
     checks: tuple[Check, ...] = ()
@@ -59,7 +60,7 @@ class Doctor(Guarded, Lister):
 
 
 def as_list(checks: Sequence[Check]) -> Iterator[str]:
-    """Yield the lines of a list that fits a terminal: the checks that failed first, each with its next step."""
+    """Yield the lines of the list for a terminal: failed checks first, each with its next step."""
     from dedangle.doctor.checks import State
 
     titles = {State.FAIL: "Failed", State.WARNING: "Warning, or not checked", State.OK: "OK"}
@@ -80,7 +81,9 @@ def _examine(config_args: list[str], signals: Signals) -> Iterator[Check]:
         settings = wiring.configure(config_args)
         wiring.require_api_database()
     except UsageError as error:
-        yield checks.Check(checks.CONFIGURATION, checks.State.FAIL, str(error), "Name nova.conf with --config-file.")
+        yield checks.Check(
+            checks.CONFIGURATION, checks.State.FAIL, str(error), "Give the path of nova.conf with --config-file."
+        )
         return
     yield _configuration()
     cells, found = _cells(settings)
@@ -101,12 +104,12 @@ def _configuration() -> Check:
 
     conf = nova_conf.CONF
     files = ", ".join([*(conf.config_file or []), *(conf.config_dir or [])])
-    versions = f"dedangle {metadata.version('dedangle')} beside Nova {metadata.version('nova')}"
-    return Check(CONFIGURATION, State.OK, f"{versions} reads {files}.")
+    versions = f"dedangle {metadata.version('dedangle')} with Nova {metadata.version('nova')}"
+    return Check(CONFIGURATION, State.OK, f"{versions} uses {files}.")
 
 
 def _cells(settings: Settings) -> tuple[tuple[Cell, ...], list[Check]]:
-    """Every cell that the API database names, and how all databases are."""
+    """Return every cell of the API database, and the checks of all databases."""
     from dedangle.doctor import checks
     from dedangle.systems.nova import cells as nova_cells
 
@@ -115,11 +118,11 @@ def _cells(settings: Settings) -> tuple[tuple[Cell, ...], list[Check]]:
     if cells is None:
         return (), [
             *made,
-            checks.unknown(f"{checks.DATABASE} of each cell", "the API database, which names them, failed"),
+            checks.unknown(f"{checks.DATABASE} of each cell", "the API database, which lists the cells, failed"),
         ]
     if not cells.complete:
         fail = checks.Check(
-            f"{checks.DATABASE} of each cell", checks.State.FAIL, f"{cells.why}.", "nova-manage cell_v2 list_cells"
+            f"{checks.DATABASE} of each cell", checks.State.FAIL, f"{cells.why}.", "Run: nova-manage cell_v2 list_cells"
         )
         return (), [*made, fail]
     return cells.rows, [*made, *checks.databases(cells.rows)]
@@ -133,21 +136,27 @@ def _credentials() -> tuple[Access | None, Check]:
         access = wiring.find_access()
         token = access.client.session.auth.get_access(access.client.session)
     except UnreachableError as error:
-        return None, Check(name, State.FAIL, str(error), "Compare auth_url, and look whether Keystone runs.")
+        return None, Check(name, State.FAIL, str(error), "Check auth_url, and check that Keystone runs.")
     except UsageError as error:
-        return None, Check(name, State.FAIL, str(error), "openstack token issue, with the same credentials, says more.")
+        return None, Check(name, State.FAIL, str(error), "Test the same credentials with: openstack token issue")
     roles = ", ".join(sorted(token.role_names))
-    who = f"Keystone takes user {token.username} of project {token.project_name}, whose roles are {roles}."
+    who = f"Keystone accepts user {token.username} of project {token.project_name} with the roles {roles}."
     if token.application_credential_id or token.trust_id or token.oauth_access_token_id:
-        # "Using a delegated token to create another token is not allowed", says Keystone; Cinder wants one.
-        sentence = f"{who} They are delegated ones, with which Cinder cannot ask Nova: it deletes nothing connected."
+        # Cinder needs a token of its own to ask Nova, and Keystone refuses to create it from a delegated one.
+        sentence = (
+            f"{who} The credentials are delegated, so Cinder cannot ask Nova with them and deletes no connected "
+            "attachment."
+        )
         return access, Check(
-            name, State.FAIL, sentence, "Take a user's password, not an application credential or a trust."
+            name, State.FAIL, sentence, "Use a user's password instead of an application credential or a trust."
         )
     if "admin" in token.role_names:
         return access, Check(name, State.OK, who)
     return access, Check(
-        name, State.WARNING, f"{who} None is admin.", "Unless your policies name another, take an administrator."
+        name,
+        State.WARNING,
+        f"{who} The user does not have the role admin.",
+        "Use an administrator, unless your policies give another role the same rights.",
     )
 
 
@@ -169,7 +178,7 @@ def _cinder(
             causes.CINDER_VOLUME,
             checks.ALL_PROJECTS,
         ):
-            yield checks.unknown(name, "there are no credentials that Keystone takes")
+            yield checks.unknown(name, "Keystone accepted no credentials")
         return
     wired = wiring.assemble(settings, cells, access, signals)
     yield checks.service_token(wired.session.get_auth_headers() or ())
@@ -177,7 +186,7 @@ def _cinder(
     yield causes.cinder_volume(wired.cinder)
     yield causes.nova_service_token(nova_conf.CONF)
     if broken:
-        yield checks.unknown(checks.ALL_PROJECTS, "a database failed that may hold the row to prove it by")
+        yield checks.unknown(checks.ALL_PROJECTS, "a database failed that may have the rows for this check")
         return
     yield from checks.sees_all(
         wired.reconciler(Door.SWEEP), NovaApi(keystone.nova_client(nova_conf.CONF, wired.session))
@@ -192,13 +201,13 @@ def _hosts(settings: Settings, cells: tuple[Cell, ...]) -> Iterator[Check]:
     from dedangle.systems.nova.rpc import NovaRpc
 
     if not cells:
-        yield checks.unknown(checks.HOSTS, "the API database, which names the cells, failed")
+        yield checks.unknown(checks.HOSTS, "the API database, which lists the cells, failed")
         return
     yield checks.hosts(cells, NovaRpc(settings.cell_timeout), wiring.clock(), settings.service_down_time)
 
 
 def _guarded(name: str, make: Callable[[], Iterable[Check]]) -> Iterator[Check]:
-    """Let no error of one check keep the others from being made."""
+    """Yield the checks, and turn an unexpected error into a failed check, so that all other checks are made."""
     from dedangle.doctor.checks import Check, State
 
     try:

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The checks of dedangle doctor, each by itself."""
+"""The checks of dedangle doctor."""

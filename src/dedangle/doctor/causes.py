@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Checks of what makes attachments dangle: a backend that is down, a Nova that Cinder does not obey."""
+"""Checks of common causes of dangling attachments: a backend that is down, a Nova without a service token."""
 
 from __future__ import annotations
 
@@ -12,28 +12,28 @@ CINDER_VOLUME, NOVA_TOKEN = "cinder-volume", "nova service token"
 
 
 def cinder_volume(cinder: CinderApi) -> Check:
-    """Whether every enabled cinder-volume is up: without its own one, no attachment of a backend can be removed."""
+    """Check that every enabled cinder-volume is up. Without it, attachments of its volumes cannot be removed."""
     found = cinder.backends()
     if not found.complete:
-        return Check(
-            CINDER_VOLUME, State.WARNING, f"Not checked: {found.why}.", "Look at: openstack volume service list"
-        )
+        return Check(CINDER_VOLUME, State.WARNING, f"Not checked: {found.why}.", "Run: openstack volume service list")
     down = sorted(backend.host for backend in found.rows if backend.is_enabled and not backend.is_up)
     if down:
         shown = ", ".join(down[:5]) + (f" and {len(down) - 5} more" if len(down) > 5 else "")
         sentence = f"cinder-volume is down for {shown}: attaches, detaches and removals of its volumes fail or hang."
-        return Check(CINDER_VOLUME, State.WARNING, sentence, "Start it; look at: openstack volume service list")
+        return Check(
+            CINDER_VOLUME, State.WARNING, sentence, "Start cinder-volume, then run: openstack volume service list"
+        )
     return Check(CINDER_VOLUME, State.OK, f"All {len(found.rows)} backends of Cinder are up or disabled.")
 
 
 def nova_service_token(conf: Any) -> Check:
-    """Whether this nova.conf lets Nova send its service token: without one Cinder answers each detach with 409."""
+    """Check that this nova.conf makes Nova send a service token. Without it Cinder answers every detach with 409."""
     if conf.service_user.send_service_user_token:
-        return Check(NOVA_TOKEN, State.OK, "Nova sends a service token, as this nova.conf says.")
+        return Check(NOVA_TOKEN, State.OK, "Nova sends a service token, according to this nova.conf.")
     return Check(
         NOVA_TOKEN,
         State.WARNING,
-        "This nova.conf lets Nova send no service token. Where nova-compute has none either, Cinder answers each "
-        "detach with 409, and the volume stays detaching.",
-        "Set send_service_user_token = true in [service_user] of nova.conf, on compute hosts too.",
+        "With this nova.conf Nova sends no service token. If nova-compute sends none either, Cinder answers every "
+        "detach with 409, and the volume stays in status detaching.",
+        "Set send_service_user_token = true in [service_user] of nova.conf, also on compute hosts.",
     )

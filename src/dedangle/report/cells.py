@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Values as cells of cliff's formats: text of tenants acts neither on a terminal nor on a spreadsheet."""
+"""Format values for cliff's output formats, so that tenants' text cannot act on a terminal or a spreadsheet."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dedangle.core.text import defused, harmless
 
 
 def text(value: Any, formatter: str) -> Any:
-    """Return the value as the format of that name prints it; json and yaml write lists and escapes of their own."""
+    """Return the value for the output format; json and yaml format and escape values themselves."""
     if formatter in ("json", "yaml"):
         return value
     if value is None and formatter == "table":

@@ -19,7 +19,7 @@ COLUMNS = (
 
 
 def row(run: Run, finding: Finding) -> dict[str, Any]:
-    """One finding with what came of it."""
+    """Return a finding with its outcome, as JSON types."""
     outcome = run.outcomes.get(finding.key)
     return {
         **finding_row(finding),
@@ -30,7 +30,7 @@ def row(run: Run, finding: Finding) -> dict[str, Any]:
 
 
 def document(run: Run, *, everything: bool) -> str:
-    """The whole run as JSON text."""
+    """Return the whole run as JSON text."""
     body = {
         "schema_version": SCHEMA_VERSION,
         "run_id": run.run_id,

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The exit codes that are promised; a caller must take any other for a failure."""
+"""The documented exit codes; a caller must treat any other exit code as a failure."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ LOCKED = 7
 
 
 def exit_code(run: Run, *, detailed: bool) -> int:
-    """The code of a run that came to its end; 3 and 4 are those of nova-manage placement audit."""
+    """Return the exit code of a finished run; 3 and 4 mean the same as those of nova-manage placement audit."""
     if run.refusal:
         return FUSE
     if not run.complete:

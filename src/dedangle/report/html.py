@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The HTML report of a run: one file that needs no server, no network and no script of anybody else."""
+"""The HTML report of a run: one file that needs no server, no network and no external script."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from dedangle.core.text import harmless
 from dedangle.core.times import utc
 from dedangle.report import document
 
-# A command stands in an advice behind a colon or in parentheses.
+# With more findings than this, the page opens with all of them closed.
 _OPEN_UP_TO = 10
 _GROUPS = {
     "urgent": ("Urgent", "Two servers may write to one volume. Stop one of them before anything else."),
@@ -57,11 +57,11 @@ class _Bar(NamedTuple):
     label: str
     number: int
     percent: float
-    """Of the longest bar of its chart."""
+    """Percentage of the longest bar of the chart."""
 
 
 def page(run: Run, *, everything: bool, command: str, at: datetime) -> str:
-    """The whole run as one HTML page; command is what was typed, at the time of the report in UTC."""
+    """Return the run as an HTML page; `command` is the command line of the run, `at` the time of the report."""
     cards = [_card(run, finding, command) for finding in run.listed(everything)]
     groups = [
         {"title": title, "advice": advice, "codes": _by_code(card for card in cards if card["group"] == title)}
@@ -69,7 +69,7 @@ def page(run: Run, *, everything: bool, command: str, at: datetime) -> str:
         if any(card["group"] == title for card in cards)
     ]
     style, script = _part("page.css"), _part("page.js")
-    # Every value is text of somebody's: autoescape keeps it out of the markup, harmless from turning a line around.
+    # Values may be text of tenants. autoescape keeps it out of the markup; `harmless` escapes control characters.
     environment = Environment(
         autoescape=True, finalize=_finalize, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined
     )
@@ -124,7 +124,7 @@ def _by_code(cards: Iterable[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]
 
 
 def _charts(run: Run) -> list[tuple[str, list[_Bar]]]:
-    """Consistent pairs are told in words: beside their number no other bar could be seen."""
+    """Return the charts. Consistent pairs have no bar, because their number would hide all other bars."""
     verdicts = Counter(finding.verdict.value for finding in run.findings.values())
     del verdicts[Verdict.CONSISTENT.value]
     cells = Counter(finding.cell or "no cell" for finding in run.findings.values() if finding.code in KINDS)
@@ -138,13 +138,13 @@ def _bars(counts: Counter[str]) -> Iterator[_Bar]:
 
 
 def _filters(cards: Sequence[dict[str, Any]]) -> list[tuple[str, str, list[str]]]:
-    """What can be chosen from: fields with more than one value."""
+    """Return the filters of the page: the fields that have more than one value."""
     found = ((name, label, sorted({card[name] or "" for card in cards})) for name, label in _FILTERS.items())
     return [(name, label, values) for name, label, values in found if len(values) > 1]
 
 
 def _policy(style: str, script: str) -> str:
-    """Our own style and script by their hashes, and nothing else from anywhere."""
+    """Return a Content-Security-Policy that allows only the page's own style and script, by their hashes."""
     return (
         f"default-src 'none'; style-src '{_hash(style)}'; script-src '{_hash(script)}'; "
         "base-uri 'none'; form-action 'none'"
@@ -156,7 +156,7 @@ def _hash(text: str) -> str:
 
 
 def _finalize(value: Any) -> Any:
-    # What the template calls safe is our own file, with its line ends.
+    # The template marks only the page's own style and script as safe; their line ends must stay.
     return harmless(value) if isinstance(value, str) and not hasattr(value, "__html__") else value
 
 

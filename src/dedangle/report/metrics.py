@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a run came to, for node_exporter's textfile collector; no label is an id, of which there is no end."""
+"""The metrics of a run for node_exporter's textfile collector. No label is an id, to keep the series few."""
 
 from __future__ import annotations
 
@@ -23,30 +23,39 @@ _Key = tuple[str, tuple[tuple[str, str], ...]]
 
 _PREFIX = "dedangle_"
 _AUDIT = "audit_"
-"""Begins the names of an audit's metrics, so that no audit counts as a sweep."""
+"""The prefix of an audit's metrics, so that an audit does not count as a sweep."""
 # (type, help) of each metric that a sweep and an audit write.
 _OF_RUN = {
-    "findings": ("gauge", "Findings that the last {run} left, by code, cell and disposition."),
-    "urgent_findings": ("gauge", "Findings that the last {run} left where two servers may write to one volume."),
-    "run_complete": ("gauge", "Whether the last {run} read everything, and none of its changes failed or was refused."),
+    "findings": ("gauge", "Findings that remain after the last {run}, by code, cell and disposition."),
+    "urgent_findings": (
+        "gauge",
+        "Findings that remain after the last {run} and let two servers write to one volume.",
+    ),
+    "run_complete": ("gauge", "1 if the last {run} read everything and no change failed or was refused, else 0."),
     "last_success_timestamp_seconds": (
         "gauge",
-        "When a {run} last read everything and did all changes; 0 if none did.",
+        "Time of the last {run} that read everything and made all its changes; 0 if there was none.",
     ),
-    "run_duration_seconds": ("gauge", "Duration of the last {run}."),
-    "oldest_finding_age_seconds": ("gauge", "Age of the oldest finding that the last {run} left; 0 if none remains."),
-    "oldest_finding_age_by_code_seconds": ("gauge", "Age of the oldest finding that the last {run} left, by code."),
+    "run_duration_seconds": ("gauge", "Duration of the last {run}, in seconds."),
+    "oldest_finding_age_seconds": (
+        "gauge",
+        "Age of the oldest finding that remains after the last {run}, in seconds; 0 if none remains.",
+    ),
+    "oldest_finding_age_by_code_seconds": (
+        "gauge",
+        "Age of the oldest finding that remains after the last {run}, in seconds, by code.",
+    ),
 }
 # Of each metric, in the order in which they are written.
 _METRICS = {
     **{name: (kind, text.format(run="sweep")) for name, (kind, text) in _OF_RUN.items()},
     "removed_total": ("counter", "Removals, by code of the finding."),
-    "kept_total": ("counter", "Removals that were tried and not done, by reason."),
+    "kept_total": ("counter", "Removals that failed, were refused, or whose row had changed, by reason."),
     "lock_age_seconds": (
         "gauge",
-        "For how long the last sweep held the lock, or the run that keeps it out has held it; 0 if it took no lock.",
+        "How long the last sweep held the lock, in seconds; if another run holds it, for how long. 0 without a lock.",
     ),
-    "max_removals": ("gauge", "The fuse: how many removals one sweep may do."),
+    "max_removals": ("gauge", "Removal limit of one sweep (max_removals)."),
     **{_AUDIT + name: (kind, text.format(run="audit")) for name, (kind, text) in _OF_RUN.items()},
 }
 
@@ -62,10 +71,10 @@ def write(
     lock_age: float,
     now: datetime,
 ) -> None:
-    """Replace the metrics of the sweep in the file and add to the counters that it holds; raises OSError.
+    """Replace the metrics of the sweep in the file, and add to its counters; raise OSError if that fails.
 
-    seconds is how long the run took, and lock_age for how many of them it held the lock. A reader sees the metrics of
-    one whole run at any moment.
+    `seconds` is the duration of the run, `lock_age` how many seconds it held the lock. A reader always sees the metrics
+    of one complete run.
     """
     labels = {"shard": str(shard)}
     with files.locked(path):
@@ -88,9 +97,9 @@ def write(
 
 
 def write_audit(path: Path, run: Run, *, succeeded: bool, seconds: float, now: datetime) -> None:
-    """Replace the metrics of the audit in the file, and keep those of a sweep; raises OSError.
+    """Replace the metrics of the audit in the file, and keep those of a sweep; raise OSError if that fails.
 
-    seconds is how long the run took.
+    `seconds` is the duration of the run.
     """
     with files.locked(path):
         before = _samples(path)
@@ -99,7 +108,7 @@ def write_audit(path: Path, run: Run, *, succeeded: bool, seconds: float, now: d
 
 
 def write_lock_age(path: Path, lock_age: float, shard: Shard) -> None:
-    """Say in the file for how many seconds another run has held the lock, and leave all else as is; raises OSError."""
+    """Write how many seconds another run has held the lock, and keep all other metrics; raise OSError."""
     with files.locked(path):
         age = {_key("lock_age_seconds", shard=str(shard)): max(lock_age, 0)}
         _replace(path, _samples(path) | age)
@@ -108,12 +117,12 @@ def write_lock_age(path: Path, lock_age: float, shard: Shard) -> None:
 def _replace(path: Path, samples: dict[_Key, float]) -> None:
     registry = CollectorRegistry()
     registry.register(_Samples(samples))
-    # The collector reads it as another user: write_to_textfile sets no mode.
+    # node_exporter runs as another user and must be able to read the file; write_to_textfile would set no mode.
     files.replace(path, generate_latest(registry), mode=0o644)
 
 
 class _Samples(Collector):
-    """The metrics of a file, which are those of this run and of the runs before."""
+    """The metrics of a file: those of this run and of earlier runs."""
 
     def __init__(self, samples: dict[_Key, float]) -> None:
         self._samples = samples
@@ -169,14 +178,14 @@ def _key(metric: str, **labels: str) -> _Key:
 
 
 def _samples(path: Path) -> dict[_Key, float]:
-    """Return what the run before wrote; a line that is missing or invalid starts its counter anew, as it may."""
+    """Return the samples of the earlier run. A counter whose line is missing or invalid restarts at 0."""
     samples: dict[_Key, float] = {}
     try:
         lines = path.read_text(errors="replace").split("\n")
     except FileNotFoundError:
         return samples
     for line in lines:
-        # The parser ends at the first invalid line, so it gets one at a time.
+        # The parser stops at the first invalid line, so it gets one line at a time.
         with contextlib.suppress(ValueError):
             for metric in text_string_to_metric_families(line):
                 for sample in metric.samples:

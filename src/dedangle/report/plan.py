@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The plan for a server in words: what would be done, why, on which evidence, and what stands in the way."""
+"""The plan of a cleanup as text: for each finding the remedy, the reason, the evidence, and why it is kept."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _DEEDS = {
     Remedy.REMOVE_ATTACHMENT: "delete Cinder's attachment {attachment} of volume {volume}",
     Remedy.RELINK_MAPPING: "let Nova's mapping {mapping} of volume {volume} name attachment {attachment}",
     Remedy.RESTORE_ATTACHMENT: "attach volume {volume} again, and let Nova's mapping {mapping} name the attachment",
-    Remedy.ROLL_BACK_DETACH: "let Cinder roll the detach of volume {volume} back",
+    Remedy.ROLL_BACK_DETACH: "let Cinder roll back the detach of volume {volume}",
     Remedy.RESET_STATUS: "reset the status of volume {volume} to available",
     Remedy.NONE: "none, for volume {volume}",
 }

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A run in one line: what was found, or what was looked at in vain."""
+"""The summary of a run in one line: what was found, or what was checked without a finding."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dedangle.core.run import Run
 
 
 def summary(run: Run, seconds: float) -> str:
-    """Return the last line of a run that took so many seconds."""
+    """Return the last line of the output; `seconds` is the duration of the run."""
     counts = ", ".join(f"{count} {what}" for what, count in run.counts().items() if count)
     if run.not_checked:
         found = counts or "nothing could be judged"
@@ -17,12 +17,12 @@ def summary(run: Run, seconds: float) -> str:
 
 
 def _nothing_found(run: Run) -> str:
-    """Say what was looked at, if nothing dangles: an empty list could as well mean that nothing was read."""
+    """Return what was checked if nothing dangles, so that an empty list does not look like a failed read."""
     if run.listed():
         return ""
     looked_at = f"{_many(run.servers, 'server')}, {_many(run.volumes, 'volume')}"
     if run.is_filtered:
-        return f"no finding matches the filters ({looked_at} looked at)"
+        return f"no finding matches the filters ({looked_at} checked)"
     return f"no dangling volume attachments found ({looked_at})"
 
 

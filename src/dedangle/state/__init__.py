@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What dedangle remembers between runs."""
+"""Files that dedangle keeps between runs."""

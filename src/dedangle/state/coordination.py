@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One changing run at a time on all machines, through tooz; like the file lock it only saves work."""
+"""A lock for all machines, through tooz: only one changing run at a time. Like the file lock it only saves work."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ _KNOWN = "file://, etcd3+http(s)://, redis://, zookeeper:// or kubernetes://"
 
 
 class CoordinationError(Exception):
-    """coordination_url names nothing that can be used; the message never shows the URL, which may hold a password."""
+    """coordination_url cannot be used. The message never shows the URL, because it may contain a password."""
 
 
 @contextlib.contextmanager
 def exclusive(
     url: str, name: str, *, member: str, wait: float = 0, warn: Callable[[str], None] = lambda _: None
 ) -> Iterator[None]:
-    """Hold the lock `name` at the URL; warn is told of what it cannot guarantee.
+    """Hold the lock `name` at the URL. Calls `warn` if the lock does not work between all machines.
 
-    Raises lock.AnotherRunError where another run still holds it after `wait` seconds, CoordinationError.
+    Raises lock.AnotherRunError if another run still holds the lock after `wait` seconds, and CoordinationError.
     """
     scheme = _scheme(url)
     with contextlib.ExitStack() as held:
         coordinator = held.enter_context(_started(url, member))
         if not _is_everywhere(coordinator):
-            warn(f"coordination_url {scheme}:// keeps out the runs of those machines only that share its directory.")
+            warn(f"coordination_url {scheme}:// only locks out runs on machines that share its directory.")
         with _told(scheme):
             lock = coordinator.get_lock(name.encode())
 
@@ -43,11 +43,10 @@ def exclusive(
 
 
 def guarantee(url: str, *, member: str) -> str:
-    """Ask the service at the URL, and say whose runs its locks keep apart; raises CoordinationError."""
+    """Ask the service at the URL, and return between which machines its locks work; raise CoordinationError."""
     with _started(url, member) as coordinator:
-        if _is_everywhere(coordinator):
-            return f"coordination_url {_scheme(url)}:// answers and keeps the runs of all machines apart"
-        return f"coordination_url {_scheme(url)}:// keeps the runs of those machines apart that share its directory"
+        where = "on all machines" if _is_everywhere(coordinator) else "on machines that share its directory"
+        return f"coordination_url {_scheme(url)}:// prevents two runs at the same time {where}"
 
 
 def _scheme(url: str) -> str:
@@ -59,17 +58,17 @@ def _started(url: str, member: str) -> Iterator[Any]:
     coordinator = _coordinator(url, member)
     with contextlib.ExitStack() as held:
         with _told(_scheme(url)):
-            # The heart beats in a thread and keeps a lock that the service would let expire.
+            # A thread sends the heartbeats; without them the service lets the lock expire.
             coordinator.start(start_heart=True)
             held.callback(_leave, coordinator.stop)
         yield coordinator
 
 
 def _is_everywhere(coordinator: Any) -> bool:
-    """Whether the lock is one for all machines."""
+    """Whether the lock works between all machines."""
     from tooz.coordination import Characteristics
 
-    # Of etcd tooz says the stronger thing alone.
+    # For etcd, tooz only declares LINEARIZABLE, which is stronger.
     strong = {Characteristics.DISTRIBUTED_ACROSS_HOSTS, Characteristics.LINEARIZABLE}
     return bool(strong & set(coordinator.CHARACTERISTICS))
 
@@ -77,20 +76,22 @@ def _is_everywhere(coordinator: Any) -> bool:
 def _coordinator(url: str, member: str) -> Any:
     scheme = _scheme(url)
     if "://" not in url:
-        raise CoordinationError(f"coordination_url is no URL. Name {_KNOWN}.")
+        raise CoordinationError(f"coordination_url is not a URL. Use {_KNOWN}.")
     if scheme == "mysql":
         raise CoordinationError(
-            "coordination_url mysql:// keeps nobody out on Galera: GET_LOCK() is one server's own, and each client may "
-            f"be sent to another one. Name {_KNOWN}."
+            "coordination_url mysql:// does not lock on Galera: each node has its own GET_LOCK(), and clients may use "
+            f"different nodes. Use {_KNOWN}."
         )
     try:
         from tooz import coordination
     except ImportError as error:
-        raise CoordinationError(f"coordination_url needs tooz, which is not installed here ({error}).") from error
+        raise CoordinationError(
+            f"coordination_url needs the Python package tooz, which is not installed ({error})."
+        ) from error
     with _told(scheme):
         coordinator = coordination.get_coordinator(url, member.encode())
     if coordination.Characteristics.DISTRIBUTED_ACROSS_PROCESSES not in coordinator.CHARACTERISTICS:
-        raise CoordinationError(f"coordination_url {scheme}:// keeps no other process out. Name {_KNOWN}.")
+        raise CoordinationError(f"coordination_url {scheme}:// has no locks between processes. Use {_KNOWN}.")
     return coordinator
 
 
@@ -99,14 +100,14 @@ def _told(scheme: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        # tooz, stevedore and each driver's client raise kinds of their own for one cause; the text may hold the URL.
+        # tooz, stevedore and each client library raise different errors for one cause, and the text may have the URL.
         raise CoordinationError(
             f"coordination_url {scheme}:// cannot be used ({type(error).__name__}): the service does not answer, or "
-            f"the package of its driver is missing. Name {_KNOWN}."
+            f"the Python package of its driver is missing. Use {_KNOWN}."
         ) from error
 
 
 def _leave(deed: Callable[[], object]) -> None:
-    # The lock is let go of, or expires; the run's own result matters more.
+    # If the release fails, the lock expires. The result of the run must not depend on it.
     with contextlib.suppress(Exception):
         deed()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What dedangle meant to change and what came of it: append-only JSON lines, on disk before the change is made."""
+"""The journal: append-only JSON lines with each intended change, on disk before the change, and its outcome."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from dedangle.core.records import BlockDeviceMapping
 from dedangle.core.rows import FIELDS, finding_row, plain_row
 
 NAME = "journal.jsonl"
-# Some ten thousand changes: one file stays quick to read, and a cloud fills a few in its life.
+# About ten thousand changes: a file of this size is quick to read, and most clouds fill only a few.
 _MAX_BYTES = 16 * 1024 * 1024
 
 
 class JournalUnwritableError(Exception):
-    """The intent could not be written, so nothing was changed; the message names the file and why."""
+    """The intent could not be written, so nothing was changed. The message has the file and the reason."""
 
 
 class Journal:
-    """Appends to `journal.jsonl` in the state directory; several processes and threads may do so at once.
+    """Appends to `journal.jsonl` in the state directory; several processes and threads may append at the same time.
 
     A file that would grow beyond max_bytes is first renamed to `journal.jsonl.N`, N one more than the last; such a file
     is never written or renamed again. project_names are by id, for people.
@@ -55,13 +55,13 @@ class Journal:
         self._numbers = itertools.count(1)
 
     def begin(self, server_id: str) -> None:
-        """Write down that a server is about to be changed: the proof, before its guest is touched, that we can."""
+        """Write that a server will be changed. This proves that the journal works before the guest is stopped."""
         self._append({"phase": "begin", "server_id": server_id})
 
     def intend(self, finding: Finding) -> str:
-        """Write down what is about to be done, with the full non-secret image of the row, and return the entry's id.
+        """Write the intended change with all non-secret fields of the row, and return the id of the entry.
 
-        Raises JournalUnwritableError; the change must then not be made.
+        Raises JournalUnwritableError if that fails; the change must then not be made.
         """
         row = plain_row(finding.mapping or finding.attachment or finding.volume)
         project_name = self._project_names.get(finding.project_id or "")
@@ -79,7 +79,7 @@ class Journal:
         return entry
 
     def conclude(self, entry: str, outcome: Outcome) -> None:
-        """Write down what came of it."""
+        """Write the outcome of the entry; raise JournalUnwritableError if that fails."""
         self._append(
             {"entry": entry, "phase": "outcome", "outcome": outcome.result.value, "detail": outcome.detail or None}
         )
@@ -96,12 +96,12 @@ class Journal:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Entry:
-    """One change as the journal tells it; a line that was lost leaves its half empty."""
+    """One change in the journal: its intent and its outcome. One of them is empty if its line is lost."""
 
     id: str
     intent: dict[str, Any] = dataclasses.field(default_factory=dict)
     outcome: dict[str, Any] = dataclasses.field(default_factory=dict)
-    """Empty too where the run ended between the intent and the outcome: the change may have been made or not."""
+    """Also empty if the run ended after the intent: the change may have been made or not."""
 
     @property
     def at(self) -> datetime:
@@ -110,16 +110,16 @@ class Entry:
 
 @dataclasses.dataclass(frozen=True)
 class History:
-    """All that the files of a journal tell, in the order in which it was written."""
+    """All entries of the files of a journal, in the order in which they were written."""
 
     entries: tuple[Entry, ...] = ()
     unreadable: tuple[str, ...] = ()
-    """File and line number of each line that is none of ours."""
+    """File and line number of each line that is not an entry."""
 
 
 def read(path: Path) -> History:
-    """Read a journal and the files that it was renamed to; raises OSError, FileNotFoundError where there is none."""
-    # The youngest first: what is renamed meanwhile is then read twice, which changes nothing, and not missed.
+    """Return the entries of a journal and of its renamed files; raise FileNotFoundError if there is none, OSError."""
+    # The newest file first: a file that is renamed meanwhile is then read twice, which is harmless, and not missed.
     texts = {path: _text(path)} if path.exists() else {}
     texts = {each: _text(each) for each in _rotated(path)} | texts
     if not texts:
@@ -129,7 +129,7 @@ def read(path: Path) -> History:
     unreadable = []
     for file, text in texts.items():
         *lines, tail = text.split(b"\n")
-        # What a crash tore was never acted upon, and the next write cuts it off.
+        # A line that a crash left incomplete had no effect, and the next write removes it.
         lines += [tail] if _parsed(tail) else []
         for number, line in enumerate(lines, 1):
             fields = _parsed(line)
@@ -165,7 +165,7 @@ def _text(path: Path) -> bytes:
 
 
 def _rotated(path: Path) -> list[Path]:
-    """The files that the journal was renamed to, oldest first."""
+    """Return the renamed files of the journal, the oldest first."""
     found = [each for each in path.parent.glob(f"{path.name}.*") if each.suffix[1:].isdecimal()]
     return sorted(found, key=_number)
 
@@ -190,7 +190,7 @@ def _append(path: Path, line: bytes, max_bytes: int) -> None:
 
 @contextlib.contextmanager
 def _locked(path: Path) -> Iterator[int]:
-    """Open the journal and lock it; while we waited for the lock another process may have renamed the file."""
+    """Open the journal and lock it; try again if another process renamed the file during the wait for the lock."""
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o640)
         try:
@@ -210,13 +210,13 @@ def _is_at(path: Path, descriptor: int) -> bool:
 
 
 def _repair(descriptor: int) -> int:
-    """Cut off a last line that a crash tore, so that it spoils no other, and return the size in bytes."""
+    """Remove a last line that a crash left incomplete, so that the next line is readable; return the size in bytes."""
     size = os.fstat(descriptor).st_size
     if size and os.pread(descriptor, 1, size - 1) != b"\n":
         text = os.pread(descriptor, size, 0)
         size = text.rfind(b"\n") + 1
         if _parsed(text[size:]):
-            # Whole but for its end, as an editor leaves it.
+            # The line is complete and only its newline is missing, for example after an edit.
             os.write(descriptor, b"\n")
             return len(text) + 1
         os.ftruncate(descriptor, size)
@@ -229,7 +229,7 @@ def _write(descriptor: int, line: bytes) -> None:
 
 
 def _sync_directory(path: Path) -> None:
-    """Make a new file's name survive a crash, as fsync does its contents."""
+    """Sync the directory, so that the name of a new file survives a crash too."""
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One changing run at a time on this machine; it only saves work, correctness comes from compare-and-swap."""
+"""A lock for this machine: only one changing run at a time. It only saves work; compare-and-swap gives correctness."""
 
 from __future__ import annotations
 
@@ -17,20 +17,22 @@ _POLL = 1.0
 
 
 class AnotherRunError(Exception):
-    """Another run holds the lock; the message names it."""
+    """Another run holds the lock. The message names the lock."""
 
     def __init__(self, what: str, since: datetime | None = None) -> None:
-        """Since is when the other run took the lock, None where the lock does not tell."""
+        """Create the error; `since` is when the other run took the lock, None if that is not known."""
         began = f" since {utc(since)}" if since else ""
-        super().__init__(f"Another run of dedangle holds {what}{began}. Wait for it to end, or use --wait-lock.")
+        super().__init__(
+            f"Another run of dedangle holds {what}{began}. Run again when it has ended, or use --wait-lock."
+        )
         self.since = since
 
 
 @contextlib.contextmanager
 def exclusive(state_dir: Path, name: str = "lock", *, wait: float = 0) -> Iterator[None]:
-    """Hold the file `name` in the state directory; the kernel lets go of it however the process ends.
+    """Hold the lock of the file `name` in the state directory. The kernel releases it when the process ends.
 
-    Raises AnotherRunError where another process still holds it after `wait` seconds, OSError where it cannot be made.
+    Raises AnotherRunError if another process still holds it after `wait` seconds, OSError if it cannot be created.
     """
     state_dir.mkdir(mode=0o750, parents=True, exist_ok=True)
     path = state_dir / name
@@ -45,7 +47,7 @@ def exclusive(state_dir: Path, name: str = "lock", *, wait: float = 0) -> Iterat
             return True
 
         if not has_turn(acquire, wait):
-            # Of a run that has taken it in this moment it is the time of the run before.
+            # If the other run has taken the lock in this moment, this is still the time of the run before it.
             since = os.fstat(handle.fileno()).st_mtime
             raise AnotherRunError(str(path), datetime.fromtimestamp(since, timezone.utc))
         yield
@@ -58,7 +60,7 @@ def has_turn(
     monotonic: Callable[[], float] = time.monotonic,
     pause: Callable[[float], None] = time.sleep,
 ) -> bool:
-    """Try to acquire until `wait` seconds are over; whether it was."""
+    """Try to acquire the lock for `wait` seconds; return whether it was acquired."""
     deadline = monotonic() + wait
     while not acquire():
         left = deadline - monotonic()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""When each finding was first seen, so that a grace period spans runs, and when each suspect was last looked at."""
+"""When each finding was first seen, for a grace period across runs, and when each suspect was last checked."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ class _Memory(NamedTuple):
 
 
 class Sightings:
-    """Kept in `sightings.json` of the state directory; a file that cannot be read counts as no sightings at all."""
+    """The sightings in `sightings.json` of the state directory. A file that cannot be read counts as empty."""
 
     def __init__(self, state_dir: Path) -> None:
         self._path = state_dir / "sightings.json"
         self._memory: _Memory | None = None
 
     def first_seen(self, key: FindingKey) -> datetime | None:
-        """Return when the finding was seen first; None if it never was."""
+        """Return when the finding was first seen; None if it is new."""
         return self._remembered.first_seen.get(key)
 
     def server_ids(self) -> set[str]:
-        """The servers of which something is remembered."""
+        """Return the servers that have sightings."""
         memory = self._remembered
         return {*memory.last_checked, *(key.server_id for key in memory.first_seen)}
 
@@ -50,7 +50,7 @@ class Sightings:
             self._write(old._replace(unchanged={**dict.fromkeys(keys, now), **old.unchanged}))
 
     def unjudged_removals(self, server_ids: Collection[str], seen_by: datetime) -> int:
-        """How many findings of the servers are to be removed, of those that were first seen by then."""
+        """Return how many removable findings of the servers were first seen at or before the moment."""
         memory = self._remembered
         return sum(
             key.server_id in server_ids and memory.first_seen.get(key, seen_by) <= seen_by
@@ -58,12 +58,12 @@ class Sightings:
         )
 
     def least_recent_first(self, server_ids: Iterable[str], now: datetime) -> list[str]:
-        """The servers in the order in which they were last checked, those that never were before all others."""
+        """Return the servers in the order in which they were last checked; servers that never were come first."""
         checked = self._remembered.last_checked
 
         def age(server_id: str) -> tuple[float, str]:
             moment = checked.get(server_id)
-            # What a clock that ran ahead wrote would keep the server at the end until that moment has come.
+            # A time in the future, from a clock that was ahead, must not keep the server at the end of the list.
             return (moment.timestamp() if moment and moment <= now else 0.0, server_id)
 
         return sorted(server_ids, key=age)
@@ -71,12 +71,12 @@ class Sightings:
     def remember(
         self, findings: Iterable[Finding], *, tried: Collection[str], known: Callable[[str], bool], now: datetime
     ) -> None:
-        """Keep what was found now, and which servers were tried; raises OSError.
+        """Store the findings of this run and the servers that it tried to check; raise OSError if that fails.
 
-        Of a server whose state is known by now nothing is kept but that.
+        For a server whose state is now known, older sightings are dropped.
         """
         self._path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
-        # Shards and an audit may share the file: none of them may lose what another wrote.
+        # Shards and an audit may share the file, and none of them may lose what another one wrote.
         with files.locked(self._path):
             old = self._load()
             findings = tuple(findings)
@@ -101,13 +101,13 @@ class Sightings:
 
     @property
     def _remembered(self) -> _Memory:
-        # Not before it is asked for: a run that waits for another's end goes on where that one ended.
+        # Loaded only when needed, so that a run that has waited for another run sees that run's sightings.
         if self._memory is None:
             self._memory = self._load()
         return self._memory
 
     def _load(self) -> _Memory:
-        # Lost sightings only make a finding wait for its grace period once more.
+        # Without its sightings a finding only waits for its grace period again.
         try:
             entries = json.loads(self._path.read_text())
             first_seen, last_checked, removals = (_moments(entries[name]) for name in _Memory._fields[:3])

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which servers a run has stopped and not seen started again, so that the run after a crash can start them."""
+"""The servers that a run has stopped and not started again, so that the next run can start them after a crash."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class StoppedServers:
         return (self._directory / server_id).exists()
 
     def remember(self, server_id: str) -> None:
-        """Write down, before it is done, that the server is stopped; on disk when it returns. Raises OSError."""
+        """Store, before the stop, that the server is stopped. It is on disk when this returns; raise OSError."""
         self._directory.mkdir(mode=0o750, parents=True, exist_ok=True)
         (self._directory / server_id).touch()
         descriptor = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY)
@@ -27,5 +27,5 @@ class StoppedServers:
             os.close(descriptor)
 
     def forget(self, server_id: str) -> None:
-        """The server runs again, or is somebody else's business by now. Raises OSError."""
+        """Drop the server, because it runs again or somebody else has changed it; raise OSError."""
         (self._directory / server_id).unlink(missing_ok=True)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whether a run could write down what it means to do."""
+"""Check whether a run can write its journal."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _PAGE = b"\0" * 4096
 
 
 def why_unwritable(state_dir: Path) -> Refusal | None:
-    """Write a page into a file without a name, and return why that failed; a directory that is missing is not made."""
+    """Return why a run could not write in the directory, by writing an unnamed file. The directory is not created."""
     try:
         with tempfile.TemporaryFile(dir=state_dir) as handle:
             handle.write(_PAGE)

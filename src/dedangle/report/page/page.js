@@ -40,7 +40,7 @@
       await navigator.clipboard.writeText(copied);
       button.textContent = "Copied";
     } catch {
-      // Some browsers keep the clipboard from pages of the file system.
+      // Some browsers do not let a local file use the clipboard.
       const area = document.body.appendChild(document.createElement("textarea"));
       area.value = copied;
       area.select();
@@ -51,7 +51,7 @@
     setTimeout(() => { button.textContent = before; }, 1200);
   }
 
-  // Buttons come with the finding they belong to: forty thousand of them would be slow.
+  // The buttons of a finding are created when it is opened: forty thousand of them at once would be slow.
   function furnish(finding) {
     if (!finding.open || finding.dataset.furnished) return;
     finding.dataset.furnished = "yes";
