@@ -136,7 +136,7 @@ def test_a_server_that_nova_does_not_start_is_told_and_remembered(
     with failing_once_stopped(stage, broken, "nova", method="POST", path=r".*/action", status=409) as process:
         done = finish(process)
     assert (done.code, outcomes(done.findings)) == (5, ["removed"])
-    assert f"When it is stopped, run: openstack server start {broken.id}" in done.err
+    assert f"When its status is SHUTOFF, run: openstack server start {broken.id}" in done.err
     assert stage.user.status(broken.id) == "SHUTOFF"
 
     told = dedangle("cleanup", broken.id)

@@ -239,5 +239,5 @@ def test_number_5_three_servers_that_lost_what_was_made_last_keep_their_mappings
         done = Dedangle(bus)("cleanup", server.id, "--restart", "--execute", "--yes", "-f", "json")
         (finding,) = done.findings
         assert (finding["code"], finding["outcome"]) == ("attachment-lost-in-use", None)
-        assert any("may have come back from a backup" in each for each in finding["evidence"])
+        assert any("may have been restored from a backup" in each for each in finding["evidence"])
     assert [each for each in rows.diff(before, rows.snapshot(bus.home)) if each.table != "servers"] == []

@@ -194,4 +194,4 @@ def test_a_cinder_that_has_the_volumes_and_none_of_the_young_attachments_is_behi
     assert not confined.cinder_is_behind
     behind = ControlRead(nova, FakeCinder(other_attachments=True)).trust()
     assert behind.doubt is None
-    assert "come back from a backup" in behind.cinder_is_behind[0]
+    assert "restored from a backup" in behind.cinder_is_behind[0]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Seconds that may be spent, and what is done within them."""
+"""A time budget in seconds, and calls that must end within it."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ T = TypeVar("T")
 
 
 class OutOfTimeError(Exception):
-    """The deed was not over in time; it goes on in its thread, and nobody asks for its result."""
+    """The call did not end in time. It continues in its thread, and its result is ignored."""
 
 
 class Budget:
-    """Seconds that may be spent, from now on or from the last restart."""
+    """A number of seconds that may be spent, from now or from the last restart."""
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
@@ -29,10 +29,11 @@ class Budget:
         return self._deadline - time.monotonic()
 
     def spend(self, deed: Callable[[], T]) -> T:
-        """Do the deed in a thread and return what it returns; raises what it raises, and OutOfTimeError.
+        """Call the deed in a thread and return its result; raise its exception, or OutOfTimeError.
 
-        Nova's clients, os-brick and libvirt take their own time: os-brick may wait 300 s three times for each path of
-        a dead device. What is given up goes on; os-brick holds its own lock meanwhile, so no new connection meets it.
+        Nova's clients, os-brick and libvirt have their own timeouts: os-brick may wait 300 s three times for each path
+        of a dead device. After a timeout the call continues. os-brick then still holds its lock, so that no new
+        connection conflicts with it.
         """
         returned: list[T] = []
         raised: list[Exception] = []
@@ -49,5 +50,5 @@ class Budget:
         if raised:
             raise raised[0]
         if not returned:
-            raise OutOfTimeError(f"it was not done in {self._seconds:.0f} s")
+            raise OutOfTimeError(f"it did not end within {self._seconds:.0f} s")
         return returned[0]

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A server is claimed while its host cleans it.
+"""Claim a server by its task_state while its host cleans it.
 
-start, rescue, resume, rebuild and resize take no instance lock; nova-api refuses them while a task_state is set.
+start, rescue, resume, rebuild and resize take no instance lock, but nova-api refuses them while a task_state is set.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from oslo_log import log as logging
 
 LOG = logging.getLogger(__name__)
 
-# One of those that nova-compute clears when it starts, for every vm_state but ERROR (nova compute/manager.py:
-# _init_instance, the same from 27 to 34): a host that dies in the middle leaves no server claimed for ever.
+# nova-compute clears this task_state when it starts, for every vm_state except ERROR (nova compute/manager.py:
+# _init_instance, the same from 27 to 34). So a host that dies during a claim does not block the server permanently.
 CLAIM = task_states.IMAGE_SNAPSHOT_PENDING
 
 
@@ -25,14 +25,14 @@ _TRIES = 3
 
 
 class ClaimError(Exception):
-    """Somebody else works on the server; the message says who."""
+    """The server cannot be claimed. The message says why."""
 
 
 @contextlib.contextmanager
 def claimed(instance: Any) -> Iterator[None]:
-    """Claim the server by compare-and-swap while the block lasts; raises ClaimError before it."""
+    """Claim the server by compare-and-swap for the duration of the block; raise ClaimError before it."""
     if instance.vm_state == vm_states.ERROR:
-        raise ClaimError("the server is in ERROR; a hard reboot cleans it")
+        raise ClaimError("the server is in ERROR; a hard reboot can clean it")
     instance.task_state = CLAIM
     try:
         instance.save(expected_task_state=[None])

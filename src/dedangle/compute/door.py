@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One server at the door of its own host: how it is judged there, and what is done before each write."""
+"""One server on its own host: how it is judged there, and what is done before each write."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ LOG = logging.getLogger(__name__)
 
 
 class HostDoor:
-    """The reboot, or what a command or sweep elsewhere asks of the host, for one server under the instance lock."""
+    """A reboot, or a request of a command or sweep on another machine, for one server with the instance lock held."""
 
     def __init__(
         self,
@@ -62,17 +62,17 @@ class HostDoor:
         )
 
     def require_time(self) -> None:
-        """Raise UnpreparedError if whoever asked has given up."""
+        """Raise UnpreparedError if the caller no longer waits."""
         if self._deadline is not None and clock().timestamp() > self._deadline:
             raise UnpreparedError(
-                "whoever asked for it has given up by now, or the clocks of the two machines differ",
+                "the caller no longer waits for the answer, or the clocks of the two machines differ",
                 Result.CHANGED_MEANWHILE,
             )
 
     def prepare(self, finding: Finding) -> Refusal | None:
-        """Tear the connection down that only Nova's mapping, live or deleted, describes; return why it may be left.
+        """Disconnect the volume by the connection_info of Nova's live or deleted mapping; return why it may remain.
 
-        Raises UnpreparedError where the row must stay then.
+        Raises UnpreparedError if the row must be kept because of that.
         """
         self.require_time()
         self._require_power_as_judged()
@@ -89,16 +89,16 @@ class HostDoor:
             self._context, self._manager.driver, self._manager.host, self.instance.uuid, mapping_id, connection_info
         )
         if refusal:
-            kept = Refusal(f"it was not disconnected: {refusal}")
+            kept = Refusal(f"the volume was not disconnected: {refusal}")
             if not guests.of(self._manager.driver).reports_guests:
-                # Its guest would keep the disk, where libvirt's gets a new domain at each start.
+                # The guest of such a driver would keep the disk; a guest of libvirt gets a new domain at each start.
                 raise UnpreparedError(kept.why)
             return self._left(finding, kept)
         encryption = self._encryption(finding.volume_id, connection_info.get("data", {}))
         failed = self._disconnect(connection_info, encryption)
-        # A reboot whose mapping stays would have to connect what is dead, and end in ERROR.
+        # If the mapping stayed, the reboot would try to connect a dead volume, and the server would end in ERROR.
         if failed and not (self._policy.door is Door.REBOOT and finding.remedy is Remedy.REMOVE_MAPPING):
-            raise UnpreparedError(f"its connection stays: {failed}")
+            raise UnpreparedError(f"the volume stays connected: {failed}")
         return self._left(finding, failed) if failed else None
 
     def _released(self, finding: Finding, host: str) -> Refusal | None:
@@ -109,7 +109,7 @@ class HostDoor:
         return Refusal(f"host {host} may keep the connection: {refusal}") if refusal else None
 
     def _disconnect(self, connection_info: dict[str, Any], encryption: dict[str, Any]) -> Refusal | None:
-        """Return why the connection may be there still."""
+        """Disconnect the volume within the budget; return why the connection may still exist."""
         guest_is_off = self._policy.door is Door.REBOOT and self._policy.guest_off
         try:
             self._budget.spend(
@@ -123,22 +123,20 @@ class HostDoor:
                 )
             )
         except OutOfTimeError as error:
-            return Refusal(f"the disconnect ran out of time: {error}")
+            return Refusal(f"the disconnect timed out: {error}")
         except Exception as error:  # noqa: BLE001  # whatever the driver raises, the connection may be left
             return Refusal(f"the disconnect failed ({type(error).__name__})")
         return None
 
     def _left(self, finding: Finding, why: Refusal) -> Refusal:
-        """Report that the host may keep the connection; an attachment must stay then, because it is what others see."""
+        """Return that the host may keep the connection; raise UnpreparedError if an attachment must stay therefore."""
         if finding.remedy is Remedy.REMOVE_ATTACHMENT:
             raise UnpreparedError(why.why)
-        LOG.warning(
-            "The connection of volume %s may be left on the host: %s", finding.volume_id, why, instance=self.instance
-        )
+        LOG.warning("The host may keep the connection of volume %s: %s", finding.volume_id, why, instance=self.instance)
         return Refusal(f"the host may keep the connection: {why}")
 
     def _require_power_as_judged(self) -> None:
-        """Raise UnpreparedError if a guest that was off runs by now; start takes no instance lock."""
+        """Raise UnpreparedError if the power state has changed, because a start takes no instance lock."""
         if self._policy.door is Door.REBOOT:
             return
         judged = self.instance.power_state
@@ -146,9 +144,9 @@ class HostDoor:
             raise UnpreparedError("the guest was started or stopped meanwhile", Result.CHANGED_MEANWHILE)
 
     def _encryption(self, volume_id: str, data: dict[str, Any]) -> dict[str, Any]:
-        """What the driver needs to close an encrypted volume, asked within the budget; empty where it needs nothing.
+        """Return what the driver needs to close an encrypted volume; empty if it needs nothing.
 
-        A secret in libvirt the driver finds by itself; without a device on the host there is nothing else to close
+        The driver finds a secret in libvirt by itself. Without a device on the host there is nothing else to close
         (nova virt/libvirt/driver.py:_detach_encryptor).
         """
         if not data.get("encrypted"):
@@ -157,7 +155,9 @@ class HostDoor:
         if found.rows:
             return found.rows[0]
         if data.get("device_path"):
-            raise UnpreparedError(f"how it is encrypted cannot be read: {found.why or 'Cinder has no such volume'}")
+            raise UnpreparedError(
+                f"the encryption of the volume could not be read: {found.why or 'Cinder has no such volume'}"
+            )
         return {}
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a host answers over Nova's message bus to the command and the sweep, beside nova-compute's own calls."""
+"""The RPC endpoint of a host for the command and the sweep, in addition to nova-compute's own endpoints."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from dedangle.core.decisions import Door, Identity
 from dedangle.systems import guests
 from dedangle.systems.nova.rpc import NAMESPACE, VERSION
 
-# Of some hundred bytes a disk: a page of guests with 26 disks each stays below a megabyte.
+# A disk takes some hundred bytes, so a page of guests with 26 disks each is smaller than a megabyte.
 _PAGE = 100
 
 
 class Endpoint:
-    """A namespace of ours on nova-compute's topic; a nova-compute without it answers UnsupportedVersion."""
+    """dedangle's namespace on nova-compute's topic. A nova-compute without it answers UnsupportedVersion."""
 
     target = messaging.Target(namespace=NAMESPACE, version=VERSION)
 
@@ -27,19 +27,19 @@ class Endpoint:
         self._manager = manager
 
     def about(self, context: Any) -> dict[str, str]:  # noqa: ARG002
-        """Tell that the host runs dedangle, and which release of it."""
+        """Return the release of dedangle on the host, and the name of the host."""
         return {"release": metadata.version("dedangle"), "host": self._manager.host}
 
     def disks(self, context: Any, server_id: str) -> dict[str, Any]:  # noqa: ARG002
-        """Return the fields of each disk of the server's guest here; why: not all disks could be read.
+        """Return the fields of each disk of the server's guest here; `why` says if not all disks could be read.
 
-        The guest is looked for by its id alone: it may run on when Nova has deleted, archived or purged the server.
+        The guest is looked up only by its id, because it may still run after Nova has deleted or purged the server.
         """
         reading = guests.disks(self._manager.driver, server_id)
         return {"disks": [dataclasses.asdict(each) for each in reading.rows], "why": reading.why}
 
     def guests(self, context: Any, after: str) -> dict[str, Any]:  # noqa: ARG002
-        """Return the next guests here by the ids of their servers, as many as one message bears; none: that was all."""
+        """Return the next page of guests on this host, in the order of their ids; an empty page is the end."""
         reading = guests.every(self._manager.driver, after, _PAGE)
         found = [
             {"server_id": each.server_id, "disks": [dataclasses.asdict(disk) for disk in each.disks]}
@@ -48,7 +48,7 @@ class Endpoint:
         return {"guests": found, "why": reading.why}
 
     def connector(self, context: Any, server_id: str) -> dict[str, Any]:
-        """Return what Cinder must know of this host to connect a volume of the server here; a secret."""
+        """Return the connector of this host, which Cinder needs to connect a volume here; it is a secret."""
         instance = objects.Instance.get_by_uuid(context, server_id)
         return dict(self._manager.driver.get_volume_connector(instance))
 
@@ -69,7 +69,7 @@ class Endpoint:
         allowed: dict[str, bool],
         deadline: float,
     ) -> dict[str, str]:
-        """Judge the server anew under the instance lock, and remove what the identity names if that still holds."""
+        """Judge the server again with the instance lock held, and remove the row of the identity if it still may go."""
         locked = utils.synchronized(server_id)(self._manager.remove_one)
         outcome = locked(context, server_id, Identity(**identity), Door(door), allowed, deadline)
         return {"result": outcome.result.value, "detail": outcome.detail}

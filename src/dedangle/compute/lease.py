@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whether this host may still disconnect a volume by an address that Cinder may have given to another volume."""
+"""Check that the address of a released attachment still belongs to its volume, before the host disconnects it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from dedangle.systems import guests, libvirt, scsi
 
 # Servers whose mappings are read with one query.
 _CHUNK = 50
-# A resize that waits for its confirmation: the source has disconnected the volumes, the destination has the server.
+# A resize that waits for its confirmation: the source has disconnected the volumes, and the destination has the server.
 _NOT_MOVING = ("finished",)
 
 
@@ -29,10 +29,10 @@ def check(
     mapping_id: int | None,
     connection_info: MappingType[str, Any],
 ) -> Refusal | None:
-    """Return why the host must not disconnect: the address may not be the volume's own any more. It names no secret.
+    """Return why the host must not disconnect the volume, without secrets: its address may belong to another volume.
 
-    mapping_id is the live block device mapping whose own address it is; None if that is soft-deleted. What cannot be
-    read is a refusal. The mappings are read last: an attach that begins meanwhile has its mapping by then.
+    mapping_id is the live mapping with this address, or None if the mapping is soft-deleted. A failed read is a
+    refusal. The mappings are read last, because an attach that starts meanwhile has written its mapping by then.
     """
     if not guests.of(driver).connects_volumes:
         return None
@@ -44,7 +44,7 @@ def check(
             or addresses.conflict(connection_info, list(_connections(context, host, mapping_id)))
         )
     except Exception as error:  # noqa: BLE001 -- what cannot be read is a refusal
-        return Refusal(f"it cannot be shown that nothing else on the host uses its address ({type(error).__name__})")
+        return Refusal(f"the host could not check what else uses its address ({type(error).__name__})")
 
 
 def _other_guest(driver: Any, server_id: str, connection_info: MappingType[str, Any]) -> Refusal | None:
@@ -54,16 +54,16 @@ def _other_guest(driver: Any, server_id: str, connection_info: MappingType[str, 
     mine = addresses.sources(connection_info)
     users = (other for other, source in found.rows if any(libvirt.is_same_source(source, own) for own in mine))
     other = next(users, "")
-    return Refusal(f"the guest of server {other} on the host has the same device") if other else None
+    return Refusal(f"the guest of server {other} on the host uses the same device") if other else None
 
 
 def _other_volume(connection_info: MappingType[str, Any]) -> Refusal | None:
     wwn = scsi.other_wwn(connection_info, utils.get_root_helper())
-    return Refusal(f"the device at its address is another volume by now, with WWN {wwn}") if wwn else None
+    return Refusal(f"the device at its address now is another volume, with WWN {wwn}") if wwn else None
 
 
 def _migration(context: Any, driver: Any, host: str) -> Refusal | None:
-    """Return why the mappings do not show all addresses: a server that moves has two hosts and the addresses of one."""
+    """Return why the mappings do not show all addresses: a migrating server uses two hosts, but has one address."""
     for node in driver.get_available_nodes():
         for each in objects.MigrationList.get_in_progress_by_host_and_node(context, host, node):
             if each.status not in _NOT_MOVING:
@@ -74,7 +74,7 @@ def _migration(context: Any, driver: Any, host: str) -> Refusal | None:
 
 
 def _connections(context: Any, host: str, mapping_id: int | None) -> Iterator[Connection]:
-    """Read the live mappings of all servers on the host, without the one whose address is in question."""
+    """Yield the connections of all live mappings on the host, except the mapping with the address in question."""
     reader = context.elevated(read_deleted="no")
     servers = [each.uuid for each in objects.InstanceList.get_by_host(reader, host, expected_attrs=[])]
     for start in range(0, len(servers), _CHUNK):

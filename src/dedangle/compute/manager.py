@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Nova's ComputeManager, which removes dangling volume attachments while a server reboots."""
+"""A subclass of Nova's ComputeManager that removes dangling volume attachments while a server reboots."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ LOG = logging.getLogger(__name__)
 
 config.register(CONF)
 
-# Seconds between two looks at a guest that is shutting down (nova compute/manager.py:_power_off_instance).
+# Seconds between two checks of a guest that is shutting down (nova compute/manager.py:_power_off_instance).
 _SHUTDOWN_RETRY_INTERVAL = 10
 
 
 class ComputeManager(manager.ComputeManager):
-    """The reboot door: with nothing to remove a reboot is Nova's own, and it never fails because of dedangle."""
+    """The reboot door. With nothing to remove, a reboot is Nova's own. It never fails because of dedangle."""
 
     _access: keystone.Access | None = None
 
@@ -52,20 +52,20 @@ class ComputeManager(manager.ComputeManager):
         self.additional_endpoints.append(Endpoint(self))
 
     def _delete_dangling_bdms(self, context: Any, instance: Any, bdms: Any) -> None:
-        """Replace Nova's own clean-up (28 and later), which our _reboot_instance has done already, safely."""
+        """Do nothing: this replaces Nova's own clean-up (28 and later), because _reboot_instance has done it safely."""
 
     def _reboot_instance(self, context: Any, instance: Any, block_device_info: Any, reboot_type: str) -> None:
-        # Called under the instance lock; the block device info is read from the database after we return.
+        # Nova calls this with the instance lock held, and reads the block device info from the database afterwards.
         try:
             self._remove_dangling(context.elevated(), instance, reboot_type)
         except JournalUnwritableError as error:
-            LOG.warning("Nothing is removed without a journal: %s", error, instance=instance)
+            LOG.warning("No volume attachment is removed without a journal: %s", error, instance=instance)
         except (keystone.CredentialsError, ConnectionError, OutOfTimeError) as error:
-            LOG.warning("Dangling volume attachments were not looked for: %s", error, instance=instance)
+            LOG.warning("Dangling volume attachments were not checked: %s", error, instance=instance)
         except Exception:  # a reboot never fails because of dedangle
             LOG.warning("Not all stale volume attachments were removed", instance=instance, exc_info=True)
         if instance.task_state == task_states.REBOOT_PENDING_HARD:
-            # A guest that we have shut down is started with a new domain, which only a hard reboot makes.
+            # dedangle has shut the guest down. Only a hard reboot starts it with a new domain.
             reboot_type = "HARD"
         super()._reboot_instance(context, instance, block_device_info, reboot_type)
 
@@ -74,21 +74,22 @@ class ComputeManager(manager.ComputeManager):
         budget = Budget(settings.reboot_budget)
         door, judged = budget.spend(lambda: self._look(context, instance, settings, budget))
         if judged.unread:
-            LOG.warning("Dangling volume attachments were not looked for: %s", _all(judged.unread), instance=instance)
+            LOG.warning("Dangling volume attachments were not checked: %s", _all(judged.unread), instance=instance)
             return
         if not judged.changes or not self._is_allowed(judged, settings, instance, reboot_type):
             return
-        # Once more before the guest goes off: it goes off for what still holds.
+        # The guest is only powered off if a second check gives the same result.
         judged = budget.spend(lambda: door.reconciler.audit(instance.uuid))
         if judged.unread or not judged.changes:
-            LOG.info("Nothing is left to be removed: %s", _all(judged.unread) or "all pairs", instance=instance)
+            why = _all(judged.unread) or "Nova and Cinder now agree"
+            LOG.info("No volume attachment is removed after the second check: %s", why, instance=instance)
             return
         journal = self._journal(settings, Door.REBOOT)
         journal.begin(instance.uuid)
         with compute_utils.EventReporter(context, "compute_remove_dangling", self.host, instance.uuid):
             if any(map(_is_connected, judged.changes)):
                 self._shut_down(instance, gracefully=reboot_type == "SOFT")
-                # Shutting a guest down takes its own time, which is not Cinder's.
+                # The time that the guest needed to shut down does not count.
                 budget.restart()
             for _ in door.reconciler.execute(judged, journal, prepare=door.prepare):
                 pass
@@ -114,7 +115,7 @@ class ComputeManager(manager.ComputeManager):
             LOG.warning("No volume attachment is removed: %s", refusal, instance=instance)
         elif any(map(_is_connected, judged.changes)) and reboot_type == "SOFT" and settings.soft_reboot == "defer":
             LOG.warning(
-                "%d stale volume attachments are left for a hard reboot", len(judged.changes), instance=instance
+                "%d stale volume attachments remain until a hard reboot", len(judged.changes), instance=instance
             )
         else:
             return True
@@ -129,9 +130,10 @@ class ComputeManager(manager.ComputeManager):
         allowed: dict[str, Any],
         deadline: float,
     ) -> Outcome:
-        """Remove what the identity names, for a command or sweep elsewhere; the caller holds the instance lock.
+        """Remove the row of the identity for a command or sweep on another machine; the caller has the instance lock.
 
-        After the deadline, in seconds since 1970 by the clock of whoever asks, nothing is done: it has given up.
+        The deadline is in seconds since 1970, by the clock of the caller's machine. After it nothing is removed,
+        because the caller no longer waits.
         """
         settings = config.settings(CONF)
         budget = Budget(settings.reboot_budget)
@@ -141,11 +143,11 @@ class ComputeManager(manager.ComputeManager):
             if instance.host != self.host:
                 return Outcome(result=Result.CHANGED_MEANWHILE, detail=f"the server is on host {instance.host}")
             with claim.claimed(instance):
-                # What the database last heard may be minutes old.
+                # The power state in the database may be minutes old.
                 instance.power_state = self._get_power_state(instance)
                 system = NovaCompute(context, instance, claim=claim.CLAIM)
-                # Whoever asks has waited the grace period, and looked for unfinished actions, which only the databases
-                # tell.
+                # The caller has waited for the grace period and has checked for unfinished actions; only the databases
+                # have those.
                 policy = Policy(
                     door=door, grace=timedelta(), attach_timeout=settings.attach_timeout, at_host=True, **allowed
                 )
@@ -193,17 +195,19 @@ class ComputeManager(manager.ComputeManager):
         ):
             return outcome
         kept = [finding.reason for finding in judged.findings if finding.identity.has_rows_of(identity)]
-        return Outcome(result=Result.CHANGED_MEANWHILE, detail=" ".join(["judged anew on its host:", *kept]))
+        return Outcome(
+            result=Result.CHANGED_MEANWHILE, detail=" ".join(["the host checked again and keeps it:", *kept])
+        )
 
     def _journal(self, settings: config.Settings, door: Door) -> Journal:
         return Journal(settings.state_dir, run_id=f"{self.host}-{uuid4().hex[:12]}", door=door, clock=clock)
 
     def _shut_down(self, instance: Any, *, gracefully: bool) -> None:
-        """Power the guest off, as gently as the reboot was meant, so that no disk is in use while it goes."""
+        """Power the guest off, gracefully for a soft reboot, so that no disk is in use when it is removed."""
         before = instance.task_state
         instance.task_state = task_states.REBOOT_PENDING_HARD
-        # Before anything else: a nova-compute that dies from here on finds the reboot pending when it is back, and
-        # does it again as a hard one (nova compute/manager.py:_retry_reboot).
+        # This comes first: a nova-compute that dies after it finds the pending reboot when it starts again, and repeats
+        # it as a hard reboot (nova compute/manager.py:_retry_reboot).
         try:
             instance.save(expected_task_state=[*task_states.soft_reboot_states, *task_states.hard_reboot_states])
         except Exception:
@@ -218,7 +222,7 @@ class ComputeManager(manager.ComputeManager):
             self.driver.power_off(instance, timeout, _SHUTDOWN_RETRY_INTERVAL)
 
     def _cinder_access(self) -> keystone.Access:
-        # One session for the life of the service: it holds the token, and its lock is what makes it safe to share.
+        # One session for the lifetime of the service. It keeps the token, and it is safe to use in several threads.
         if self._access is None:
             self._access = keystone.cinder_client(CONF, {}, timeout=CONF.dedangle.reboot_budget)
             self._access.client.connect_retries = self._access.client.status_code_retries = 0
@@ -226,7 +230,7 @@ class ComputeManager(manager.ComputeManager):
 
 
 def _is_connected(finding: Finding) -> bool:
-    """Whether the guest goes off for it: a mapping that was connected, or an attachment that was."""
+    """Whether the guest must be off for the removal, because the mapping or the attachment was connected."""
     if finding.attachment and finding.remedy is Remedy.REMOVE_ATTACHMENT:
         return not finding.attachment.is_reserved
     return finding.mapping is not None and finding.mapping.has_connection_info

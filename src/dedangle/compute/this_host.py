@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The host that we run on, asked by its own nova-compute."""
+"""The hosts port for code that runs in the nova-compute of the host itself."""
 
 from __future__ import annotations
 

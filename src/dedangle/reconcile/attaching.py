@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A new attachment of a volume for a server that Nova has already: made, connected, and taken back."""
+"""Create, connect and take back a new attachment of a volume for a server that has its mapping already."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ def connect(
 
 
 def take_back(cinder: ports.Attaching, attachment: Attachment, outcome: Outcome, *, again_by: str) -> Outcome:
-    """Delete an attachment that this run has made for nothing, and return the outcome, which says if that failed.
+    """Delete an attachment that this run created and does not need; add to the outcome if that failed.
 
-    again_by is the clause that tells how another run deals with it.
+    `again_by` is a clause that says which next run uses or removes the attachment.
     """
     now = cinder.attachment(attachment.id)
     gone = now.complete and all(cinder.delete_attachment(each).result is Result.REMOVED for each in now.rows)
-    left = "" if gone else f"; attachment {attachment.id}, made for it, is left in Cinder until {again_by}"
+    left = "" if gone else f"; the new attachment {attachment.id} stays in Cinder until {again_by}"
     return dataclasses.replace(outcome, detail=outcome.detail + left)

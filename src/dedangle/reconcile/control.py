@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The control read: whether Cinder's word of absence can be believed at all.
+"""The control read: check that an attachment is really gone if Cinder does not list it.
 
-A token that sees one project, a Cinder database that came back from a backup or a wrong region lists no attachments
-where there are many, and each would look like one that was lost.
+Credentials of one project, a Cinder database restored from a backup, or a wrong region make Cinder list no attachments
+although there are many. Each of them would look lost.
 """
 
 from __future__ import annotations
@@ -15,25 +15,25 @@ from dedangle.core.observations import NovaView
 from dedangle.core.records import Attachment, BlockDeviceMapping, Link, Reading, Refusal
 from dedangle.systems import ports
 
-# A block of so many lost attachments, made one after the other by different servers, is Cinder's loss: the odds that
-# servers lose theirs one by one in just that order are small even in a cloud where one in a hundred is lost.
+# If this many attachments that different servers created one after the other are all lost, then Cinder has lost them.
+# Separate losses in exactly this order are unlikely even in a cloud where one attachment in a hundred is lost.
 _BLOCK = 3
-# Links to look for before their majority counts.
+# The least number of links to check before their majority counts.
 _SAMPLE = 3
 
 
 @dataclasses.dataclass(frozen=True)
 class Trust:
-    """The answer of a control read; without doubt and facts: Cinder's word of absence is believed."""
+    """The answer of a control read. Without doubt and facts, an attachment that Cinder does not list is gone."""
 
     doubt: Refusal | None = None
-    """Why the credentials, or this Cinder, may not show what there is."""
+    """Why the credentials, or this Cinder, may not show all attachments."""
     cinder_is_behind: tuple[str, ...] = ()
-    """Facts that show that Cinder has lost attachments which are in use."""
+    """Facts that prove that Cinder has lost attachments that are in use."""
 
 
 class ControlRead:
-    """Looks for attachments that Nova uses for other servers; each is asked for once."""
+    """Checks for attachments that Nova uses for other servers, and reads each one only once."""
 
     def __init__(self, nova: ports.Nova, cinder: ports.Cinder) -> None:
         self._nova = nova
@@ -43,16 +43,16 @@ class ControlRead:
     def trust(
         self, before: NovaView | None = None, listed: Collection[Attachment] = (), lost: Collection[str] = ()
     ) -> Trust:
-        """Tell whether absence can be believed.
+        """Return whether an attachment that Cinder does not list is really gone.
 
-        before and listed are what Nova and Cinder said of the server in question, and lost the attachments that its
-        mappings name and Cinder answered not to have. Where nothing is lost and the server's own list shows what Nova
-        names, and the server is not of the token's project, that is the proof, at no cost.
+        `before` and `listed` are the answers of Nova and Cinder about the server; `lost` are the attachments that its
+        mappings name and Cinder does not have. If nothing is lost, the list has an attachment that Nova names, and the
+        server belongs to another project than the credentials, that is the proof and no other read is needed.
         """
         project_id = self._cinder.project_id
         if project_id is None:
             return Trust(
-                Refusal("the project of the credentials is not known, so nothing proves that they see the others")
+                Refusal("the project of the credentials is not known, so nothing proves that they see other projects")
             )
         is_shown = before is not None and _is_shown(before, listed, project_id)
         if is_shown and not lost:
@@ -70,11 +70,11 @@ class ControlRead:
             return Trust(Refusal(f"the control read failed: {error}"))
 
     def nova_is_behind(self, unmapped: Collection[Attachment]) -> tuple[str, ...]:
-        """Facts that show that Nova has lost mappings which are in use; none where that cannot be told.
+        """Return facts that prove that Nova has lost mappings that are in use; empty if there is no proof.
 
-        A Nova database that came back from a backup knows none of the attachments that were made after it, and those
-        stand side by side in Cinder. Attachments that nothing was connected through say nothing: each attach that
-        fails may leave one.
+        A Nova database restored from a backup does not know any attachment that was created after the backup, and
+        these are neighbours in Cinder. Attachments that were never connected prove nothing, because every failed
+        attach may leave one.
         """
         known = self._nova.knows(unmapped)
         unknown = [attachment for attachment in unmapped if attachment.id not in known.rows] if known.complete else []
@@ -97,14 +97,14 @@ class ControlRead:
         if len(unknown) >= _BLOCK - 1:
             others = ", ".join(f"{ident} of server {server_id}" for server_id, ident in list(unknown.items())[:_BLOCK])
             yield (
-                f"Nova knows neither attachment {attachment.id} nor those that Cinder made right before and after it: "
-                f"{others}. Nova's database may have come back from a backup"
+                f"Nova does not know attachment {attachment.id}, nor those that Cinder created right before and after "
+                f"it: {others}. Nova's database may have been restored from a backup"
             )
 
     def _blocks(self, gone: Iterable[BlockDeviceMapping], links: Collection[Link]) -> Iterator[str]:
-        """Each lost attachment that stands in a block of them, by the order in which Nova made the mappings.
+        """Yield a fact for each lost attachment in a block of lost ones, in the order in which Nova made the mappings.
 
-        A database that came back from a backup lacks all that was made after it: those stand side by side.
+        A database restored from a backup lacks everything that was created after it, so the lost ones are neighbours.
         """
         for mapping in gone:
             near = [link for link in links if link.cell == mapping.cell]
@@ -119,12 +119,12 @@ class ControlRead:
             if len(lost) >= _BLOCK - 1:
                 others = ", ".join(f"{each.attachment_id} of server {each.server_id}" for each in lost.values())
                 yield (
-                    f"Cinder has lost attachment {mapping.attachment_id}, and those of the mappings that Nova made "
-                    f"right before and after it: {others}. Cinder's database may have come back from a backup"
+                    f"Cinder has lost attachment {mapping.attachment_id}, and those of the mappings that Nova created "
+                    f"right before and after it: {others}. Cinder's database may have been restored from a backup"
                 )
 
     def _majority(self, links: Collection[Link]) -> Iterator[str]:
-        """That most of the youngest links are lost, as long as they are."""
+        """Yield a fact if most of the newest links are lost."""
         lost = there = 0
         for link in sorted(links, key=lambda each: -each.number):
             if self._is_there(link):
@@ -135,8 +135,8 @@ class ControlRead:
                 return
         if lost > there and lost + there >= _SAMPLE:
             yield (
-                f"Cinder lacks {lost} of {lost + there} attachments looked for that Nova uses for other servers. "
-                "Cinder's database may have come back from a backup"
+                f"Cinder does not have {lost} of {lost + there} checked attachments that Nova uses for other servers. "
+                "Cinder's database may have been restored from a backup"
             )
 
     def _doubt(
@@ -148,28 +148,28 @@ class ControlRead:
         if foreign and self._has_lost_all(foreign):
             return Trust(
                 cinder_is_behind=(
-                    f"Cinder has the volumes, but none of the {len(foreign)} attachments looked for that Nova uses for "
-                    "other servers. Cinder's database may have come back from a backup",
+                    f"Cinder has the volumes, but none of {len(foreign)} checked attachments that Nova uses for other "
+                    "servers. Cinder's database may have been restored from a backup",
                 )
             )
         if foreign:
             return Trust(
                 Refusal(
-                    f"Cinder shows none of the {len(foreign)} attachments looked for that Nova uses for other servers: "
-                    "the credentials may not see every project, or this is not the Cinder that Nova uses"
+                    f"Cinder shows none of {len(foreign)} checked attachments that Nova uses for other servers. The "
+                    "credentials may not see every project, or this is not the Cinder that Nova uses"
                 )
             )
         return Trust(self._doubt_without_links(links, project_id, before, listed))
 
     def _has_lost_all(self, foreign: Collection[Link]) -> bool:
-        """Whether it is the right Cinder, and the credentials see other projects: then the attachments are gone."""
+        """Whether the attachments are gone: it is the right Cinder, and the credentials see other projects."""
         has_volumes = any(self._has_volume(link.volume_id) for link in foreign)
         return has_volumes and any(self._cinder.sees_other_attachments().rows)
 
     def _doubt_without_links(
         self, links: Reading[Link], project_id: str, before: NovaView | None, listed: Collection[Attachment]
     ) -> Refusal | None:
-        """The same where Nova uses no attachment of another project: a host may have one server alone."""
+        """Return the doubt if Nova uses no attachment of another project, for example with a single server."""
         servers, mappings = (before.servers, before.mappings) if before else ((), ())
         if {server.project_id for server in servers} - {project_id}:
             others = self._cinder.sees_other_projects()
@@ -177,7 +177,7 @@ class ControlRead:
                 return Refusal(f"the control read failed: {others.why}")
             if not any(others.rows):
                 return Refusal(
-                    "Cinder shows no volume of another project, so nothing proves that the credentials see every one"
+                    "Cinder shows no volume of another project, so nothing proves that the credentials see all projects"
                 )
         ids = {attachment.id for attachment in listed}
         is_novas = any(mapping.attachment_id in ids for mapping in mappings)
@@ -192,7 +192,7 @@ class ControlRead:
         )
 
     def _is_there(self, link: Link) -> bool:
-        """Whether Cinder shows the link's attachment; raises _UnreadError."""
+        """Whether Cinder shows the attachment of the link; raise _UnreadError if Cinder does not answer."""
         if link.attachment_id not in self._seen:
             found = self._cinder.attachments_of_volume(link.volume_id)
             there = any(each.id == link.attachment_id for each in found.rows)
@@ -205,7 +205,7 @@ class ControlRead:
 
 
 class _UnreadError(Exception):
-    """Cinder did not answer; the message says why."""
+    """Cinder did not answer. The message says why."""
 
 
 def _answer(reading: Reading[bool]) -> bool:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The hosts as third witness: every guest's disks, compared with what Nova maps."""
+"""Compare the disks of all guests, as the compute hosts report them, with Nova's mappings."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from dedangle.core.run import Run
 from dedangle.reconcile.sweep import Progress
 from dedangle.systems import ports
 
-# Servers or volumes that are asked for with one statement.
+# Number of servers or volumes in one SQL statement.
 _CHUNK = 500
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Witnesses:
-    """Asks each host for all its guests at once; a host that does not answer proves nothing."""
+    """Asks each host for all its guests. A host that does not answer proves nothing."""
 
     nova: ports.Fleet
     cinder: ports.Cinder
@@ -31,7 +31,7 @@ class Witnesses:
     concurrency: int
 
     def audit(self, names: Sequence[str], run: Run, wanted: Callable[[Finding], bool]) -> None:
-        """Enter in the run each disk of a running guest that no mapping explains, and the hosts that did not answer."""
+        """Add to the run each disk of a running guest that no mapping explains, and each host that did not answer."""
         silent: dict[str, str] = {}
         with ThreadPool(self.concurrency) as pool:
             answers = pool.imap(lambda host: (host, self.hosts.guests(host)), names)
@@ -46,13 +46,13 @@ class Witnesses:
         for some in _chunks(guests):
             volume_ids = {disk.volume_id for guest in some for disk in guest.disks}
             servers = self.nova.servers({guest.server_id for guest in some})
-            # Read after the host: a disk that it showed has its mapping by then, since attach writes that first.
+            # The mappings are read after the host's answer, because an attach writes its mapping before the disk.
             bdms = self.nova.other_servers_bdms(volume_ids, "")
             if not (servers.complete and bdms.complete):
                 run.miss([f"the guests of host {host}: {servers.why or bdms.why}"])
                 continue
             for guest, disk, server in ghosts.unexplained(host, some, servers.rows, bdms.rows):
-                # A detach takes the disk from the guest before its mapping: what is still there is no detach.
+                # A detach removes the disk before the mapping, so a disk that is still there is not being detached.
                 if not self._is_still_there(host, guest, disk):
                     continue
                 yield ghosts.judge(

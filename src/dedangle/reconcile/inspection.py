@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The first half of every verb: servers are judged, and when each finding was seen is remembered."""
+"""The first half of every verb: judge servers, and remember when each finding was first seen."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from dedangle.systems import ports
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Inspection:
-    """What is needed to judge servers and to remember what was seen."""
+    """Judges servers and stores the sightings of their findings."""
 
     nova: ports.Fleet
     reconciler: Reconciler
@@ -33,15 +33,15 @@ class Inspection:
     clock: Callable[[], datetime]
     progress: Progress
     complain: Callable[[str], None]
-    """Told, in a sentence, that the sightings could not be written."""
+    """Called with a sentence if the sightings could not be written."""
     stuck_volumes: StuckVolumes
     concurrency: int = 1
-    """Servers to judge at once."""
+    """Number of servers to judge at the same time."""
 
     def of_volumes(
         self, volume_ids: Iterable[str], run: Run, wanted: Callable[[Finding], bool] = lambda _: True
     ) -> list[Finding]:
-        """Judge the volumes themselves, and enter in the run what is stuck and wanted."""
+        """Judge the volumes themselves, and add the stuck and wanted ones to the run."""
         found = []
         for volume_id in volume_ids:
             finding = self.stuck_volumes.audit(volume_id)
@@ -55,7 +55,7 @@ class Inspection:
     def of_servers(
         self, server_ids: Sequence[str], run: Run, wanted: Callable[[Finding], bool] = lambda _: True
     ) -> list[Judged]:
-        """Judge these servers and enter in the run what is wanted of their findings."""
+        """Judge the servers, and add the wanted findings to the run."""
         judged = list(
             sweep.judge_servers(
                 server_ids, self.reconciler, run, self.progress, wanted=wanted, concurrency=self.concurrency
@@ -76,7 +76,7 @@ class Inspection:
         out_of_time: Callable[[], bool] = lambda: False,
         grace: timedelta = timedelta(),
     ) -> Fleet | None:
-        """Read the fleet in bulk and judge its suspects; None says that nothing could be judged, and the run why."""
+        """Read the cloud in bulk and judge its suspects; None if nothing could be judged. The run gets the reasons."""
         screen = sweep.read_screen(self.nova, bulk, self.reconciler, run, self.progress, shard)
         if screen is None:
             return None
@@ -84,7 +84,7 @@ class Inspection:
         run.add(each for each in screen.ownerless if wanted(each))
         judged: list[Judged] = []
         try:
-            # What was judged until a signal came is kept.
+            # After a signal, the servers that were already judged are kept.
             judged.extend(
                 sweep.judge_servers(
                     self.sightings.least_recent_first(screen.suspects, self.clock()),
@@ -99,7 +99,7 @@ class Inspection:
         finally:
             self._remember(judged, self._beyond_suspicion(screen, shard))
         if screen.every_cell_read and shard == WHOLE:
-            # A row anywhere may explain a volume: only a look at everything tells that there is none.
+            # Any row in the cloud may explain a volume, so a stuck volume needs a read of the whole cloud.
             candidates = self.stuck_volumes.candidates(screen)
             if not candidates.complete:
                 run.miss([f"volumes that may be stuck: {candidates.why}"])
@@ -108,9 +108,9 @@ class Inspection:
         return Fleet(judged, screen, self.nova, shard, self.sightings.unjudged_removals(unjudged, self.clock() - grace))
 
     def _remember(self, judged: Sequence[Judged], quiet: Callable[[str], bool]) -> None:
-        """Note when each finding was first seen; without a place to write, the grace period begins anew each run.
+        """Store when each finding was first seen. If that fails, the grace period starts again in each run.
 
-        quiet tells the servers that a bulk read found beyond suspicion.
+        `quiet` returns whether the bulk read found nothing about a server.
         """
         read = {one.seen.server_id for one in judged if not one.unread}
         try:
@@ -121,10 +121,10 @@ class Inspection:
                 now=self.clock(),
             )
         except OSError as error:
-            self.complain(f"Sightings are not remembered, so the sweep's grace period does not pass: {error}")
+            self.complain(f"The sightings could not be written: {error}. Until this is fixed, no grace period passes.")
 
     def _beyond_suspicion(self, screen: Screen, shard: Shard) -> Callable[[str], bool]:
-        """Tell which of the servers with sightings a bulk read of the shard found beyond suspicion."""
+        """Return a function that tests whether the bulk read of the shard found nothing about a server."""
         held = frozenset(screen.suspects)
         read = None if screen.every_cell_read else frozenset(self.nova.at_home(self.sightings.server_ids()).rows)
         return lambda server_id: (
@@ -134,15 +134,15 @@ class Inspection:
 
 @dataclasses.dataclass(frozen=True)
 class Fleet:
-    """A fleet whose suspects were judged, as far as there was time."""
+    """The suspects of the cloud that were judged within the time budget."""
 
     judged: list[Judged]
     screen: Screen
     nova: ports.Fleet
     shard: Shard
     unjudged_removals: int
-    """Removals that are due on suspects which there was no time to judge."""
+    """Known removals on suspects that there was no time to judge."""
 
     def totals(self, planned: Sequence[Finding], limits: Limits) -> Reading[Counter[Scope]]:
-        """What the fuse counts in per cent of."""
+        """Return the totals for the percentage of the removal limit."""
         return sweep.totals(self.screen, self.nova, self.shard, planned, limits)

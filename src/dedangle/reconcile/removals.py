@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is planned for many servers is carried out: within the fuse, each server judged anew, recorded for its user."""
+"""Carry out a plan for many servers, within the removal limit; each server is judged again before its writes."""
 
 from __future__ import annotations
 
@@ -26,27 +26,27 @@ from dedangle.systems import ports
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Removals:
-    """Carries out what was planned for many servers, and does what surrounds the removals of each."""
+    """Carries out a plan for many servers: stops a server if needed, records an instance action, removes rows."""
 
     reconciler: Reconciler
     journal: Journal
     actions: ports.Actions
     limits: Limits
     totals: Callable[[Sequence[Finding], Limits], Reading[Counter[Scope]]]
-    """How many live attachments there are where the removals would be."""
+    """Returns the number of live attachments in the scopes of the removals."""
     stopped_server: Callable[[str, Journal], contextlib.AbstractContextManager[None]] | None = None
-    """Stops the server while the block lasts; may raise UnpreparedError."""
+    """Stops the server for the duration of the block; may raise UnpreparedError."""
     out_of_time: Callable[[], bool] = lambda: False
-    """Whether no other server may be begun."""
+    """Whether the time budget is used up, so that no other server may be started."""
     wanted: Callable[[Finding], bool] = lambda _: True
     """Whether a finding that comes up only after a removal is to be carried out too."""
     unchanged_since: Callable[[FindingKey], datetime | None] = lambda _: None
     """When a run before this one first gave up a change as changed-meanwhile, with the rows as they are now."""
     concurrency: int = 1
-    """Servers to clean at once; one is cleaned in the thread of the caller, and a signal ends its reads too."""
+    """Number of servers to clean at the same time. With 1, a signal also interrupts the reads of the server."""
 
     def carry_out(self, judged: Iterable[Judged], run: Run, progress: Progress) -> None:
-        """Remove what was found unless the fuse trips; each server is judged anew right before its writes."""
+        """Make the planned changes unless the removal limit forbids them; each server is judged again before it."""
         acting = [one for one in judged if one.changes]
         planned_servers = self._without_project(acting, Counter(), run)
         counted = self.totals([finding for one in planned_servers for finding in one.changes], self.limits)
@@ -68,7 +68,7 @@ class Removals:
         ended: list[BaseException] = []
 
         def clean(one: Judged) -> bool:
-            """Whether the server was begun; what is raised ends the others too, each where it may end."""
+            """Clean the server, and return whether it was started. An exception also stops the other threads."""
             if ended or self.out_of_time():
                 return False
             try:
@@ -77,14 +77,14 @@ class Removals:
             except UnpreparedError as error:
                 failed = Outcome(result=Result.FAILED, detail=str(error))
                 run.outcomes.update((finding.key, failed) for finding in one.changes)
-            except BaseException as error:  # noqa: BLE001  # raised again when every thread has come to a boundary
+            except BaseException as error:  # noqa: BLE001  # raised again when every thread has finished its change
                 ended.append(error)
             return True
 
         with contextlib.ExitStack() as around:
             begun: Iterable[bool] = map(clean, planned_servers)
             if self.concurrency > 1:
-                # A signal is told to the threads, and this one waits until each has come to a boundary.
+                # The threads handle a signal, and this thread waits until each has finished its change.
                 around.enter_context(self.reconciler.shield())
                 begun = around.enter_context(ThreadPool(self.concurrency)).imap_unordered(clean, planned_servers)
             not_begun = sum(not each for each in begun)
@@ -101,8 +101,8 @@ class Removals:
         project_id, why = found
         rest = [one for one in servers if all(finding.project_id != project_id for finding in one.changes)]
         if rest:
-            run.trouble(f"Project {project_id or 'none'} was left out: {why}")
-        # Where nothing else is planned the run is refused as a whole.
+            run.trouble(f"Nothing was removed in project {project_id or 'none'}: {why}")
+        # If nothing else is planned, the removal limit refuses the whole run.
         return rest or servers
 
     def _counted(self, servers: Iterable[Judged]) -> list[Finding]:
@@ -154,7 +154,7 @@ class Removals:
 
 
 class _RemovalsLeft:
-    """How many more removals than planned the removal limit allows; threads take of it."""
+    """The number of removals that the limit allows in addition to the plan, shared by the threads."""
 
     def __init__(self, left: int) -> None:
         self._left = left
@@ -168,7 +168,7 @@ class _RemovalsLeft:
 
 
 class _Recorded:
-    """The instance action of a server: begun right before the first write, so that it tells of real changes only."""
+    """The instance action of a server. It starts just before the first write, so it only exists for real changes."""
 
     def __init__(self, removals: Removals, one: Judged, run: Run) -> None:
         self._actions, self._shield = removals.actions, removals.reconciler.shield
@@ -196,9 +196,9 @@ class _Recorded:
         details = "; ".join(
             f"{finding.remedy} of volume {finding.volume_id}: {outcome.result}" for finding, outcome in self.outcomes
         )
-        # A finding that was begun and has no outcome was cut short by an error.
+        # A finding without an outcome was interrupted by an error.
         succeeded = bool(results) and all(each.is_done for each in results)
         with self._shield(even_after_signal=True):
             refusal = self._actions.finish(self._server, succeeded=succeeded, details=details)
             if refusal:
-                self._run.trouble(f"Server {self._server.id}: its instance action stays open: {refusal}")
+                self._run.trouble(f"The instance action of server {self._server.id} could not be finished: {refusal}.")

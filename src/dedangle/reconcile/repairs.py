@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What gives a server its volume back: a mapping comes to name an attachment that is connected, a detach is undone."""
+"""Repairs that give a server its volume back: relink a mapping, attach the volume again, roll back a detach."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _AGAIN = "--reattach is run again"
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Repairs:
-    """Carried out by the command alone, against the databases and Cinder; nothing is taken from a guest."""
+    """The repairs of the command. They write to Nova's database and to Cinder, and take no disk from a guest."""
 
     nova: ports.Restoring
     cinder: ports.Attaching
@@ -30,7 +30,7 @@ class Repairs:
         return finding.remedy in _REPAIRS
 
     def carry_out(self, finding: Finding, server: Server | None, volume: Volume | None) -> Outcome:
-        """Repair what was judged right before; changed rows give CHANGED_MEANWHILE."""
+        """Repair a finding that was just judged; return CHANGED_MEANWHILE if a row has changed since."""
         if finding.remedy is Remedy.ROLL_BACK_DETACH:
             return self.cinder.roll_back_detach(finding.volume_id)
         mapping, attachment = finding.mapping, finding.attachment
@@ -48,7 +48,7 @@ class Repairs:
     def _reattach(
         self, mapping: BlockDeviceMapping, server: Server, volume: Volume | None, existing: Attachment | None
     ) -> Outcome:
-        """Make Cinder's side whole first: a server that reboots in between must not find half a mapping."""
+        """Complete Cinder's side first, because a server that reboots in between needs a complete attachment."""
         if existing is not None and existing.status == "attached":
             return self._name(mapping, server, volume, existing, self.cinder.connection(existing.id))
         connector: Reading[dict[str, Any]] = Reading(({},))
@@ -62,7 +62,7 @@ class Repairs:
         (attachment,) = reserved.rows
         connected: Reading[dict[str, Any]] = Reading()
         if server.host is None:
-            # An unshelve connects it: until then a reserved attachment is the healthy state.
+            # An unshelve will connect it. Until then a reserved attachment is the normal state.
             outcome = self.nova.name_attachment(mapping, server, attachment.id, None)
         else:
             connected = attaching.connect(self.cinder, attachment, mapping, connector.rows[0])
@@ -73,14 +73,15 @@ class Repairs:
         if is_named or not is_own:
             return outcome
         if self._guest_may_use(connected, mapping, server):
-            left = f"; attachment {attachment.id} stays, because the guest may use its connection: run it again"
+            left = f"; attachment {attachment.id} stays, because the guest may use its connection. Run it again"
             return dataclasses.replace(outcome, detail=outcome.detail + left)
         return attaching.take_back(self.cinder, attachment, outcome, again_by=_AGAIN)
 
     def _guest_may_use(self, connected: Reading[dict[str, Any]], mapping: BlockDeviceMapping, server: Server) -> bool:
-        """Whether deleting the new attachment may unplug a running guest.
+        """Whether the deletion of the new attachment may unplug the disk of a running guest.
 
-        Cinder then ends the connection of the volume with the host, and many backends have but one for the two.
+        Cinder then ends the connection between the volume and the host, and many backends have only one for both
+        attachments.
         """
         if server.is_stopped or not connected.rows:
             return False
@@ -104,7 +105,7 @@ class Repairs:
         """Let the mapping name the connected attachment, unless a running guest would use another connection."""
         kept = self.nova.connection_info(mapping)
         if not connected.rows or not kept.complete:
-            # Nothing is written, so that what was made goes back.
+            # Nothing is written, and the caller deletes the new attachment.
             return Outcome(result=Result.REFUSED, detail=connected.why or kept.why)
         multiattach = volume is not None and volume.multiattach
         new = connections.from_attachment(connected.rows[0], mapping.volume_id, multiattach=multiattach)
@@ -112,8 +113,8 @@ class Repairs:
         if not is_same and not (server.is_stopped or server.host is None):
             return Outcome(
                 result=Result.REFUSED,
-                detail="Cinder connects the volume at another address than the one that the guest uses; with "
-                "--restart the guest comes back with the new one",
+                detail="Cinder connects the volume at another address than the one that the guest uses. With --restart "
+                "the guest starts with the new address",
             )
         if attachment.status != "attached":
             done = self.cinder.complete_attachment(attachment.id)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A server is stopped while it is cleaned, and started again however that ends: the blueprint's own order."""
+"""Stop a server while it is cleaned, and always start it again: the order that the blueprint requires."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ _POLL = 1.0
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Restarter:
-    """Stops servers through Nova's API, and starts none that it has not stopped."""
+    """Stops servers through Nova's API, and only starts servers that it has stopped."""
 
     nova: ports.Nova
     power: ports.Power
     stopped: StoppedServers
     patience: float
-    """Seconds that a server may take to stop, and to start."""
+    """Timeout in seconds for a stop and for a start."""
     monotonic: Callable[[], float]
     pause: Callable[[float], None]
     shield: Callable[..., contextlib.AbstractContextManager[object]]
     progress: Callable[[str], None]
     trouble: Callable[[str], None]
-    """Told, in a sentence with the next command to type, of a server that did not start again."""
+    """Called with a sentence and the next command if a server did not start again."""
 
     @contextlib.contextmanager
     def stopped_server(self, server_id: str, journal: Journal) -> Iterator[None]:
-        """Stop the server, and start it again when the block has ended: by an exception or a signal too.
+        """Stop the server, and start it again after the block, also after an exception or a signal.
 
-        Raises UnpreparedError where it does not stop.
+        Raises UnpreparedError if the server does not stop.
         """
         try:
             with self.shield():
@@ -46,18 +46,18 @@ class Restarter:
                 refusal = self.power.stop(server_id)
             reading = Reading.unread(refusal.why) if refusal else self._await(server_id, lambda each: each.is_stopped)
             if not reading.rows:
-                raise UnpreparedError(f"the server was not stopped: {reading.why or 'it is gone'}")
+                raise UnpreparedError(f"the server was not stopped: {reading.why or 'it was deleted'}")
             yield
         finally:
             self.start_again(server_id)
 
     def start_again(self, server_id: str) -> None:
-        """Start the server if this run stopped it, or one that was killed before it came to that."""
+        """Start the server if this run stopped it, or if an earlier run stopped it and was killed."""
         if server_id not in self.stopped:
             return
         with self.shield(even_after_signal=True):
             self.progress(f"Starting server {server_id} again")
-            # It may still be on its way down, and Nova starts only what is stopped.
+            # The server may still be stopping, and Nova only starts a stopped server.
             reading = self._await(server_id, lambda each: each.task_state is None)
             if any(each.vm_state == "stopped" for each in reading.rows):
                 refusal = self.power.start(server_id)
@@ -66,12 +66,12 @@ class Restarter:
                 self.stopped.forget(server_id)
             else:
                 self.trouble(
-                    f"Server {server_id} was stopped and is not seen to run again: {reading.why}. "
-                    f"When it is stopped, run: openstack server start {server_id}"
+                    f"Server {server_id} was stopped, and dedangle could not start it again: {reading.why}. "
+                    f"When its status is SHUTOFF, run: openstack server start {server_id}"
                 )
 
     def was_left_stopped(self, server: Server | None) -> bool:
-        """Whether a run that was killed left the server stopped; one that runs again by now is forgotten."""
+        """Whether a killed run left the server stopped. A server that runs again is dropped from the list."""
         if server is None or server.id not in self.stopped:
             return False
         if server.vm_state != "stopped" and server.task_state is None:
@@ -80,7 +80,7 @@ class Restarter:
         return server.id in self.stopped
 
     def _await(self, server_id: str, done: Callable[[Server], bool]) -> Reading[Server]:
-        """Read the server until it is done; no rows in a complete reading: it is deleted."""
+        """Read the server until `done` is true; a complete reading without rows means that it was deleted."""
         deadline = self.monotonic() + self.patience
         while True:
             view = self.nova.read_live(server_id)

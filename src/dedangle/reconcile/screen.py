@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The bulk comparison: whom to suspect. Nothing else is decided here."""
+"""The bulk comparison of Nova and Cinder: it only finds servers that may have a finding (suspects)."""
 
 from __future__ import annotations
 
@@ -25,55 +25,55 @@ _SERVERS = struct.Struct(f"{ID}x{ID}s{_ROW - 2 * ID}x")
 
 @dataclasses.dataclass(frozen=True)
 class Screen:
-    """What the bulk read tells."""
+    """The result of the bulk read."""
 
     suspects: list[str]
-    """Servers that may hold a finding, in order."""
+    """Ids of servers that may have a finding, in order."""
     paired: int
-    """How many pairs are beyond suspicion."""
+    """The number of consistent pairs."""
     ownerless: list[Finding]
     totals: Counter[Scope]
-    """How many attachments there are, for the fuse."""
+    """The number of attachments in each scope, for the removal limit."""
     every_cell_read: bool = True
     """Whether every cell was read."""
     unheld: frozenset[str] = frozenset()
-    """Volumes that are in-use and in no row of either side; known only where the whole cloud was read."""
+    """Volumes that are in-use without a row in Nova or Cinder; only known if the whole cloud was read."""
     shared: dict[str, frozenset[str]] = dataclasses.field(default_factory=dict)
-    """By volume: the servers that share it, each by a whole pair; that is right for a multi-attach volume alone."""
+    """By volume: the servers that share it, each with a complete pair. Only a multi-attach volume may be shared."""
     servers: int = 0
-    """How many live servers there are."""
+    """The number of live servers."""
     volumes: int = 0
-    """How many volumes a live mapping or attachment names."""
+    """The number of volumes that a live mapping or attachment names."""
 
     def suspecting_sharers_of(self, volume_ids: Iterable[str]) -> Screen:
-        """The same with the servers that share one of the volumes among the suspects."""
+        """Return the screen with the servers that share one of the volumes added to the suspects."""
         sharers = {server for volume_id in volume_ids for server in self.shared[volume_id]}
         return dataclasses.replace(self, suspects=sorted({*self.suspects, *sharers}))
 
 
 class _Cell:
-    """What one cell holds, all of it kept so that a server's rows come together."""
+    """The rows of one cell."""
 
     def __init__(self, files: contextlib.ExitStack) -> None:
         self.servers = Spool(ID, files)
         self.linked = Spool(ID, files)
         self.links = Spool(_ROW, files, by=2 * ID)
         self.count = 0
-        """Of the shard's servers."""
+        """The number of servers of the shard."""
 
 
 class Gathered:
-    """Both sides as they come in, in any order.
+    """The rows of Nova and Cinder, added in any order.
 
-    Ids are kept in temporary files, 49 bytes for an attachment and 65 for a mapping, and compared part by part: a part
-    of 3,000,000 attachments takes less memory than Nova's modules.
+    Ids are kept in temporary files, 49 bytes for an attachment and 65 for a mapping, and compared part by part. With
+    3,000,000 attachments a part takes less memory than Nova's modules.
     """
 
     def __init__(self, shard: Shard = WHOLE) -> None:
         self._shard = shard
         self._files = contextlib.ExitStack()
         self._cells: dict[str, _Cell] = {}
-        # A whole pair has the same volume on both sides, so it meets in one part, with the volume.
+        # Both rows of a pair have the same volume, so they are in the same part as the volume.
         self._attachments = Spool(_ROW, self._files, by=2 * ID)
         self._volumes = Spool(ID, self._files)
         self._misspelled: set[str] = set()
@@ -90,7 +90,7 @@ class Gathered:
         self._files.close()
 
     def take(self, pages: Iterable[packing.Page]) -> None:
-        """Keep the rows; raises NoRoomError."""
+        """Add the rows of the pages; raise NoRoomError if the temporary files cannot be written."""
         for page in pages:
             if isinstance(page, packing.Servers):
                 cell = self._cell(page.cell)
@@ -107,12 +107,12 @@ class Gathered:
                 self._volumes.add(page.rows.packed)
 
     def forget(self, cell: str) -> None:
-        """Leave out what came of a cell that was not read to its end; all attachments of its servers are odd then."""
+        """Drop the rows of a cell that was not read completely; its servers' attachments are unpaired then."""
         self._cells.pop(cell, None)
         self._every_cell_read = False
 
     def screen(self) -> Screen:
-        """Compare both sides."""
+        """Compare the rows of Nova and Cinder, and return the result."""
         suspects: set[bytes] = set()
         unowned: list[Finding] = []
         totals: Counter[Scope] = Counter()
@@ -124,7 +124,7 @@ class Gathered:
             unowned += [_unowned(each) for each in unpaired if each in attachments and each[_SERVER] == NO_ID]
         paired = sum(self._count(number, suspects, totals) for number in range(PARTS))
         if not self._every_cell_read:
-            # A fuse that counts in per cent is to count what can be judged, and not to bear more for seeing less.
+            # The percentage of the removal limit must only count attachments that can be judged.
             read = sum(count for (kind, _), count in totals.items() if kind == "cell")
             totals[planning.RUN] = min(totals[planning.RUN], max(read, planning.PERCENT_FROM))
         named = map(packing.unpack, suspects - {NO_ID})
@@ -143,7 +143,7 @@ class Gathered:
         )
 
     def _unpaired(self, number: int, attachments: set[bytes]) -> set[bytes]:
-        """The mappings and attachments of this part that have no equal, or more than one, or a volume not at rest."""
+        """Return the rows of this part without exactly one counterpart, or with a volume that is not quiet."""
         links = [each for cell in self._cells.values() for each in cell.links.part(number)]
         linked = set(links)
         unpaired = attachments ^ linked
@@ -151,11 +151,11 @@ class Gathered:
             unpaired.update(each for each, times in Counter(links).items() if times > 1)
         volumes = {each[_VOLUME] for each in linked}
         if len(volumes) < len(linked):
-            # Several servers may share a volume, and each is to have one mapping of it.
+            # Several servers may share a volume, but each of them must have only one mapping of it.
             places = Counter(each[_PLACE] for each in linked)
             unpaired.update(each for each in linked if places[each[_PLACE]] > 1)
             self._note_shared(linked)
-        # A part has all rows of its volumes, and what only Cinder holds is unpaired.
+        # A part has all rows of its volumes, and attachments without a mapping are among the unpaired rows.
         held = volumes.union(each[_VOLUME] for each in unpaired)
         self._held += len(held)
         quiet = set(self._volumes.part(number))
@@ -172,9 +172,9 @@ class Gathered:
                 self._shared.setdefault(each[_VOLUME], set()).add(each[_SERVER])
 
     def _count(self, number: int, suspects: set[bytes], totals: Counter[Scope]) -> int:
-        """Count the mappings of this part for the fuse, and suspect those of their servers that have no live row.
+        """Count the mappings of this part, and add servers without a live row to the suspects.
 
-        Returns how many are beyond suspicion.
+        Returns the number of mappings of other servers.
         """
         counts: Counter[bytes] = Counter()
         for name, cell in self._cells.items():
@@ -185,7 +185,7 @@ class Gathered:
         return counts.total() - sum(counts[each] for each in suspects & counts.keys())
 
     def _own(self, rows: packing.Rows) -> bytes:
-        """The rows of the shard's servers; each row's server decides, as a whole pair names the same on both sides."""
+        """Return the rows of the shard's servers. Both rows of a pair name the same server, so they stay together."""
         self._misspelled.update(filter(self._shard.holds, rows.misspelled))
         if self._shard.count == 1:
             return rows.packed

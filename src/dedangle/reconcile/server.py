@@ -25,20 +25,20 @@ from dedangle.systems import ports
 
 LOG = logging.getLogger(__name__)
 
-# A deleted server's attachments are judged only when no mapping of it names a lost one any more: its mappings go first.
+# The attachments of a deleted server can be judged only after its mappings with lost attachments were removed.
 _ROUNDS = 3
 
 
 @dataclasses.dataclass(frozen=True)
 class Judged:
-    """One server as it was found; `seen` is the observation that the findings rest on."""
+    """The findings of one server, and the observation that they are based on."""
 
     findings: tuple[Finding, ...]
     seen: Observation
 
     @functools.cached_property
     def changes(self) -> tuple[Finding, ...]:
-        """What the door would remove or relink, in the order of the writes."""
+        """The findings that the door would change, in the order of the writes."""
         return planning.changes(self.findings)
 
     def of(self, wanted: Callable[[Finding], bool]) -> Judged:
@@ -47,7 +47,7 @@ class Judged:
 
     @property
     def is_known(self) -> bool:
-        """Whether any system has ever heard of the server."""
+        """Whether any system knows the server, or Nova could not be read completely."""
         nova = self.seen.after
         return bool(nova.servers or nova.building or nova.mappings or self.findings or not nova.complete)
 
@@ -57,7 +57,7 @@ class Judged:
 
     @property
     def unread(self) -> tuple[str, ...]:
-        """What was not read and would have counted."""
+        """Why parts of the state that the judgement needs could not be read."""
         readings = [*self.seen.cinder.readings()]
         if any(finding.verdict is Verdict.CANNOT_TELL for finding in self.findings):
             readings.append(self.seen.other_servers_bdms)
@@ -67,7 +67,7 @@ class Judged:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Reconciler:
-    """The one function of all three doors; a door decides which systems are wired in and who is told."""
+    """Observes, judges and changes one server for all three doors. The door chooses the systems and the policy."""
 
     nova: ports.Nova
     cinder: ports.Cinder
@@ -76,12 +76,12 @@ class Reconciler:
     clock: Callable[[], datetime]
     first_seen: Callable[[FindingKey], datetime | None]
     thorough: bool = False
-    """Whether every volume is asked for, also where everything pairs."""
+    """Whether every volume is read, even if all mappings and attachments pair."""
     repairs: Repairs | None = None
-    """What gives a server its volumes back; only the command has it."""
+    """The repairs that give a server its volumes back; only the command has them."""
     shield: Callable[..., contextlib.AbstractContextManager[object]] = lambda **_: contextlib.nullcontext()
-    """Wraps intent, write and outcome, so that no signal comes between them; with `even_after_signal` what must be done
-    after them, signal or not."""
+    """Delays signals during the intent, the write and the outcome. With `even_after_signal`, the block also runs after
+    a signal."""
 
     def audit(self, server_id: str) -> Judged:
         """Judge the server as it is now; changes nothing."""
@@ -90,19 +90,19 @@ class Reconciler:
         return Judged(findings, seen)
 
     def without_restart(self) -> Reconciler:
-        """The same without leave to count on a server's being stopped."""
+        """Return a reconciler that judges servers as they are, even if --restart is given."""
         return dataclasses.replace(self, policy=dataclasses.replace(self.policy, restart=False))
 
     def counts_on_stop(self, judged: Judged) -> bool:
-        """Whether something of the plan can be done only once the server is stopped, which it is not."""
+        """Whether a part of the plan needs the server to be stopped first."""
         as_it_is = {finding.key for finding in self.without_restart()._judge(judged.seen).changes}
-        # Whether a volume comes back at the address that a running guest uses is not known before.
+        # It is not known in advance whether Cinder connects a volume at the address that the running guest uses.
         comes_back = any(finding.remedy is Remedy.RESTORE_ATTACHMENT for finding in judged.changes)
         may_stop = judged.server is not None and judged.server.can_be_stopped
         return (comes_back and may_stop) or any(finding.key not in as_it_is for finding in judged.changes)
 
     def _judge(self, seen: Observation) -> Judged:
-        """Judge without ways out, which nobody reads of what is judged once more."""
+        """Judge without ways out, which are not needed for a second judgement."""
         now = self.clock()
         findings = (each for pair in pairing.pairs(seen) for each in self._judge_pair(pair, self.policy, now))
         return Judged(tuple(findings), seen)
@@ -119,14 +119,14 @@ class Reconciler:
         prepare: Callable[[Finding], Refusal | None] = lambda _: None,
         wanted: Callable[[Finding], bool] = lambda _: True,
     ) -> Generator[tuple[Finding, Outcome], None, None]:
-        """Remove what the judgement said may be removed, as far as it still holds.
+        """Make the changes of the judgement that still hold after a new observation.
 
-        Yields each finding that was tried with its outcome, as soon as it is known. Where a removal brings up new ones,
-        more is asked how many (removals) of so many may be carried out too, and without it none are looked for;
-        prepare is called before each write, returns why it was done in part and may raise UnpreparedError; what is
-        not wanted is left. Raises
-        journal.JournalUnwritableError where the next removal could not be written down, and after the outcome of one
-        that was, where that could not be.
+        Yields each finding with its outcome. `prepare` is called before each write; it returns why it was only partly
+        done, or raises UnpreparedError. Findings that are not `wanted` are skipped. If a removal makes new findings
+        removable, `more` returns how many of them may be removed too; without `more` they are skipped.
+
+        Raises journal.JournalUnwritableError before a write whose intent could not be written, and after the outcome
+        that could not be written was yielded.
         """
         tried: set[FindingKey] = set()
         plan = tuple(filter(wanted, judged.changes))
@@ -138,7 +138,7 @@ class Reconciler:
             for finding in plan:
                 tried.add(finding.key)
                 if _rows(finding) in still:
-                    # A signal that came meanwhile is raised when the outcome has been taken.
+                    # A signal during the write is raised after the caller has received the outcome.
                     with self.shield():
                         outcome, unwritten = self._remove(finding, judged, journal, prepare)
                         yield finding, outcome
@@ -147,10 +147,15 @@ class Reconciler:
                 elif judged.unread:
                     yield finding, Outcome(result=Result.FAILED, detail="; ".join(judged.unread))
                 else:
-                    yield finding, Outcome(result=Result.CHANGED_MEANWHILE, detail="judged anew, it is to be kept")
+                    yield (
+                        finding,
+                        Outcome(
+                            result=Result.CHANGED_MEANWHILE, detail="a second check right before the write keeps it"
+                        ),
+                    )
             mapped = {mapping.volume_id for mapping in judged.seen.after.mappings}
             if more is None or mapped.isdisjoint(each.volume_id for each in plan):
-                # Only a mapping of the same volume is judged otherwise with one attachment less.
+                # One attachment less can only change the verdict of a mapping of the same volume.
                 return
             judged = self.audit(judged.seen.server_id)
             plan = tuple(finding for finding in judged.changes if finding.key not in tried and wanted(finding))
@@ -166,7 +171,7 @@ class Reconciler:
             )
         volume_ids, attachment_ids = pairing.needed_of_cinder(before, attachments.rows, thorough=self.thorough)
         if not volume_ids:
-            # What pairs needs no second look, and a healthy server costs one question to each side.
+            # If everything pairs, no second read is needed: a healthy server costs one request to Nova and to Cinder.
             after = before if before.complete else self.nova.observe(server_id)
             return Observation(
                 server_id=server_id, before=before, cinder=CinderView(attachments=attachments), after=after
@@ -181,7 +186,7 @@ class Reconciler:
             volumes={volume_id: self.cinder.volume(volume_id) for volume_id in sorted(volume_ids)},
             of_volumes={volume_id: self.cinder.attachments_of_volume(volume_id) for volume_id in sorted(volume_ids)},
         )
-        # Before Nova is read again: a disk that the guest got after that has a mapping by then.
+        # The guest is read before Nova is read again, because an attach writes its mapping before the disk.
         guests = {host: self.hosts.disks(server_id, host) for host in pairing.hosts_concerned(before, cinder)}
         other_servers_bdms = self.nova.other_servers_bdms(volume_ids, server_id)
         return Observation(
@@ -201,12 +206,12 @@ class Reconciler:
         )
 
     def _acts_itself(self, nova: NovaView) -> bool:
-        # One that is down would only be waited for, and what is on it counts as in flight anyway.
+        # A host that is down would only cost a timeout, and its servers count as in flight anyway.
         hosts = {server.host for server in nova.servers if server.host and not server.deleted}
         return nova.host_state is not HostState.DOWN and any(map(self.hosts.acts, hosts))
 
     def doubt(self) -> Refusal | None:
-        """Return why the credentials may not see all attachments; one that they must see proves that they do."""
+        """Return why the credentials may not see all attachments; None if an attachment that they must see is shown."""
         return ControlRead(self.nova, self.cinder).trust().doubt
 
     def _remove(
@@ -268,7 +273,7 @@ class Reconciler:
 
 
 def _rows(finding: Finding) -> tuple[FindingKey, Remedy]:
-    """Return the version of the rows and what is done with them: a server that was stopped may have another code."""
+    """Return the key without the code, and the remedy; the code may change when the server is stopped."""
     return finding.key._replace(code=""), finding.remedy
 
 
@@ -277,7 +282,7 @@ def _living(judged: Judged) -> Server | None:
 
 
 class UnpreparedError(Exception):
-    """What must be done before a write was not done; the message says why, and the result what the write came to."""
+    """The preparation of a write failed, so the write was not made. `result` is the outcome of the write."""
 
     def __init__(self, why: str, result: Result = Result.FAILED) -> None:
         super().__init__(why)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Rows by the million, kept in a temporary file and taken out part by part."""
+"""Keep millions of rows in a temporary file, and read them back part by part."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import tempfile
 from typing import IO
 
 PARTS = 64
-# A spool that stays smaller is never written.
+# A smaller spool stays in memory.
 _BUFFER = 2 * 1024 * 1024
 
 
@@ -18,13 +18,13 @@ class NoRoomError(Exception):
 
 
 class Spool:
-    """Rows of `width` bytes; rows whose bytes at `by` are equal come out in the same part.
+    """Rows of `width` bytes. Rows with the same byte at position `by` are in the same part.
 
-    The ids there are random, so the parts are of one size.
+    Ids are random, so all parts have about the same size.
     """
 
     def __init__(self, width: int, files: contextlib.ExitStack, by: int = 0) -> None:
-        """The file, if there is any, is closed, and so removed, with files."""
+        """Create the spool; its temporary file, if it needs one, is removed when `files` is closed."""
         self._row, self._by, self._files = struct.Struct(f"{width}s"), by, files
         self._parts = [bytearray() for _ in range(PARTS)]
         self._buffered = 0
@@ -32,7 +32,7 @@ class Spool:
         self._written: list[list[tuple[int, int]]] = [[] for _ in range(PARTS)]
 
     def add(self, rows: bytes) -> None:
-        """Keep the rows; raises NoRoomError."""
+        """Add rows; raise NoRoomError if the temporary file cannot be written."""
         parts = self._parts
         for byte, (row,) in zip(rows[self._by :: self._row.size], self._row.iter_unpack(rows), strict=True):
             parts[byte % PARTS] += row
@@ -41,12 +41,14 @@ class Spool:
             try:
                 self._write()
             except OSError as error:
-                # gettempdir() looks for one anew where there was none, and raises.
+                # gettempdir() would search for a directory again and raise.
                 place = tempfile.tempdir or "any temporary directory"
-                raise NoRoomError(f"what was read cannot be kept in {place} ({error.strerror}); set TMPDIR") from error
+                raise NoRoomError(
+                    f"the rows cannot be written to {place} ({error.strerror}); set TMPDIR to a directory with space"
+                ) from error
 
     def part(self, number: int) -> list[bytes]:
-        """The rows of one part, in no order, with those that were added twice."""
+        """Return the rows of one part, in no order; rows that were added twice are in it twice."""
         chunks = [bytes(self._parts[number])]
         for start, length in self._written[number]:
             assert self._file is not None

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Volumes that no row of either side explains: found beside the servers, and set right one by one."""
+"""Find volumes whose status no row of Nova or Cinder explains, and reset it."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from dedangle.systems import ports
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class StuckVolumes:
-    """Looks at single volumes, and resets the status of those that are stuck."""
+    """Checks single volumes, and resets the status of stuck ones."""
 
     nova: ports.Nova
     cinder: ports.Cinder
     policy: Policy
     clock: Callable[[], datetime]
     shield: Callable[[], contextlib.AbstractContextManager[object]]
-    """Wraps intent, write and outcome, so that no signal comes between them."""
+    """Delays signals during the intent, the write and the outcome."""
 
     def candidates(self, screen: Screen) -> Reading[str]:
-        """Return the volumes that may be stuck: Cinder lists those of every status but in-use by itself."""
+        """Return the volumes that may be stuck. Cinder lists them by status; those in-use come from the bulk read."""
         found = self.cinder.volumes_with_status(stuck.STUCK)
         ids = {volume.id for volume in found.rows} | screen.unheld
         return Reading(tuple(sorted(ids)), found.complete, found.why)
@@ -45,12 +45,12 @@ class StuckVolumes:
         return stuck.judge(seen, now=self.clock(), policy=self.policy)
 
     def reset(self, finding: Finding, journal: Journal) -> Outcome:
-        """Look again and reset the status; raises JournalUnwritableError before anything is changed."""
+        """Judge the volume again and reset its status; raise JournalUnwritableError before any change."""
         now = self.audit(finding.volume_id)
         if isinstance(now, Refusal):
             return Outcome(result=Result.FAILED, detail=now.why)
         if now is None or now.key != finding.key or now.volume is None or not now.disposition.is_change:
-            return Outcome(result=Result.CHANGED_MEANWHILE, detail="the volume is not as it was")
+            return Outcome(result=Result.CHANGED_MEANWHILE, detail="the volume has changed")
         with self.shield():
             entry = journal.intend(now)
             outcome = self.cinder.reset_status(now.volume)

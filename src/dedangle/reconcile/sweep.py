@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Many servers: a bulk read finds the suspects, and each is then reconciled with fresh reads."""
+"""Judge many servers: a bulk read finds the suspects, and each suspect is then judged with fresh reads."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from dedangle.systems import ports
 
 class Progress(Protocol):
     def __call__(self, what: str, done: int = 0, total: int = 0) -> None:
-        """Told of each step; done and total count servers where they are not 0."""
+        """Show a step; `done` and `total` are numbers of servers or hosts, or 0."""
 
 
 def read_screen(
@@ -35,10 +35,10 @@ def read_screen(
     progress: Progress,
     shard: Shard = WHOLE,
 ) -> Screen | None:
-    """Read both sides in bulk; the run names what is not read, and None says that nothing can be judged.
+    """Read Nova and Cinder in bulk, and return the suspects; None if nothing can be judged. The run gets the reasons.
 
-    Each attachment of a cell that is silent looks like a left-over. So only those servers are suspects then that Nova
-    puts into another cell.
+    Every attachment of a cell that does not answer looks dangling. So if a cell does not answer, only servers that Nova
+    has in another cell are suspects.
     """
     silent: dict[str, str] = {}
 
@@ -57,7 +57,7 @@ def read_screen(
             for cell, why in silent.items():
                 gathered.forget(cell)
                 nova.leave_out(cell, why)
-            # What cell0 has was never on a host, so that a fault of it is one of the control plane's.
+            # Servers of cell0 have no host, so its database fails only together with the control plane.
             if not unread and nova.cell0 in silent:
                 unread = Refusal(silent[nova.cell0])
             if not unread and gathered.has_links:
@@ -72,15 +72,15 @@ def read_screen(
 
 
 def _with_sharers(screen: Screen, cinder: ports.Bulk, run: Run) -> Screen:
-    """Suspect the servers that share a volume, unless it is multi-attach: two of them may write to one disk."""
+    """Add the servers that share a volume that is not multi-attach: two of them may write to one disk."""
     answer = cinder.multiattach(screen.shared)
     if not answer.complete:
-        run.miss([f"whether servers share volumes that are not multi-attach: {answer.why}"])
+        run.miss([f"volumes that several servers share: {answer.why}"])
     return screen.suspecting_sharers_of(screen.shared.keys() - set(answer.rows)) if answer.complete else screen
 
 
 def _within_sight(screen: Screen, silent: dict[str, str], nova: ports.Fleet, run: Run) -> Screen | None:
-    """Keep the suspects that are in a cell that was read; None where Nova does not tell which those are."""
+    """Keep the suspects in cells that answered; None if Nova does not return the cells of the servers."""
     home = nova.at_home(screen.suspects)
     if not home.complete:
         run.miss([f"every server: {home.why}"])
@@ -90,14 +90,14 @@ def _within_sight(screen: Screen, silent: dict[str, str], nova: ports.Fleet, run
     suspects = [server_id for server_id in screen.suspects if server_id in read]
     strays = len(screen.suspects) - len(suspects)
     if strays:
-        run.miss([f"servers that hold attachments and are in none of the cells that answered: {strays}"])
+        run.miss([f"{strays} servers with attachments that are in none of the cells that answered"])
     return dataclasses.replace(screen, suspects=suspects)
 
 
 def totals(
     screen: Screen, nova: ports.Fleet, shard: Shard, planned: Iterable[Finding], limits: Limits
 ) -> Reading[Counter[Scope]]:
-    """What the fuse counts in per cent of; projects are counted only where the removals are, and only far enough."""
+    """Return the totals for the percentage of the removal limit. Only projects with removals are counted."""
     planned = tuple(planned)
     found = Counter(screen.totals)
     if not planning.refusal(planned, limits, found):
@@ -110,8 +110,8 @@ def totals(
 
 
 def gather(reading: list[Iterator[Reading[Page]]], gathered: Gathered) -> Refusal | None:
-    """Take all pages in; return why one could not be read."""
-    # In turns, so that each database works on its next page while the page of another one is taken in.
+    """Store all pages; return why a page could not be read."""
+    # One page of each database in turn, so that the other databases prepare their next page meanwhile.
     while reading:
         for each in tuple(reading):
             answer = next(each, None)
@@ -134,12 +134,12 @@ def judge_servers(
     out_of_time: Callable[[], bool] = lambda: False,
     concurrency: int = 1,
 ) -> Iterator[Judged]:
-    """Judge each server with fresh reads and enter what is found; the sweep's first half, and all of an audit.
+    """Judge each server with fresh reads, and record the findings in the run.
 
-    Where its time is over before the last server was begun, the run names how many are left.
+    If the time is used up before all servers are judged, the run gets the number of the others.
     """
     done = 0
-    # One that a signal ends without waiting for what its threads were asking; those of concurrent.futures are joined.
+    # A signal ends this pool without a wait for its threads; concurrent.futures would wait for them.
     with ThreadPool(concurrency) as pool:
         for one in _ahead(pool, reconciler, server_ids, out_of_time, 2 * concurrency):
             done += 1
@@ -159,7 +159,7 @@ def judge_servers(
 def _ahead(
     pool: ThreadPool, reconciler: Reconciler, server_ids: Iterable[str], out_of_time: Callable[[], bool], most: int
 ) -> Iterator[Judged]:
-    """Judge in the pool, at most so many servers ahead of the one that is asked for; in the order of the servers."""
+    """Judge in the pool, at most `most` servers ahead of the consumer; yield in the order of the servers."""
     begun: deque[AsyncResult[Judged]] = deque()
     for server_id in server_ids:
         if out_of_time():

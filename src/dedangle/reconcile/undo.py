@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One removed mapping restored: observe, judge, re-verify, act, record."""
+"""Restore a removed mapping: observe, judge, re-verify, act, record."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ from dedangle.systems import ports
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Undoer:
-    """Takes one entry of the journal back."""
+    """Undoes one entry of the journal."""
 
     nova: ports.Restoring
     cinder: ports.Attaching
     entry: Entry
     removed: BlockDeviceMapping
     resumed: bool
-    """Whether an undo of the entry was begun before."""
+    """Whether an undo of the entry was started before."""
     connector: dict[str, Any]
-    """What os-brick says of the server's host; empty where the operator gave none."""
+    """The connector of the server's host; empty if the operator gave none."""
     shield: Callable[[], contextlib.AbstractContextManager[object]]
-    """Wraps intent, writes and outcome, so that no signal comes between them."""
+    """Delays signals during the intent, the writes and the outcome."""
 
     def look(self) -> UndoObservation:
-        """See what there is now; changes nothing."""
+        """Read the current state; changes nothing."""
         server_id, volume_id = self.removed.server_id, self.removed.volume_id
         before = self.nova.observe(server_id)
         cinder = CinderView(
@@ -54,7 +54,7 @@ class Undoer:
         )
 
     def execute(self, journal: Journal) -> Outcome:
-        """Look again and restore the mapping; raises JournalUnwritableError before anything is changed."""
+        """Read the state again and restore the mapping; raise JournalUnwritableError before any change."""
         observed = self.look()
         found = undoing.judge(observed)
         if isinstance(found, Refusal):
@@ -66,7 +66,7 @@ class Undoer:
         return outcome
 
     def _restore(self, found: Restoration) -> Outcome:
-        """Make Cinder's side whole first: a server that reboots in between must not find half a mapping."""
+        """Complete Cinder's side first, because a server that reboots in between needs a complete attachment."""
         row, replacement = found.row, found.replacement
         reserved = attaching.reserve(self.cinder, row, replacement)
         if not reserved.rows:
@@ -83,11 +83,11 @@ class Undoer:
         outcome = self.nova.restore_mapping(row, found.server, replacement.id, connection_info, multiattach=multiattach)
         if outcome.result is Result.CHANGED_MEANWHILE:
             return self._taken_back(outcome, replacement, row)
-        # Where Nova's database did not answer, the row may be live all the same: its attachment stays.
+        # If Nova's database did not answer, the row may already be restored, so its attachment stays.
         return dataclasses.replace(outcome, detail=outcome.detail or f"the mapping names attachment {replacement.id}")
 
     def _taken_back(self, outcome: Outcome, replacement: Attachment, row: BlockDeviceMapping) -> Outcome:
-        """Delete the attachment that was made for nothing."""
+        """Delete an attachment that the failed undo has created."""
         if replacement.id == row.attachment_id:
             return outcome
-        return attaching.take_back(self.cinder, replacement, outcome, again_by="it is undone once more")
+        return attaching.take_back(self.cinder, replacement, outcome, again_by="the undo is run again")

@@ -51,7 +51,7 @@ def test_reads_that_fail(cloud: Cloud, server: Server, kind: str) -> None:
         cloud.rest.faults = [fault]
         assert cloud.reboot(server, kind) == REBOOTED, fault
         _assert_untouched(cloud, server)
-        assert cloud.log.count("Dangling volume attachments were not looked for") == warnings
+        assert cloud.log.count("Dangling volume attachments were not checked") == warnings
 
 
 @pytest.mark.parametrize("delay", [5.0, 0.4], ids=["one answer", "all together"])

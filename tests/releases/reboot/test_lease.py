@@ -44,7 +44,7 @@ def test_number_2_an_address_that_was_given_to_another_server_is_not_disconnecte
     assert cloud.mapped(broken) == cloud.in_guest(broken) == set()
     assert cloud.soft_deleted(broken) == {lost}
     assert cloud.disconnected == {}
-    assert f"it was not disconnected: server {healthy.id} on the host uses the same address" in cloud.log
+    assert f"the volume was not disconnected: server {healthy.id} on the host uses the same address" in cloud.log
     assert cloud.in_guest(healthy) == cloud.mapped(healthy) == set(healthy.volumes)
 
 
@@ -91,7 +91,7 @@ def test_what_is_its_own_is_disconnected(cloud: Cloud) -> None:
 
 def same_device(cloud: Cloud, healthy: Server, mine: str) -> str:
     cloud.put_behind(healthy, healthy.volumes[0], device_of(mine))
-    return f"the guest of server {healthy.id} on the host has the same device"
+    return f"the guest of server {healthy.id} on the host uses the same device"
 
 
 def deleted_server(cloud: Cloud, healthy: Server, mine: str) -> str:
@@ -130,7 +130,7 @@ def test_who_uses_the_address_is_named(cloud: Cloud, use: Callable[[Cloud, Serve
 def test_a_device_with_another_wwn_is_not_disconnected(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
     broken = server(cloud, SHARED)
     monkeypatch.setattr("dedangle.systems.scsi.other_wwn", lambda *_: WWN)
-    why = f"the device at its address is another volume by now, with WWN {WWN}"
+    why = f"the device at its address now is another volume, with WWN {WWN}"
     assert lease(cloud, broken) == Refusal(why)
 
 

@@ -76,7 +76,7 @@ def test_deferred_soft_reboot_leaves_all_for_a_hard_one(cloud: Cloud) -> None:
     assert cloud.in_guest(server) == cloud.mapped(server) == {lost, kept}
     assert lost not in cloud.disconnected
     assert not cloud.journal()
-    assert cloud.log.count("left for a hard reboot") == 1
+    assert cloud.log.count("remain until a hard reboot") == 1
     assert cloud.reboot(server, "HARD") == CLEANED
     assert cloud.in_guest(server) == cloud.mapped(server) == {kept}
 
