@@ -197,7 +197,7 @@ def test_even_a_hole_in_the_page_would_let_nothing_in(shown: Show, tab: Page) ->
 
 def test_nothing_found_is_said(shown: Show) -> None:
     page = shown(run_of(paired=3))
-    assert "Nothing is dangling." in page.run("document.body.innerText")
+    assert "No dangling volume attachments found." in page.run("document.body.innerText")
     page = shown(run_of(not_checked=["every server: Cinder did not answer"]))
     text = page.run("document.body.innerText")
     assert "There are no findings, but the run is not complete." in text

@@ -165,7 +165,7 @@ def test_what_cannot_be_used_is_refused_in_a_sentence_without_its_password(url: 
 def test_tooz_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setitem(sys.modules, "tooz", None)
     with (
-        pytest.raises(coordination.CoordinationError, match="needs tooz"),
+        pytest.raises(coordination.CoordinationError, match="needs the Python package tooz"),
         coordination.exclusive(f"file://{tmp_path}", "lock", member="one"),
     ):
         pass

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reads that see everything which was answered before them, on whatever node of a Galera cluster it was written.
+"""Make reads see every write that was answered before them, on any node of a Galera cluster.
 
-A Galera node applies what other nodes wrote some time after they answered: milliseconds when idle, seconds under load,
-and a node that wakes up is behind without knowing. Asking the same node again proves nothing then.
+A Galera node applies the writes of other nodes later than they answered: milliseconds when idle, seconds under load. A
+node that was suspended is behind and does not know it. A second read of the same node proves nothing then.
 """
 
 from __future__ import annotations
@@ -12,20 +12,20 @@ from weakref import WeakKeyDictionary
 import sqlalchemy as sa
 
 VARIABLE = "wsrep_sync_wait"
-# 1 for SELECT, 2 for UPDATE and DELETE, 4 for INSERT: a removal is decided on what its own transaction reads.
+# 1 for SELECT, 2 for UPDATE and DELETE, 4 for INSERT. A removal depends on what its own transaction reads.
 MASK = 7
 _WAITS = "dedangle_waits"
 
 _own_settings: WeakKeyDictionary[sa.Engine, int | None] = WeakKeyDictionary()
-"""What the sessions of an engine begin with: the server's setting, or [database] mysql_wsrep_sync_wait, which oslo.db
-sets as each connection is made. None: the server has no such variable."""
+"""The initial setting of an engine's sessions: that of the server, or [database] mysql_wsrep_sync_wait, which oslo.db
+sets in each new connection. None if the server has no such variable."""
 
 
 def wait(connection: sa.Connection) -> None:
-    """Let the first statement of each later transaction of the session wait until the node has applied the others'.
+    """Make later transactions of the session wait until the node has applied the writes of the other nodes.
 
-    One statement for each connection to the server, beside one for each engine, and none in between. A larger mask of
-    the session's own is kept. Only the first statement of a transaction waits: this must come before it.
+    This costs one statement for each connection and one for each engine. Other bits of the session's mask are kept.
+    Only the first statement of a transaction waits, so call this before it.
     """
     if not _is_mysql(connection) or connection.info.get(_WAITS):
         return
@@ -37,23 +37,23 @@ def wait(connection: sa.Connection) -> None:
         return
     if own | MASK != own:
         _set(connection, own | MASK)
-    # SQLAlchemy clears the dictionary when it connects anew.
+    # SQLAlchemy clears this dictionary when it reconnects.
     connection.info[_WAITS] = True
 
 
 def do_not_wait(connection: sa.Connection) -> None:
-    """Put the session back to its own setting, where wait() changed it."""
+    """Restore the initial setting of the session, if wait() changed it."""
     if _is_mysql(connection) and connection.info.pop(_WAITS, False):
         _set(connection, _own_settings[connection.engine] or 0)
 
 
 def setting(connection: sa.Connection) -> int | None:
-    """Return the mask that the session waits with; None on a server that knows no such wait."""
+    """Return the wsrep_sync_wait of the session; None if the server has no such variable."""
     return _setting(connection) if _is_mysql(connection) else None
 
 
 def _setting(connection: sa.Connection) -> int | None:
-    # Reading @@wsrep_sync_wait is an error (1193) on a server that lacks it.
+    # SELECT @@wsrep_sync_wait is an error (1193) on a server without this variable.
     row = connection.execute(sa.text(f"SHOW SESSION VARIABLES LIKE '{VARIABLE}'")).first()
     return None if row is None else int(row[1])
 

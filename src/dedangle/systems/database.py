@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How a database is asked: without waiting for ever, and in bulk by short pages of packed rows."""
+"""Query a database with a timeout, and read tables in bulk in short pages of packed rows."""
 
 from __future__ import annotations
 
@@ -36,21 +36,21 @@ _GROUP_CONCAT_MAX_LEN = 4 * 1024 * 1024
 
 @dataclasses.dataclass(frozen=True)
 class Database:
-    """A database; label is what an operator calls it; timeout is in seconds, for one answer."""
+    """A database. `label` is its name in messages; `timeout` is in seconds, for one query."""
 
     label: str
     engine: Callable[[], sa.Engine]
     timeout: float
     _late: list[queue.Queue[Any]] = dataclasses.field(default_factory=list, init=False, repr=False, compare=False)
-    """Where the answers come that were not waited for any longer."""
+    """The queues of queries that timed out and have not answered yet."""
 
     def ask(self, question: Callable[[sa.Connection], T]) -> Callable[[], Reading[T]]:
-        """Start the question in a thread and a transaction of its own; calling the result waits for the answer.
+        """Start the query in its own thread and transaction; calling the result waits for the answer.
 
-        The answer has one row, or says why not; it comes after all that was answered before, on whatever node of a
-        Galera cluster that was written. The thread is a daemon: a database that hangs must not keep the process
-        from ending. A write that timed out may still be committed. While an answer is late no other question is asked:
-        each would take as long, and there may be one for every server.
+        The answer has one row, or the reason why not. It sees everything that was answered before, on any node of a
+        Galera cluster. The thread is a daemon, so that a hanging database does not prevent the end of the process. A
+        write that timed out may still be committed. While a query has not answered, no other query is started, because
+        each would time out too, and there may be one for every server.
         """
         asked = self._ask(question)
         return lambda: asked().reading
@@ -86,11 +86,10 @@ class Database:
         return awaited
 
     def pages(self, source: Source, made: Callable[[str, int], Page | None]) -> Iterator[Reading[Page]]:
-        """What is made of the lines of each page and their number; the last reading is incomplete where one is unread.
+        """Yield what `made` returns for the text and row count of each page; the last reading says if a page failed.
 
-        `made` returns None for a text that lacks lines. No page sees the same moment as another, and no transaction
-        lasts longer than a page. A thread reads some pages ahead: on a busy machine the database would else wait for
-        its reader, and the reader for the database, most of the time.
+        `made` returns None for a text that lacks lines. Each page is its own transaction, so the pages do not see the
+        same moment. A thread reads some pages ahead, so that the database and its reader do not wait for each other.
         """
         question = _by_number(source) if isinstance(source.first, int) else _by_text(source)
         answers: queue.Queue[Reading[_Packed]] = queue.Queue(_AHEAD)
@@ -101,9 +100,9 @@ class Database:
             asked_again = False
             while last is not None and not abandoned.is_set():
                 try:
-                    # One connection for all pages: the pool would ask whether it still answers before each.
+                    # One connection for all pages, because the pool would test it before each page.
                     with self.engine().connect() as connection:
-                        # What is read in bulk is looked at once more before anything is said of it.
+                        # The bulk read does not wait for other nodes, because each suspect is read again later.
                         causality.do_not_wait(connection)
                         with connection.begin():
                             _prepare(connection)
@@ -133,7 +132,7 @@ class Database:
                 row = made(page.text, page.count)
                 if row is None:
                     yield Reading.unread(
-                        f"{self.label} cut an answer short (group_concat_max_len or max_allowed_packet)"
+                        f"{self.label} returned a truncated answer (check group_concat_max_len and max_allowed_packet)"
                     )
                     return
                 yield Reading((row,))
@@ -159,7 +158,7 @@ class Database:
             return _Tried(self._failed(error), error, may_be_written=committing)
 
     def _failed(self, error: Exception) -> Reading[Any]:
-        # Whatever a driver raises, the database was not read. Its text may hold the URL, and so the password.
+        # The text of a driver's error may contain the URL with its password.
         return Reading.unread(f"{self.label} could not be read ({type(error).__name__})")
 
     def _awaited(self, answers: queue.Queue[T]) -> T | Reading[Any]:
@@ -188,20 +187,20 @@ class _Tried(Generic[T]):
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-    """What of a table is read in bulk: a line of each row that the conditions hold for."""
+    """A table for the bulk read: one line for each row that matches the conditions."""
 
     key: sa.Column[Any]
-    """A unique key that has an index: a number, or a text."""
+    """A unique key with an index: a number or a text."""
     first: int | str
-    """A value that is before every key."""
+    """A value that is smaller than every key."""
     fields: tuple[sa.ColumnElement[Any], ...]
-    """What stands in a line, with commas between; after the key, where that is a text."""
+    """The fields of a line, separated by commas. If the key is a text, it comes before them."""
     conditions: tuple[sa.ColumnElement[bool], ...]
 
 
 @dataclasses.dataclass(frozen=True)
 class _Packed:
-    """A page of rows as one text, and the key after which the next page begins, None after the last page."""
+    """A page of rows as one text, and the key after which the next page starts; None after the last page."""
 
     count: int
     last: int | str | None
@@ -217,12 +216,12 @@ def _passes(error: Exception | None) -> bool:
 
 
 def or_none(column: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
-    """The id, or the one that stands for none: all ids of a page are then of one length."""
+    """Return the id, or NO_ID_TEXT for NULL, so that all ids of a page have the same length."""
     return sa.func.coalesce(column, sa.literal_column(f"'{NO_ID_TEXT}'", sa.String), type_=sa.String)
 
 
 class _Line(FunctionElement):  # type: ignore[type-arg]  # 1.4 has no parameters
-    """The fields of a row, with commas between."""
+    """The fields of a row, separated by commas."""
 
     inherit_cache = True
     type = sa.String()
@@ -230,7 +229,7 @@ class _Line(FunctionElement):  # type: ignore[type-arg]  # 1.4 has no parameters
 
 
 class _Lines(FunctionElement):  # type: ignore[type-arg]
-    """The lines of all rows as one text, in no order: sorting them would triple the time."""
+    """The lines of all rows as one text, unsorted, because sorting would take three times as long."""
 
     inherit_cache = True
     type = sa.Text()
@@ -256,7 +255,7 @@ def _concat(element: Any, compiler: Any, **options: Any) -> str:
 @compiles(_Lines, "mysql")
 @compiles(_Lines, "mariadb")
 def _group_concat(element: Any, compiler: Any, **options: Any) -> str:
-    # It takes several fields: a CONCAT for each row would be copied once more.
+    # GROUP_CONCAT accepts several fields; a CONCAT for each row would be another copy.
     fields = _joined(element, compiler, options, ", ',', ")
     return f"GROUP_CONCAT({fields} SEPARATOR '\n')"
 
@@ -277,13 +276,13 @@ def _prepare(connection: sa.Connection) -> None:
 
 
 def _page(connection: sa.Connection, question: sa.Select[Any], last: int | str) -> _Packed:
-    # PyMySQL spends ten times as long on 5,000 rows as on one row that holds them all.
+    # PyMySQL needs ten times as long for 5,000 rows as for one row with all of them.
     count, last, text = connection.execute(question, {"last": last}).one()
     return _Packed(count, last, "" if text is None else f"{text}\n")
 
 
 def _by_number(source: Source) -> sa.Select[Any]:
-    """The live rows of so many numbers: a long run of dead rows takes many statements, and not a long one."""
+    """Return a query for the live rows of NUMBERS keys. Many deleted rows then need many short statements."""
     key, last = source.key, sa.bindparam("last", type_=sa.Integer)
     following = sa.select(sa.func.min(key) - 1).where(key > last + NUMBERS).correlate(None).scalar_subquery()
     return sa.select(sa.func.count(), following, _Lines(*source.fields)).where(
@@ -292,9 +291,9 @@ def _by_number(source: Source) -> sa.Select[Any]:
 
 
 def _by_text(source: Source) -> sa.Select[Any]:
-    """So many live rows, among which UUIDs scatter the dead ones.
+    """Return a query for PAGE live rows. Deleted rows are spread evenly among them, because the keys are UUIDs.
 
-    A range of texts costs MariaDB as much: it compares each with the range's end by the rules of the collation.
+    A range of keys would not be faster on MariaDB, which compares each key with the end of the range by collation.
     """
     after = source.key > sa.bindparam("last", type_=sa.String)
     fields = [_Line(*source.fields).label("fields")] if source.fields else []

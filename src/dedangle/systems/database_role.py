@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What kind of server answers for a database: alone or in a Galera cluster, writable or not, a replica or not."""
+"""Find out the role of a database server: single or in a Galera cluster, writable or not, a replica or not."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ _STATUS = ("wsrep_cluster_size", "wsrep_local_state_comment", "Slave_running", "
 
 class Role(NamedTuple):
     product: str
-    """MariaDB, MySQL, PostgreSQL, SQLite."""
+    """MariaDB, MySQL, PostgreSQL or SQLite."""
     read_only: str = ""
-    """The setting that keeps it from being written; empty if it can be."""
+    """The settings that forbid writes; empty if it can be written."""
     replica: str = ""
-    """What shows that it follows another server; empty if nothing does."""
+    """The sign that it replicates another server; empty if there is none."""
     galera: str = ""
-    """The state of the node and the size of its cluster; empty if there is none."""
+    """The state of the node and the size of its cluster; empty without a cluster."""
     sync_wait: int | None = None
-    """The wsrep_sync_wait of the session that asked; None on a server that has no such variable."""
+    """The wsrep_sync_wait of the session; None if the server has no such variable."""
 
 
 def role(connection: sa.Connection) -> Role:
-    """Return the role of the server behind the connection, as far as any user may see it."""
+    """Return the role of the server of the connection, as far as a user without privileges may see it."""
     if connection.dialect.name in ("mysql", "mariadb"):
         return _of_mysql(connection)
     if connection.dialect.name == "postgresql":
@@ -70,9 +70,9 @@ def _replication(connection: sa.Connection, status: dict[str, str]) -> str:
         return f"{running[0]}={status[running[0]]}"
     try:
         followed = connection.execute(sa.text("SHOW REPLICA STATUS")).first()
-    except Exception:  # noqa: BLE001 -- the sentence of any server, and any error of oslo.db
-        # Nova's user need not have the privilege (1227), and servers before MySQL 8.0.22 do not know the statement
-        # (1064); oslo.db translates both into errors of its own. A statement that fails ends no transaction of MySQL.
+    except Exception:  # noqa: BLE001 -- oslo.db translates errors into many kinds
+        # Nova's user may lack the privilege (1227), and servers before MySQL 8.0.22 do not know the statement (1064).
+        # oslo.db translates both errors. A failed statement does not end a transaction in MySQL.
         return ""
     return "SHOW REPLICA STATUS names a source" if followed else ""
 
@@ -84,5 +84,5 @@ def _named(connection: sa.Connection, what: str, names: tuple[str, ...]) -> dict
 
 
 def _is_on(value: str) -> bool:
-    # read_only of MariaDB 12 has more values than ON; Slaves_running is a number.
+    # In MariaDB 12 read_only has other values than ON too; Slaves_running is a number.
     return value.upper() not in ("OFF", "0", "NO", "")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Nova's virt drivers, libvirt first: what each proves about the guests of its host, and what a reboot does there."""
+"""A table of Nova's virt drivers: what each can prove about the guests of its host, and what a reboot does there."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ _UNPROVED: Reading[Any] = Reading.unread("only nova-compute with libvirt reports
 
 
 class VirtDriver(NamedTuple):
-    """One row for each driver that dedangle knows; a driver that has no row proves nothing."""
+    """A row of the table. A driver without a row proves nothing."""
 
     module: str
-    """Of Nova's class."""
+    """The module of Nova's driver class."""
     reports_guests: bool = False
     rebuilds_guests: bool = False
-    """Whether a hard reboot makes a new guest from what is mapped, whether the old one is on or off."""
+    """Whether a hard reboot creates a new guest with only the mapped disks, even if the old guest is off."""
     connects_volumes: bool = True
     disks: Callable[[Any, str], Reading[Disk]] = lambda _driver, _server_id: _UNPROVED
     """As libvirt.disks."""
@@ -45,16 +45,16 @@ _OTHER = VirtDriver("")
 
 
 def of(driver: Any) -> VirtDriver:
-    """Return the row of a nova-compute's driver, by the modules of its classes."""
+    """Return the row of a driver, by the modules of its classes."""
     modules = {base.__module__ for base in type(driver).__mro__}
     return next((known for known in _DRIVERS if known.module in modules), _OTHER)
 
 
 def disks(driver: Any, server_id: str) -> Reading[Disk]:
-    """Return the volumes behind the disks of the server's guest; unread if the driver does not report them."""
+    """Return the disks of the server's guest with their volumes; unread if the driver does not report them."""
     return of(driver).disks(driver, server_id)
 
 
 def every(driver: Any, after: str, most: int) -> Reading[Guest]:
-    """Return the host's next guests after that server id; unread if the driver does not report them."""
+    """Return the next guests of the host after that server id; unread if the driver does not report them."""
     return of(driver).every(driver, after, most)

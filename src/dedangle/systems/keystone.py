@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whose credentials Cinder and Nova are asked with, and where they are."""
+"""Find the credentials for Cinder and Nova, and the addresses of their APIs."""
 
 from __future__ import annotations
 
@@ -13,52 +13,57 @@ from dedangle.systems import rest
 from dedangle.systems.cinder.api import MICROVERSION
 from dedangle.systems.nova import api
 
-# nova.conf's own sections, in the order in which they are tried after [dedangle] and the environment.
+# Sections of nova.conf that are tried after [dedangle] and the environment, in this order.
 _SECTIONS = ("cinder", "service_user", "keystone_authtoken")
-# keystoneauth waits for ever, and a signal with it while a write is under way. cinder-api itself waits a minute for
-# cinder-volume.
+# Without a timeout keystoneauth can wait forever, and a signal is delayed during a write. cinder-api itself waits a
+# minute for cinder-volume.
 _PATIENCE = 120.0
 # Of a list that only people miss.
 _NAMES_PATIENCE = 10.0
 
 
 class CredentialsError(Exception):
-    """There are none, or Keystone refuses them; the message names where they came from and what to do."""
+    """There are no credentials, or Keystone refuses them. The message says where they are from and what to do."""
 
 
 class Access(NamedTuple):
+    """A client of Cinder's API with its credentials."""
+
     client: adapter.Adapter
     project_id: str | None
     """The project of the token."""
 
 
 class NoCredentialsError(CredentialsError):
-    """There are none."""
+    """There are no credentials."""
 
 
 def cinder_client(conf: Any, environ: Mapping[str, str], *, timeout: float | None = None) -> Access:
     """Return a client of Cinder's API with the first credentials found.
 
-    timeout is in seconds for each request; without it, what the credentials' own source says, or two minutes.
+    `timeout` is in seconds for each request. Without it, the source of the credentials decides, or it is two minutes.
 
     The order: keystoneauth options in [dedangle]; OS_CLOUD or OS_AUTH_URL and the rest of OS_*; [cinder],
-    [service_user] and [keystone_authtoken] of nova.conf. Raises CredentialsError, and ConnectionError where Keystone
-    does not answer.
+    [service_user] and [keystone_authtoken] of nova.conf. Raises CredentialsError, or ConnectionError if Keystone does
+    not answer.
     """
     session, source = _session(conf, environ)
     session.timeout = timeout or session.timeout or _PATIENCE
     try:
         project_id = session.get_project_id()
     except (ks_exceptions.ConnectFailure, ks_exceptions.DiscoveryFailure) as error:
-        # The latter comes of an auth_url without a version, whatever is wrong there.
-        raise ConnectionError(f"Keystone could not be asked where {source} says it is") from error
+        # An auth_url without a version gives a DiscoveryFailure for any error.
+        raise ConnectionError(f"Keystone did not answer at the address from {source}") from error
     except ks_exceptions.ClientException as error:
         raise CredentialsError(
             f"Keystone refuses the credentials of {source} ({type(error).__name__}). "
-            "dedangle needs a project-scoped administrator; name one in [dedangle] or by OS_*."
+            "dedangle needs a project-scoped administrator; set one in [dedangle] or OS_*."
         ) from error
     if project_id is None:
-        raise CredentialsError(f"The credentials of {source} are not scoped to a project, which Cinder needs.")
+        raise CredentialsError(
+            f"The credentials of {source} are not scoped to a project, but Cinder needs a project. Set a project-scoped "
+            "administrator in [dedangle] or OS_*."
+        )
     return _access(session, conf, project_id)
 
 
@@ -81,7 +86,7 @@ def _access(session: Any, conf: Any, project_id: str | None) -> Access:
 
 
 def nova_client(conf: Any, session: Any) -> adapter.Adapter:
-    """Return an adapter for Nova's API, found where and as Cinder's is: same region, same interface."""
+    """Return a client of Nova's API, with the same region and interface as Cinder's."""
     interface = [*conf.cinder.catalog_info.split(":"), "", ""][2]
     return adapter.Adapter(
         session,
@@ -120,10 +125,10 @@ def _session(conf: Any, environ: Mapping[str, str]) -> tuple[Any, str]:
             if conf[section].auth_type:
                 return _from_section(conf, section), f"nova.conf's [{section}]"
     except Exception as error:
-        # keystoneauth's loaders and openstacksdk raise a dozen kinds for one cause: what was written makes no sense.
-        raise CredentialsError(f"The credentials make no sense: {' '.join(str(error).split())}") from error
+        # keystoneauth and openstacksdk raise many different errors for invalid settings.
+        raise CredentialsError(f"The credentials' settings are invalid: {' '.join(str(error).split())}") from error
     raise NoCredentialsError(
-        "There are no credentials for Cinder. Set auth_type and the rest in [dedangle], OS_CLOUD or OS_* in the "
+        "There are no credentials for Cinder. Set auth_type and its options in [dedangle], or OS_CLOUD or OS_* in the "
         "environment, or [cinder] in nova.conf."
     )
 

@@ -22,27 +22,26 @@ _ALIAS = "ua-"
 class _Domain(NamedTuple):
     is_active: bool
     live: list[ElementTree.Element]
-    """The `<disk>` elements of the domain as it is."""
+    """The `<disk>` elements of the current domain."""
     inactive: list[ElementTree.Element]
-    """Those of the domain as it will start next."""
+    """The `<disk>` elements of the domain for its next start."""
 
 
 class _Seen(NamedTuple):
     volume_id: str
-    """The volume id that the disk is labelled with; empty if it has none."""
+    """The volume id in the serial or alias of the disk; empty if it has none."""
     source: str
     is_running: bool
 
 
 def disks(driver: Any, server_id: str) -> Reading[Disk]:
-    """Return the volumes behind the disks of the server's domain, as it runs and as it will start next.
+    """Return the disks of the server's domain, of the running one and of its next start, with their volumes.
 
-    The domain is found by its id alone, so the guest of a server that Nova has deleted, archived or purged is found
-    too. No rows: libvirt has no such domain. A disk appears once for each volume and source, and as running if the
-    running domain has it.
+    The domain is found by its id alone, so guests of servers that Nova has deleted or purged are found too. Empty if
+    libvirt has no such domain. A disk appears once for each volume and source, as running if the running domain has it.
     """
     try:
-        # Nova looks a domain up by nothing but the uuid (nova virt/libvirt/host.py:_get_domain).
+        # Nova only uses the uuid to find a domain (nova virt/libvirt/host.py:_get_domain).
         domain = _read(driver._host.get_guest(objects.Instance(uuid=server_id)))
     except exception.InstanceNotFound:
         return Reading()
@@ -50,7 +49,7 @@ def disks(driver: Any, server_id: str) -> Reading[Disk]:
         return Reading.unread(f"libvirt did not report the disks of the guest ({type(error).__name__})")
     elements = [*domain.live, *domain.inactive]
     if any(each.get("device") == "lun" and not _volume_id(each) for each in elements):
-        # A SCSI device that is passed through has its own serial, and Nova gives it none.
+        # A SCSI passthrough device has its own serial, so Nova does not set the volume id.
         return Reading.unread("the guest has a disk that does not name its volume")
     seen = [*_seen(domain.live, is_running=domain.is_active), *_seen(domain.inactive, is_running=False)]
     if not seen:
@@ -59,7 +58,7 @@ def disks(driver: Any, server_id: str) -> Reading[Disk]:
 
 
 def guests(driver: Any, after: str, most: int) -> Reading[Guest]:
-    """Return at most so many domains of Nova's, by the ids of their servers, that follow the given id."""
+    """Return at most `most` of Nova's domains with server ids after the given one, in the order of their ids."""
     try:
         domains = sorted(
             (each for each in driver._host.list_guests(only_running=False) if str(each.uuid) > after),
@@ -76,7 +75,7 @@ def guests(driver: Any, after: str, most: int) -> Reading[Guest]:
 
 
 def sources_of_others(driver: Any, server_id: str) -> Reading[tuple[str, str]]:
-    """Return (server id, source) of each disk of every other domain on the host, as it runs and as it will start."""
+    """Return (server id, source) of each disk of every other domain on the host, running and for the next start."""
     found = set()
     try:
         for guest in driver._host.list_guests(only_running=False):
@@ -101,7 +100,7 @@ def _read(guest: Any) -> _Domain:
         list(ElementTree.fromstring(description).iterfind("./devices/disk"))
         for description in (guest.get_xml_desc(), guest.get_xml_desc(dump_inactive=True))
     )
-    # Asked last: a guest that started meanwhile counts as running.
+    # This is read last, so that a guest that has just started counts as running.
     return _Domain(bool(guest.is_active()), live, inactive)
 
 
@@ -112,7 +111,7 @@ def _seen(found: Iterable[ElementTree.Element], *, is_running: bool) -> Iterator
 
 
 def _sources(found: Iterable[ElementTree.Element]) -> list[str]:
-    """Return what is behind the disks; the target of a copy that is in progress too, which the guest writes to."""
+    """Return the sources of the disks, and the target of a block copy in progress, to which the guest also writes."""
     elements = [each for disk in found for path in ("source", "mirror/source") for each in disk.iterfind(path)]
     named = (
         next((each.get(name) for name in ("dev", "file", "name", "path") if each.get(name)), "") for each in elements
@@ -128,7 +127,7 @@ def _disks(seen: Iterable[_Seen], bdms: Collection[Any]) -> list[Disk]:
         behind = {each for each, sources in described.items() if any(is_same_source(disk.source, s) for s in sources)}
         names = {disk.volume_id} if disk.volume_id else set()
         if disk.volume_id not in behind:
-            # A swap leaves the label of the volume before: the disk is of the volume that is connected there now.
+            # After a volume swap the serial is that of the old volume, but the disk is that of the connected volume.
             names |= behind & live
         for volume_id in names:
             row = Disk(
@@ -144,7 +143,7 @@ def _disks(seen: Iterable[_Seen], bdms: Collection[Any]) -> list[Disk]:
 
 
 def _described(volume_id: str, bdms: Collection[Any]) -> frozenset[str]:
-    """Return the sources that the volume's live mappings describe, or else its newest soft-deleted one."""
+    """Return the sources in the volume's live mappings, or in its newest soft-deleted one if there is no live one."""
     of_volume = [bdm for bdm in bdms if bdm.volume_id == volume_id]
     chosen = [each for each in of_volume if not each.deleted]
     if not chosen:
@@ -167,7 +166,7 @@ def _bdms(server_id: str) -> list[Any]:
     try:
         found = objects.BlockDeviceMappingList.get_by_instance_uuid(reader, server_id)
     except Exception:  # noqa: BLE001 -- whatever the conductor raises
-        # The disks are still reported then, and none of them is recognised.
+        # The disks are still reported, but none of them counts as recognised.
         return []
     return [each for each in found if each.is_volume and each.volume_id]
 
@@ -175,7 +174,7 @@ def _bdms(server_id: str) -> list[Any]:
 def _volume_id(disk: ElementTree.Element) -> str | None:
     """Return the volume id of the disk.
 
-    It is the serial of the disk, and since Nova 27 in its alias too (nova virt/libvirt/driver.py:_get_volume_config,
+    It is the serial of the disk, and since Nova 27 also in its alias (nova virt/libvirt/driver.py:_get_volume_config,
     vconfig.py:LibvirtConfigGuestDisk).
     """
     alias = disk.find("alias")

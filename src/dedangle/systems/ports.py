@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a system must offer to be read, and to be changed."""
+"""The protocols of Nova, Cinder and the compute hosts: what a system must offer to be read and to be changed."""
 
 from __future__ import annotations
 
@@ -27,54 +27,54 @@ from dedangle.core.records import (
 
 class Nova(Protocol):
     def read_live(self, server_id: str) -> NovaView:
-        """Read the server and its live mappings only: enough to see that everything pairs."""
+        """Read only the server and its live mappings, which is enough to see that everything pairs."""
 
     def observe(self, server_id: str) -> NovaView:
-        """Read all that Nova knows of the server id; what did not answer is named in `unread`."""
+        """Read everything that Nova knows about the server id; `unread` names the parts that did not answer."""
 
     def other_servers_bdms(self, volume_ids: Collection[str], except_server: str) -> Reading[BlockDeviceMapping]:
         """Return the mappings of the volumes, live and soft-deleted, of all other servers, in every cell."""
 
     def servers(self, server_ids: Collection[str]) -> Reading[Server]:
-        """The servers with these ids, live and soft-deleted, as far as any cell has them."""
+        """Return the servers with these ids, live and soft-deleted, from every cell."""
 
     def knows(self, attachments: Collection[Attachment]) -> Reading[str]:
-        """The ids of those attachments that any mapping names, live, soft-deleted or archived; unread if not told."""
+        """Return the ids of the attachments that any mapping names, live, soft-deleted or archived."""
 
     def links(self, except_server: str, near: Collection[BlockDeviceMapping] = ()) -> Reading[Link]:
-        """Mappings of other servers whose attachments Cinder must have.
+        """Return mappings of other servers whose attachments Cinder must have, in no order.
 
-        Those made right before and right after each of the mappings `near`, and some of the youngest, from as many
-        projects as can be. In no order.
+        These are the mappings created right before and right after each mapping in `near`, and some of the newest ones,
+        from as many projects as possible.
         """
 
     def soft_delete_mapping(self, expected: BlockDeviceMapping, server: Server | None) -> Outcome:
-        """Soft-delete the row if it and its server are still as expected; else CHANGED_MEANWHILE."""
+        """Soft-delete the row if it and its server have not changed; else return CHANGED_MEANWHILE."""
 
 
 class Hosts(Protocol):
     def disks(self, server_id: str, host: str) -> Reading[Disk]:
-        """The disks of the server's guest on the host, running and for its next start; none: no guest is there."""
+        """Return the disks of the server's guest on the host, running and for its next start; empty without a guest."""
 
     def guests(self, host: str) -> Reading[Guest]:
-        """Every guest of the host with its disks; unread if it does not report them all."""
+        """Return every guest of the host with its disks; unread if the host does not report all of them."""
 
     def acts(self, host: str) -> bool:
-        """Whether the host carries removals out itself, and answers."""
+        """Whether the host answers and carries out removals itself."""
 
     def may_answer(self, host: str) -> bool:
-        """Whether the host runs dedangle, or timed out and may run it; False: it has no endpoint or is unreachable."""
+        """Whether the host runs dedangle, or timed out and may run it. False without an endpoint or a connection."""
 
     def connector(self, server_id: str, host: str) -> Reading[dict[str, Any]]:
-        """What Cinder must know of the host to connect a volume of the server there; a secret."""
+        """Return the connector of the host, which Cinder needs to connect a volume there; it is a secret."""
 
     def carry_out(self, finding: Finding, host: str, policy: Policy) -> Outcome:
-        """Have the host judge the server anew, under the instance lock, and do what is found if it still holds."""
+        """Let the host judge the server again with the instance lock held, and make the change if it still holds."""
 
 
 class Restoring(Nova, Protocol):
     def connection_info(self, expected: BlockDeviceMapping) -> Reading[dict[str, Any]]:
-        """Return the connection of a live mapping, a secret; no rows where it has none, unread where it changed."""
+        """Return the connection_info of a live mapping, a secret; empty if it has none, unread if the row changed."""
 
     def name_attachment(
         self,
@@ -83,7 +83,7 @@ class Restoring(Nova, Protocol):
         attachment_id: str,
         connection_info: dict[str, Any] | None,
     ) -> Outcome:
-        """Let a live mapping name another attachment and keep its connection, if it and its server are as expected."""
+        """Let a live mapping name another attachment, with its connection_info, if the row and server are unchanged."""
 
     def restore_mapping(
         self,
@@ -94,30 +94,30 @@ class Restoring(Nova, Protocol):
         *,
         multiattach: bool,
     ) -> Outcome:
-        """Revive a soft-deleted row that names the attachment, if nothing has taken its place; else CHANGED_MEANWHILE.
+        """Restore a soft-deleted row and let it name the attachment, if nothing uses its place; or CHANGED_MEANWHILE.
 
-        connection_info is a secret; None leaves what the row has where it names the same attachment, and nothing where
-        it names another.
+        connection_info is a secret. With None the row keeps its own connection_info if it names the same attachment,
+        and has none otherwise.
         """
 
 
 class Bulk(Protocol):
-    """Cinder's side of a whole cloud, for the screen."""
+    """The bulk read of Cinder's rows, for the screen."""
 
     def bulk(self) -> list[Iterator[Reading[Page]]]:
-        """What each database holds, page by page; an incomplete reading says what was not read.
+        """Return the rows of each database, page by page; an incomplete reading says what was not read.
 
-        Rows may be missing that came, and rows may be there twice that changed, while the pages were read.
+        Rows that are added during the read may be missing, and rows that change during the read may appear twice.
         """
 
     def multiattach(self, volume_ids: Collection[str]) -> Reading[str]:
-        """Those of the volumes that several servers may share."""
+        """Return those of the volumes that are multi-attach."""
 
 
 class Fleet(Nova, Protocol):
     @property
     def cell0(self) -> str | None:
-        """The name of the cell of servers that no host took."""
+        """The name of cell0, which has the servers that no host was found for."""
 
     @property
     def cell_names(self) -> tuple[str, ...]: ...
@@ -129,42 +129,42 @@ class Fleet(Nova, Protocol):
         """Return, for each cell, whether the project has or had a server there."""
 
     def bulk(self) -> dict[str, Iterator[Reading[Page]]]:
-        """What each cell holds, by its name; as Bulk.bulk."""
+        """Return the rows of each cell by its name, as Bulk.bulk does."""
 
     def leave_out(self, cell: str, why: str) -> None:
-        """Ask the cell nothing more in this run: it is silent, and the reason is given in its place."""
+        """Skip the cell for the rest of the run, because it does not answer; each read of it returns the reason."""
 
     def at_home(self, server_ids: Collection[str]) -> Reading[str]:
-        """Those of the servers that Nova puts into a cell that is not left out."""
+        """Return those of the servers that Nova has in a cell that is not skipped."""
 
     def mappings_of_project(self, project_id: str, counts: Callable[[str], bool], most: float) -> Reading[int]:
-        """How many live volume mappings the project has in each cell that is not left out, on servers that count.
+        """Return the number of the project's live volume mappings in each cell, on servers for which `counts` is true.
 
-        Counting ends where they are `most` and more.
+        Skipped cells are not counted. Counting stops at `most` or more.
         """
 
     def named(self, names: Collection[str]) -> Reading[NamedServer]:
-        """Live servers with one of the names, in every cell."""
+        """Return the live servers with one of the names, from every cell."""
 
     def servers_beginning_with(self, short_id: str) -> Reading[str]:
-        """Return the ids of servers, live, deleted or archived, that begin with it."""
+        """Return the ids of servers, live, deleted or archived, that begin with the short id."""
 
     def volumes_beginning_with(self, short_id: str) -> Reading[str]:
-        """Return the ids of volumes that begin with it, of block device mappings that are live or soft-deleted."""
+        """Return the volume ids of live or soft-deleted mappings that begin with the short id."""
 
 
 class Actions(Protocol):
     """The instance actions of one run."""
 
     def begin(self, server: Server) -> Reading[Marker]:
-        """Record that the server is about to be changed, unless other runs change it just now, which are returned."""
+        """Record that this run will change the server, or return the other runs that are changing it now."""
 
     def finish(self, server: Server, *, succeeded: bool, details: str) -> Refusal | None:
         """Record the outcome; return why it could not be recorded."""
 
 
 class Power(Protocol):
-    """Each method asks Nova to act, which it does some time later, and returns why it refuses."""
+    """Requests to Nova to stop and start a server. Each method returns why Nova refuses; Nova acts some time later."""
 
     def stop(self, server_id: str) -> Refusal | None: ...
 
@@ -172,7 +172,7 @@ class Power(Protocol):
 
 
 class Neighbours(NamedTuple):
-    """The attachments that Cinder made right before and right after one of its own, the nearest first."""
+    """The attachments that Cinder created right before and right after an attachment, the nearest first."""
 
     older: tuple[Attachment, ...]
     younger: tuple[Attachment, ...]
@@ -181,56 +181,56 @@ class Neighbours(NamedTuple):
 class Cinder(Protocol):
     @property
     def project_id(self) -> str | None:
-        """The project of the token, whose attachments prove nothing about other projects' being seen."""
+        """The project of the credentials. Its own attachments do not prove that other projects are visible."""
 
     def neighbours(self, attachment_id: str, limit: int = 20) -> Reading[Neighbours]:
-        """Return the neighbours of a live attachment, `limit` to each side; unread where it is gone."""
+        """Return the neighbours of a live attachment, `limit` on each side; unread if the attachment is gone."""
 
     def sees_other_projects(self) -> Reading[bool]:
-        """Return whether any of the youngest volumes is another project's: the token is then not confined to its own.
+        """Return whether any of the newest volumes belongs to another project, so that the credentials see others.
 
-        False proves nothing: there may be no volume of another project. Unread where Cinder hides whose a volume is.
+        False proves nothing, because there may be no such volume. Unread if Cinder hides the project of a volume.
         """
 
     def sees_other_attachments(self) -> Reading[bool]:
-        """Return whether any of the youngest attachments is of another project's volume; False proves nothing."""
+        """Return whether any of the newest attachments is of a volume of another project; False proves nothing."""
 
     def attachments_of_server(self, server_id: str, named: Collection[str]) -> Reading[Attachment]:
-        """One question where the answer is just what is named, and else as many as it takes to see the end."""
+        """Return the attachments of the server, in one request if they are exactly the named ones."""
 
     def attachments_of_volume(self, volume_id: str) -> Reading[Attachment]: ...
 
     def attachment(self, attachment_id: str) -> Reading[Attachment]:
-        """No rows in a complete reading: Cinder itself said that it has no such attachment."""
+        """Return the attachment; a complete reading without rows means that Cinder has no such attachment."""
 
     def volume(self, volume_id: str) -> Reading[Volume]:
-        """No rows in a complete reading: Cinder itself said that it has no such volume.
+        """Return the volume; a complete reading without rows means that Cinder has no such volume.
 
-        Unread where Cinder hides its migration status or the hosts of its attachments from the role of the token.
+        Unread if Cinder hides its migration status or the hosts of its attachments from the role of the credentials.
         """
 
     def volumes_with_status(self, statuses: Collection[str]) -> Reading[Volume]:
         """Return the volumes of every project that have one of the statuses."""
 
     def reset_status(self, expected: Volume) -> Outcome:
-        """Set the volume available and detached if it is still as expected; else CHANGED_MEANWHILE."""
+        """Set the volume to available and detached if it has not changed; else return CHANGED_MEANWHILE."""
 
     def delete_attachment(self, expected: Attachment) -> Outcome:
-        """Delete the attachment if it is still as expected; Cinder's own veto (409) is REFUSED."""
+        """Delete the attachment if it has not changed; return REFUSED if Cinder answers 409."""
 
 
 class Attaching(Cinder, Protocol):
     def create_attachment(self, volume_id: str, server_id: str) -> Reading[Attachment]:
-        """Reserve the volume for the server; Cinder refuses where anybody else has it."""
+        """Reserve the volume for the server; unread if Cinder refuses because somebody else has it."""
 
     def connect_attachment(self, attachment_id: str, connector: dict[str, Any]) -> Reading[dict[str, Any]]:
-        """Connect it through the connector's host; the answer holds its connection_info, a secret."""
+        """Connect the attachment through the connector's host; the answer has its connection_info, a secret."""
 
     def complete_attachment(self, attachment_id: str) -> Reading[Any]:
-        """Mark a connected attachment attached, and its volume in-use; no rows in a complete reading: done."""
+        """Set a connected attachment to attached and its volume to in-use; a complete reading means success."""
 
     def connection(self, attachment_id: str) -> Reading[dict[str, Any]]:
         """Return a connected attachment with its connection_info, a secret; unread if it has none."""
 
     def roll_back_detach(self, volume_id: str) -> Outcome:
-        """Let a volume that is `detaching` be `in-use` again; CHANGED_MEANWHILE if it is not detaching."""
+        """Set a volume from detaching back to in-use; return CHANGED_MEANWHILE if it is not detaching."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the answers of Nova's and Cinder's APIs have in common."""
+"""Read the answers of Nova's and Cinder's APIs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 
 def body(answer: Any) -> dict[str, Any]:
-    """The JSON object of an answer; empty where it is none."""
+    """Return the JSON object of an answer; empty if the answer is not a JSON object."""
     try:
         found = answer.json()
     except ValueError:
@@ -19,15 +19,15 @@ def body(answer: Any) -> dict[str, Any]:
 
 
 def message(answer: Any) -> str:
-    """What the service says went wrong, on one line; not a proxy's page."""
+    """Return the error message of the service on one line, but not the HTML page of a proxy."""
     for value in body(answer).values():
         if isinstance(value, dict) and isinstance(value.get("message"), str):
             return "".join(each for each in " ".join(value["message"].split()) if each.isprintable())
-    return "not an answer of the service's own"
+    return "the answer is not from the service itself"
 
 
 def date(answer: Any) -> Iterator[datetime]:
-    """When the service says that it answered, to the second, where it says so."""
+    """Yield the time of the Date header of an answer, to the second, if there is one."""
     try:
         moment = parsedate_to_datetime(answer.headers.get("Date", ""))
     except (TypeError, ValueError):

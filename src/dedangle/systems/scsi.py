@@ -19,10 +19,10 @@ _MULTIPATH = "mpath-"
 
 
 def other_wwn(connection_info: MappingType[str, Any], root_helper: str) -> str | None:
-    """Return the WWN that a device at the volume's address has in place of the recorded one.
+    """Return the WWN of a device at the volume's address if it differs from the recorded one.
 
     None if no WWN was recorded, if there is no such device, or if it is still the volume. os-brick removes devices by
-    target and LUN: an array gives a LUN that became free to the next volume.
+    target and LUN, and a storage array reuses a free LUN for the next volume.
     """
     recorded = addresses.recorded_wwn(connection_info)
     if not recorded:
@@ -36,21 +36,21 @@ def other_wwn(connection_info: MappingType[str, Any], root_helper: str) -> str |
 
 
 def _names(connection_info: MappingType[str, Any]) -> set[str]:
-    """Return the block devices behind the device path and behind each target and LUN, as /sys/block names them."""
+    """Return the names in /sys/block of the block devices at the device path and at each target and LUN."""
     device = str((connection_info.get("data") or {}).get("device_path") or "")
     paths = list(_paths_of_targets(connection_info))
     if device.startswith("/dev/"):
         paths.append(_ROOT / device.lstrip("/"))
     found = {path.resolve().name for path in paths if path.exists()}
     for name in list(found):
-        # Every path of a multipath device counts, also one that was given to another volume.
+        # Check every path of a multipath device; one of them may belong to another volume now.
         with contextlib.suppress(OSError):
             found.update(each.name for each in (_ROOT / "sys/block" / name / "slaves").iterdir())
     return found
 
 
 def _paths_of_targets(connection_info: MappingType[str, Any]) -> Iterator[Path]:
-    # LUNs above 255 are written as the kernel writes them (linuxscsi.py:_format_lun_id).
+    # LUNs above 255 have the kernel's own format (linuxscsi.py:_format_lun_id).
     scsi = linuxscsi.LinuxSCSI("")
     wanted = [
         f"{target}-lun-{scsi.process_lun_id(lun) if lun.isdecimal() else lun}"
@@ -69,10 +69,10 @@ def _wwns(scsi: Any, name: str) -> Iterator[str]:
         return
     yield _normal(scsi.get_sysfs_wwn([name]))
     try:
-        # The device itself is asked: sysfs keeps what it said when it was found.
+        # This reads from the device itself; sysfs keeps the value from when the device was found.
         yield _normal(scsi.get_scsi_wwn(f"/dev/{name}"))
     except (OSError, processutils.ProcessExecutionError):
-        # A LUN that the array has taken away answers nothing, and is no other volume.
+        # A LUN that the array has removed does not answer, so it is not another volume.
         return
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Cinder's REST API, asked as an administrator and never with a service token."""
+"""Cinder's REST API, used as an administrator and never with a service token."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from dedangle.systems.cinder.client import MarkerGoneError, UnreadError
 from dedangle.systems.cinder.lists import CinderLists
 from dedangle.systems.ports import Neighbours
 
-# 3.44 is what Nova itself needs, in every release since Queens.
+# Nova itself needs 3.44 in every release since Queens.
 MICROVERSION = "3.44"
-# How many of the youngest volumes are looked at for one of another project.
+# Number of the newest volumes that are checked for one of another project.
 _SAMPLE = 50
 _FEW = 5
 
@@ -35,21 +35,21 @@ class Backend(NamedTuple):
 
 
 class CinderApi(CinderLists):
-    """Asks as an administrator."""
+    """Reads and changes attachments and volumes as an administrator."""
 
     def newest_microversion(self) -> Reading[str]:
-        """The newest microversion that Cinder offers, without a row where it does not tell."""
+        """Return the newest microversion of Cinder; empty if Cinder does not report it."""
         try:
             found = self._client.get_endpoint_data()
         except ks_exceptions.ClientException as error:
-            return Reading.unread(f"Cinder's address could not be found or asked ({type(error).__name__})")
+            return Reading.unread(f"Cinder's endpoint was not found or did not answer ({type(error).__name__})")
         newest = found and found.max_microversion
         return Reading((".".join(map(str, newest)),) if newest else ())
 
     def time_of_filtered_list(self) -> Reading[datetime]:
-        """Cinder's own time, told with a list filtered by server; unread where it lets nobody filter like that.
+        """Return Cinder's time from a list filtered by server; unread if Cinder does not allow this filter.
 
-        Without resource_filters.json Cinder answers 400, and Nova's own clean-up silently does nothing.
+        Without resource_filters.json Cinder answers 400, and then Nova's own clean-up silently does nothing.
         """
         try:
             params = {"all_tenants": "1", "limit": "1", "instance_id": str(UUID(int=0))}
@@ -65,9 +65,9 @@ class CinderApi(CinderLists):
     def attachments_of_server(self, server_id: str, named: Collection[str]) -> Reading[Attachment]:
         reading = self._attachments({"instance_id": server_id}, frozenset(named))
         if any((each.server_id or "").lower() != server_id.lower() for each in reading.rows):
-            # A filter that Cinder does not know it may ignore or take for one that nothing matches.
-            return Reading.unread("Cinder listed attachments of other servers than it was asked for")
-        # A user may claim an attachment for any spelling of an id, and MySQL's collation takes them for one.
+            # If Cinder does not know a filter, it may ignore it or return an empty list.
+            return Reading.unread("Cinder ignored the filter by server and listed attachments of other servers")
+        # Users may create an attachment with another spelling of an id, and MySQL's collation treats both as equal.
         own = tuple(each for each in reading.rows if each.server_id == server_id)
         return Reading(own, reading.complete, reading.why)
 
@@ -75,29 +75,29 @@ class CinderApi(CinderLists):
         return self._attachments({"volume_id": volume_id})
 
     def servers_beginning_with(self, short_id: str) -> Reading[str]:
-        """Return the ids of servers that begin with it and hold an attachment.
+        """Return the ids of servers with attachments that begin with the short id.
 
-        Cinder cannot look for the beginning of an id: every attachment is listed, a thousand with each request.
+        Cinder cannot filter by the beginning of an id, so every attachment is listed, a thousand in each request.
         """
         return _beginning_with(short_id, self._list("attachment", "/attachments", {}, lambda row: row["instance"]))
 
     def volumes_beginning_with(self, short_id: str) -> Reading[str]:
-        """Return the ids of volumes that begin with it; every volume is listed, a thousand with each request."""
+        """Return the ids of volumes that begin with it. Every volume is listed, a thousand in each request."""
         return _beginning_with(short_id, self._list("volume", "/volumes", {}, lambda row: row["id"]))
 
     def bulk(self) -> list[Iterator[Reading[packing.Page]]]:
-        """Every attachment and then every volume; a list that starts anew gives rows again."""
+        """Return every attachment and then every volume. If a list is restarted, rows appear again."""
         attachments = self._bulk("attachment", "/attachments", cinder_rows.attachments_page)
         volumes = self._bulk("volume", "/volumes/detail", cinder_rows.volumes_page)
         return [itertools.chain(attachments, volumes)]
 
     def volumes_named(self, name: str) -> Reading[Volume]:
-        """Return the volumes of every project with the name."""
+        """Return the volumes of all projects that have the name."""
         return self._volumes({"name": name})
 
     def volumes_with_status(self, statuses: Collection[str]) -> Reading[Volume]:
         found = [self._volumes({"status": status}) for status in statuses]
-        # A filter that Cinder does not know it may ignore.
+        # If Cinder does not know the filter, it may ignore it.
         rows = tuple(volume for reading in found for volume in reading.rows if volume.status in statuses)
         return Reading(tuple(dict.fromkeys(rows)), all(each.complete for each in found), _whys(found))
 
@@ -109,7 +109,7 @@ class CinderApi(CinderLists):
             return Reading.unread(str(hidden))
 
     def neighbours(self, attachment_id: str, limit: int = 20) -> Reading[Neighbours]:
-        """Return the attachments made right before and right after a live one; unread where either request fails."""
+        """Return the attachments created right before and right after a live one; unread if a request fails."""
         params = {"all_tenants": "1", "limit": str(limit), "marker": attachment_id}
         try:
             older, younger = (
@@ -117,13 +117,13 @@ class CinderApi(CinderLists):
                 for order in ("created_at:desc", "created_at:asc")
             )
         except MarkerGoneError:
-            return Reading.unread(f"attachment {attachment_id}, whose neighbours were looked for, is gone")
+            return Reading.unread(f"attachment {attachment_id} was deleted while its neighbours were read")
         except UnreadError as error:
             return Reading.unread(str(error))
         return Reading((Neighbours(older, younger),))
 
     def sees_other_projects(self) -> Reading[bool]:
-        """Return whether one of the youngest volumes is another project's, in one request; False proves nothing."""
+        """Return whether one of the newest volumes belongs to another project, in one request; False proves nothing."""
         if self.project_id is None:
             return Reading.unread("the project of the credentials is not known")
         try:
@@ -133,13 +133,13 @@ class CinderApi(CinderLists):
             return Reading.unread(str(error))
         if None in owners:
             return Reading.unread(
-                f"Cinder hides whose a volume is ({cinder_rows.OWNER}) from the role of these credentials: its policy "
-                "volume_extension:volume_tenant_attribute must allow it"
+                f"Cinder hides the project of a volume ({cinder_rows.OWNER}) from the role of these credentials. Allow "
+                "it in Cinder's policy volume_extension:volume_tenant_attribute"
             )
         return Reading((any(owner != self.project_id for owner in owners),))
 
     def backends(self) -> Reading[Backend]:
-        """Return each cinder-volume service that Cinder knows."""
+        """Return every cinder-volume service."""
         found: Reading[list[Any]] = self._show(
             "service", "list", "/os-services?binary=cinder-volume", lambda body: list(body["services"])
         )
@@ -151,7 +151,7 @@ class CinderApi(CinderLists):
         return Reading(tuple(rows), found.complete, found.why)
 
     def sees_other_attachments(self) -> Reading[bool]:
-        """Return whether one of the youngest attachments is of another project's volume, in a few requests."""
+        """Return whether one of the newest attachments is of a volume of another project, in a few requests."""
         try:
             params = {"all_tenants": "1", "limit": str(_SAMPLE), "sort": "created_at:desc"}
             volume_ids = [str(row["volume_id"]) for row in self._page("attachment", "/attachments", params)]
@@ -168,11 +168,11 @@ class CinderApi(CinderLists):
         return Reading(shared, not why, why)
 
     def encryption(self, volume_id: str) -> Reading[dict[str, Any]]:
-        """The volume's encryption metadata, without a key: provider, cipher, the id of the key."""
+        """Return the volume's encryption metadata without the key: provider, cipher, id of the key."""
         return self._show("volume", volume_id, f"/volumes/{volume_id}/encryption", dict)
 
     def connection(self, attachment_id: str) -> Reading[dict[str, Any]]:
-        """Return a connected attachment with its connection_info, a secret; unread where Cinder shows none."""
+        """Return a connected attachment with its connection_info, a secret; unread if Cinder shows none."""
         found = self._show(
             "attachment", attachment_id, f"/attachments/{attachment_id}", lambda body: body["attachment"]
         )

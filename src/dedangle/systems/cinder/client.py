@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How Cinder's REST API is asked, and what an answer means."""
+"""Requests to Cinder's REST API, and the meaning of the answers."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ T = TypeVar("T")
 
 
 class UnreadError(Exception):
-    """The question has no answer; the message says why."""
+    """Cinder gave no usable answer. The message says why."""
 
 
 class MarkerGoneError(Exception):
-    """The last row of the page before was deleted meanwhile."""
+    """The last row of the previous page was deleted meanwhile."""
 
 
 class CinderClient:
-    """Asks through keystoneauth, which sees to address, token and repeated reads; a write is never repeated.
+    """Requests through keystoneauth, which finds the endpoint, renews the token and retries reads, but never writes.
 
-    project_id is that of the credentials. remaining tells how many seconds there are left for all that is still asked;
-    at none nothing is asked any more.
+    `project_id` is the project of the credentials. `remaining` returns the seconds left for all further requests; with
+    none left, no request is made.
     """
 
     def __init__(
@@ -58,13 +58,13 @@ class CinderClient:
             except cinder_rows.HiddenError as hidden:
                 return Reading.unread(str(hidden))
             except (KeyError, TypeError, AttributeError):
-                return Reading.unread(f"Cinder's answer to {what} {ident} is not one of its own")
+                return Reading.unread(f"the answer to a request for {what} {ident} is not from Cinder itself")
         if is_gone(answer, ident):
             return Reading()
         return Reading.unread(f"Cinder answered {answer.status_code} to {what} {ident}: {rest.message(answer)}")
 
     def _page(self, what: str, path: str, params: dict[str, str]) -> list[dict[str, Any]]:
-        """One page of a list. Raises UnreadError, and MarkerGoneError where Cinder has no such marker."""
+        """Return one page of a list; raise UnreadError, or MarkerGoneError if Cinder does not have the marker."""
         answer = self._ask("GET", path, params=params)
         if answer.status_code == 404 and "marker" in params and params["marker"] in rest.message(answer):
             raise MarkerGoneError
@@ -77,14 +77,14 @@ class CinderClient:
         if self._remaining is not None:
             options["timeout"] = self._remaining()
             if options["timeout"] <= 0:
-                raise UnreadError("Cinder took all the time there was")
+                raise UnreadError("the time budget for requests to Cinder is used up")
         try:
-            # Connectors and connection_info are secrets: they are kept out of the debug log too.
+            # Connectors and connection_info are secrets, so the requests are not in the debug log.
             return self._client.request(path, method, raise_exc=False, log=False, **options)
         except ks_exceptions.ClientException as error:
             raise UnreadError(f"Cinder did not answer {method} {path} ({type(error).__name__})") from error
 
 
 def is_gone(answer: Any, ident: str) -> bool:
-    """Whether Cinder itself says that it has no such row: a proxy's or a wrong endpoint's 404 says nothing of it."""
+    """Whether Cinder itself answers that it has no such row. A 404 of a proxy or a wrong endpoint proves nothing."""
     return answer.status_code == 404 and "itemNotFound" in rest.body(answer) and ident in rest.message(answer)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Cinder's database, read in bulk where [dedangle] cinder_database names it; everything else is asked of its API."""
+"""The bulk read from Cinder's database, if [dedangle] cinder_database is set. All other reads use Cinder's API."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ _volumes = sa.Table(
     sa.Column("multiattach", sa.Boolean),
     sa.Column("deleted", sa.Boolean),
 )
-# Ids in one statement: each is looked up in an index.
+# Number of ids in one statement; each is looked up in an index.
 _CHUNK = 1000
 
-# By primary key, which is all that volume_attachment has an index on besides volume_id. A key is compared as text, so
-# that "" comes before every one.
+# Paged by primary key, because volume_attachment has no other index than that and volume_id. Keys are compared as text,
+# and "" is smaller than every key.
 _ATTACHMENTS = Source(
     key=_volume_attachment.c.id,
     first="",
@@ -68,15 +68,15 @@ _QUIET_VOLUMES = Source(
 
 
 class CinderDatabase:
-    """Reads, and never writes; timeout is in seconds, for one page."""
+    """Reads Cinder's database and never writes. `timeout` is in seconds, for one page."""
 
     def __init__(self, url: str, timeout: float) -> None:
-        """Raises sqlalchemy.exc.ArgumentError where the URL is none, and ImportError where its driver is not there."""
+        """Raise sqlalchemy.exc.ArgumentError if the URL is invalid, and ImportError if its driver is not installed."""
         engine = sa.create_engine(url, pool_pre_ping=True)
         self._database = Database("Cinder's database", lambda: engine, timeout)
 
     def bulk(self) -> list[Iterator[Reading[packing.Page]]]:
-        """Every live attachment and then every volume that is quietly in use, in short pages by primary key."""
+        """Return every live attachment and then every quiet volume, in short pages by primary key."""
         attachments = self._database.pages(_ATTACHMENTS, _attachments)
         return [itertools.chain(attachments, self._database.pages(_QUIET_VOLUMES, _quiet_volumes))]
 
@@ -93,14 +93,14 @@ class CinderDatabase:
         return Reading(tuple(found))
 
     def has(self, attachment_id: str) -> Reading[bool]:
-        """Whether there is such a live attachment."""
+        """Return whether the database has this live attachment."""
         row = sa.select(_volume_attachment.c.id).where(
             _volume_attachment.c.id == attachment_id, *_ATTACHMENTS.conditions
         )
         return self._database.ask(lambda connection: connection.execute(row).first() is not None)()
 
     def role(self) -> Reading[Role]:
-        """What kind of server it is on; a replica shows less than Cinder's API."""
+        """Return the role of the database server; a replica may have fewer rows than Cinder's API shows."""
         return self._database.ask(role)()
 
 

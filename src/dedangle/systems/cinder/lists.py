@@ -19,10 +19,10 @@ _RESTARTS = 3
 
 
 class CinderLists(CinderWrites):
-    """Lists what there is in all projects."""
+    """Lists of attachments and volumes of all projects."""
 
     _longest = 0
-    """How many rows the longest page had so far: Cinder's limit of a page (osapi_max_limit) is no lower."""
+    """The number of rows of the longest page so far. Cinder's page limit (osapi_max_limit) is not lower."""
 
     def _list(
         self,
@@ -32,10 +32,10 @@ class CinderLists(CinderWrites):
         make: Callable[[dict[str, Any]], T],
         named: frozenset[str] = frozenset(),
     ) -> Reading[T]:
-        """List what there is in all projects, to the last page; one page alone where it shows what is named.
+        """List the rows of all projects to the last page, or only the first page if it has exactly the named rows.
 
-        Cinder gives attachments no next link. Sorted by age, rows that come while paging come last; a marker that was
-        deleted meanwhile is answered with 404, and then the list starts anew.
+        Cinder gives lists of attachments no next link. Rows are sorted by age, so that new rows come last. If the
+        marker was deleted meanwhile, Cinder answers 404, and the list is restarted.
         """
         rows: list[T] = []
         try:
@@ -58,7 +58,7 @@ class CinderLists(CinderWrites):
     def _tries(
         self, what: str, path: str, filters: dict[str, str], named: frozenset[str]
     ) -> Iterator[list[dict[str, Any]] | None]:
-        """The pages of a list; None where it starts anew. Raises UnreadError."""
+        """Yield the pages of a list, or None when it is restarted; raise UnreadError."""
         for _ in range(_RESTARTS):
             with contextlib.suppress(MarkerGoneError):
                 yield from self._pages(what, path, filters, named)
@@ -72,8 +72,8 @@ class CinderLists(CinderWrites):
         params = {"all_tenants": "1", "limit": str(PAGE), "sort": "created_at:asc", **filters}
         while True:
             page = self._page(what, path, params)
-            # Cinder cuts a list at its limit alone, which its API does not tell: a page that is shorter than another
-            # one of this run is the last. Without a longer one only an empty page is.
+            # Cinder only cuts a list at its page limit, which the API does not return. So a page that is shorter than
+            # another page of this run is the last one. Without a longer page, only an empty page is the last one.
             is_last = len(page) < self._longest or not page
             self._longest = max(self._longest, len(page))
             yield page

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Answers of Cinder's API as the records of the core; a field that Cinder hides from a role is unread, not empty."""
+"""Convert answers of Cinder's API to core records. A field that Cinder hides from a role is unread, not empty."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from dedangle.core.pairing import is_quiet
 from dedangle.core.records import Attachment, Refusal, Volume
 
 OWNER = "os-vol-tenant-attr:tenant_id"
-# The extension's key follows a policy of its own, the other one is shown to administrators alone.
+# The first key depends on its own policy; Cinder shows the second key only to administrators.
 _MIGRATION_STATUS = ("os-vol-mig-status-attr:migstat", "migration_status")
 _CONSUMERS = {"glance_image_id": "glance", "image_owner": "glance"}
 
 
 class HiddenError(Exception):
-    """Cinder hides a field that counts; the message says which, and what the role lacks."""
+    """Cinder hides a field that dedangle needs. The message has the field and the policy that must allow it."""
 
 
 def attachment(row: dict[str, Any]) -> Attachment:
-    """Return the attachment; a list lacks its connection_info."""
+    """Return the attachment; in a list it has no connection_info."""
     return Attachment(
         id=row["id"],
         server_id=row["instance"] or None,
@@ -48,13 +48,13 @@ def attachments_page(page: list[dict[str, Any]]) -> packing.Page:
 
 
 def volumes_page(page: list[dict[str, Any]]) -> packing.Page:
-    """Pack those volumes of a page that are shown to be quiet; one that hides whether it is so is not among them."""
+    """Pack the quiet volumes of a page, without those whose migration status Cinder hides."""
     quiet = (row["id"] for row in page if not why_hidden(row) and is_quiet(volume(row)))
     return packing.QuietVolumes(packing.rows_of(((each,), b"") for each in quiet))
 
 
 def volume(row: dict[str, Any]) -> Volume:
-    """Return the volume; raises HiddenError."""
+    """Return the volume; raise HiddenError if Cinder hides a field that dedangle needs."""
     hidden = why_hidden(row)
     if hidden:
         raise HiddenError(hidden.why)
@@ -78,22 +78,22 @@ def volume(row: dict[str, Any]) -> Volume:
 
 
 def why_hidden(row: dict[str, Any]) -> Refusal | None:
-    """Return which field of a volume that counts Cinder hides from the role that asked.
+    """Return which field of a volume Cinder hides from the role of the credentials.
 
-    In every release from 22.0 to 29.0 the host names of attachments are None to anybody but an administrator (since
-    28.0 also a service), and the key migration_status is there for administrators alone
-    (cinder/api/v3/views/volumes.py, before 28.0 cinder/api/v2/views/volumes.py).
+    In every release from 22.0 to 29.0 the host names of attachments are None for everybody except administrators (and
+    services since 28.0), and only administrators see the key migration_status (cinder/api/v3/views/volumes.py, before
+    28.0 cinder/api/v2/views/volumes.py).
     """
     shown = [key for key in _MIGRATION_STATUS if key in row]
     if not shown:
         return Refusal(
             f"Cinder hides the migration status of volume {row['id']} ({_MIGRATION_STATUS[0]}) from the role of these "
-            "credentials, which must be one that Cinder's policy volume_extension:volume_mig_status_attribute allows"
+            "credentials. Allow it in Cinder's policy volume_extension:volume_mig_status_attribute"
         )
     is_administrator = "migration_status" in row
     if not is_administrator and any(each.get("host_name") is None for each in row.get("attachments", [])):
         return Refusal(
-            f"Cinder hides the hosts of the attachments of volume {row['id']} from the role of these credentials, "
-            "which must be one that Cinder's policy context_is_admin allows"
+            f"Cinder hides the hosts of the attachments of volume {row['id']} from the role of these credentials. "
+            "Use a role that Cinder's policy context_is_admin allows"
         )
     return None

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is changed through Cinder's REST API: each write compares first, and is never repeated."""
+"""Changes through Cinder's REST API. Each write compares the row first, and is never retried."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ class CinderWrites(CinderClient):
     """Changes attachments and volumes as an administrator, never with a service token."""
 
     def reset_status(self, expected: Volume) -> Outcome:
-        """Read the volume, compare, reset: Cinder's own reset asks for no condition (os-reset_status)."""
+        """Read the volume, compare, reset. Cinder's own reset checks nothing (os-reset_status)."""
         now = self.volume(expected.id)
         if not now.complete:
             return Outcome(result=Result.FAILED, detail=now.why)
         if now.rows != (expected,):
-            return Outcome(result=Result.CHANGED_MEANWHILE, detail="the volume is not as it was")
+            return Outcome(result=Result.CHANGED_MEANWHILE, detail="the volume has changed")
         reset = {"os-reset_status": {"status": "available", "attach_status": "detached"}}
         return self._act_on_volume(expected.id, reset, leads_to="available")
 
     def delete_attachment(self, expected: Attachment) -> Outcome:
         """Read the attachment, compare, delete.
 
-        Without a service token Cinder asks Nova at the last moment and answers 409 where Nova still uses the attachment
+        Without a service token Cinder asks Nova before the deletion, and answers 409 if Nova still uses the attachment
         (cinder volume/api.py:attachment_deletion_allowed, bug 2004555).
         """
         found = self.attachment(expected.id)
@@ -45,7 +45,8 @@ class CinderWrites(CinderClient):
             )
             if not same or (expected.is_reserved and not row.is_reserved):
                 return Outcome(
-                    result=Result.CHANGED_MEANWHILE, detail=f"the attachment was {expected.status}, is {row.status}"
+                    result=Result.CHANGED_MEANWHILE,
+                    detail=f"the attachment has changed: it was {expected.status} and is now {row.status}",
                 )
         if not found.rows:
             return Outcome(result=Result.CHANGED_MEANWHILE, detail="the attachment is gone already")
@@ -72,7 +73,7 @@ class CinderWrites(CinderClient):
     def create_attachment(self, volume_id: str, server_id: str) -> Reading[Attachment]:
         """Reserve the volume for the server.
 
-        It is one conditional update of Cinder's, which fails where the volume is neither available nor multiattach
+        Cinder does this with one conditional update, which fails if the volume is neither available nor multi-attach
         (cinder volume/api.py:_attachment_reserve).
         """
         body = self._write(
@@ -85,11 +86,11 @@ class CinderWrites(CinderClient):
         return self._write("PUT", f"/attachments/{attachment_id}", {"attachment": {"connector": connector}})
 
     def complete_attachment(self, attachment_id: str) -> Reading[dict[str, Any]]:
-        """Mark a connected attachment attached, and its volume in-use."""
+        """Set a connected attachment to attached, and its volume to in-use."""
         return self._write("POST", f"/attachments/{attachment_id}/action", {"os-complete": {}})
 
     def roll_back_detach(self, volume_id: str) -> Outcome:
-        """Let the volume be in-use again, by the conditional update of cinder volume/api.py:roll_detaching."""
+        """Set the volume back to in-use, with the conditional update of cinder volume/api.py:roll_detaching."""
         now = self.volume(volume_id)
         if not now.complete:
             return Outcome(result=Result.FAILED, detail=now.why)

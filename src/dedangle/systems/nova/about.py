@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What Nova's databases tell of the deployment: the release of their schema, and the compute hosts."""
+"""Read from Nova's databases the release of their schema, and the compute hosts."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ class ComputeHost(NamedTuple):
 
 
 def revision(connection: sa.Connection) -> str:
-    """The revision of the database's schema."""
+    """Return the revision of the database's schema."""
     return str(connection.execute(sa.select(_version.c.version_num)).scalar_one())
 
 
 def compute_hosts(now: datetime, service_down_time: timedelta) -> Callable[[sa.Connection], list[ComputeHost]]:
-    """The question which compute hosts a cell has, and which of them reported in time."""
+    """Return a query for the compute hosts of a cell, and whether each of them reported in time."""
 
     def question(connection: sa.Connection) -> list[ComputeHost]:
         rows = connection.execute(_computes().order_by(schema.services.c.host))
@@ -48,7 +48,7 @@ def compute_hosts(now: datetime, service_down_time: timedelta) -> Callable[[sa.C
 
 
 def host_state(connection: sa.Connection, host: str, now: datetime, service_down_time: timedelta) -> HostState:
-    """Return what the cell's `services` tell of the host's nova-compute."""
+    """Return the state of the host's nova-compute from the cell's table `services`."""
     row = connection.execute(_computes().where(schema.services.c.host == host)).first()
     if row is None:
         return HostState.GONE
@@ -65,5 +65,5 @@ def _computes() -> sa.Select[Any]:
 def _is_up(row: sa.Row[Any], now: datetime, service_down_time: timedelta) -> bool:
     """Whether the service reported in time, as nova/servicegroup/drivers/db.py:is_up counts it."""
     seen = utc(row.last_seen_up or row.created_at)
-    # A report from the future counts by its distance: a clock is wrong, and how far the host is behind is not known.
+    # A report with a time in the future counts by its difference too, because one of the clocks is wrong.
     return not row.forced_down and seen is not None and abs(now - seen) <= service_down_time

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Instance actions, by which `openstack server event list` shows a server's user what dedangle did to it."""
+"""Instance actions, so that `openstack server event list` shows users what dedangle changed on their server."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from dedangle.systems.nova import schema
 from dedangle.systems.nova.cells import Cell
 
 ACTION = "dedangle_cleanup"
-# An action is open around a few writes only: an older one is that of a run that was killed, and blocks nobody.
+# An action is only open during a few writes. An older open action belongs to a killed run and is ignored.
 _OPEN_FOR = timedelta(minutes=10)
 
 
 class InstanceActions:
-    """The actions of one run, one for each server that it changes; the request id names the run."""
+    """The actions of one run, one for each server that it changes. The request id contains the id of the run."""
 
     def __init__(self, cells: Iterable[Cell], *, run_id: str, clock: Callable[[], datetime]) -> None:
         self._cells = {cell.name: cell for cell in cells}
@@ -27,7 +27,7 @@ class InstanceActions:
         self._clock = clock
 
     def begin(self, server: Server) -> Reading[Marker]:
-        """Record that the server is about to be changed, unless other runs change it just now, which are returned.
+        """Record that this run will change the server, or return the other runs that are changing it now.
 
         Each run first commits its record and then looks for others: of two at once, on whatever nodes of a cluster, at
         least one sees the other and gives way, and both may.
@@ -60,13 +60,13 @@ class InstanceActions:
         return Reading(others, answer.complete, answer.why)
 
     def finish(self, server: Server, *, succeeded: bool, details: str) -> Refusal | None:
-        """Record the outcome, whose details administrators see; return why it could not be recorded."""
+        """Record the outcome, with details that administrators see; return why it could not be recorded."""
         actions, events = schema.instance_actions, schema.instance_actions_events
         now = self._now()
         ended = {"finish_time": now, "updated_at": now}
 
         def write(connection: sa.Connection) -> None:
-            # As nova/objects/instance_action.py:pack_action_event_finish and compute/api.py say it.
+            # The same values as in nova/objects/instance_action.py:pack_action_event_finish and compute/api.py.
             result = {"result": "Success" if succeeded else "Error", "details": details}
             event = sa.update(events).where(events.c.action_id.in_(self._own(server)), events.c.finish_time.is_(None))
             connection.execute(event.values({**ended, **result}))
@@ -79,12 +79,12 @@ class InstanceActions:
         return None if written.complete else Refusal(written.why)
 
     def others(self, connection: sa.Connection, server_id: str) -> Iterator[Marker]:
-        """Other runs that are changing the server just now."""
+        """Yield the other runs that are changing the server now."""
         for request_id in connection.execute(self._open(server_id)).scalars():
             yield Marker(kind="run", detail=f"{request_id} of dedangle is changing the server")
 
     def _open(self, server_id: str) -> sa.Select[Any]:
-        # An alias: it stands in a statement that inserts into the table itself.
+        # An alias, because the statement inserts into the same table.
         actions = schema.instance_actions.alias("open_actions")
         return sa.select(actions.c.request_id).where(
             actions.c.instance_uuid == server_id,
@@ -107,7 +107,7 @@ class InstanceActions:
 def _insert(
     connection: sa.Connection, table: sa.Table, values: dict[str, Any], more: tuple[str, ...], rows: sa.Select[Any]
 ) -> None:
-    """Insert the values once for each of the rows, whose columns are the `more` ones."""
+    """Insert the values once for each of the rows; the rows have the columns in `more`."""
     given = [sa.literal(value, table.c[name].type) for name, value in values.items()]
     names = [*more, *values, "deleted"]
     connection.execute(sa.insert(table).from_select(names, rows.add_columns(*given, sa.literal(0, sa.Integer))))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a cell's database records of work on a server: actions, events, migrations, a lock."""
+"""Operations in progress on a server, from a cell's database: actions, events, migrations, a lock."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from dedangle.systems.nova import schema
 from dedangle.systems.nova.actions import ACTION
 from dedangle.systems.nova.rows import utc
 
-# Actions that are recorded before a message is cast, on servers whose task_state says nothing.
+# Actions that Nova records before it sends the message to the host, without a task_state.
 _WITHOUT_TASK_STATE = ("attach_volume", "detach_volume", "swap_volume", "refresh_volume_attachment")
-# Nova begins these only on a server that has no task_state.
+# Actions that Nova only starts on a server without a task_state.
 _EXCLUSIVE = (
     *("start", "stop", "pause", "unpause", "suspend", "resume", "shelve", "unshelve", "rescue", "unrescue"),
     *("resize", "migrate", "rebuild", "live-migration"),
@@ -26,7 +26,7 @@ _UNSTARTED_FOR = timedelta(hours=1)
 
 
 def markers(connection: sa.Connection, server_id: str, now: datetime) -> Iterator[Marker]:
-    """Everything that Nova has begun on the server and not ended; now is UTC without a zone."""
+    """Yield every operation that Nova has started on the server and not ended; `now` is UTC without a time zone."""
     yield from _events(connection, server_id)
     yield from _unstarted(connection, server_id, now)
     moves = schema.migrations
@@ -89,11 +89,12 @@ def _unstarted(connection: sa.Connection, server_id: str, now: datetime) -> Iter
 
 
 def _is_past() -> sa.ColumnElement[bool]:
-    """Whether an event without an end has ended all the same, though its nova-compute never wrote so.
+    """Whether an event without a finish time has ended, although its nova-compute did not record it.
 
-    The same event of the same action ended later, as after a retry; or Nova began an exclusive action later, which it
-    refuses while a task_state is set (nova/compute/api.py:check_instance_state). What sets no task_state may go on,
-    until an action has ended that takes the instance lock, as attach, detach and swap do (nova/compute/manager.py).
+    This is so if the same event of the same action finished later, as after a retry. It is also so if Nova later
+    started an exclusive action, which it refuses while a task_state is set (nova/compute/api.py:check_instance_state).
+    An event without task_state may go on, until another action that takes the instance lock has finished, because
+    attach, detach and swap take this lock too (nova/compute/manager.py).
     """
     actions, events = schema.instance_actions, schema.instance_actions_events
     again, later = events.alias("again"), actions.alias("later")
@@ -113,5 +114,5 @@ def _is_past() -> sa.ColumnElement[bool]:
 
 
 def _is_novas() -> sa.ColumnElement[bool]:
-    # Our own actions are no sign of somebody else's work, and what they tell is past when they are read.
+    # dedangle's own actions are not work of Nova; actions.py reads them separately.
     return schema.instance_actions.c.action != ACTION

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Nova's REST API, through which servers are stopped and started as their users do it."""
+"""Nova's REST API, to stop and start servers as their users do."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from keystoneauth1 import exceptions as ks_exceptions
 from dedangle.core.records import Refusal
 from dedangle.systems import rest
 
-# os-stop and os-start have been the same since the first of them.
+# os-stop and os-start have not changed since the first microversion.
 MICROVERSION = "2.1"
-# A request is made while signals are held back: it must not hang for ever.
+# Signals are delayed during a request, so it must not hang forever.
 _TIMEOUT = 60
 
 
 class NovaApi:
-    """Asks through keystoneauth as an administrator; a request is never repeated."""
+    """Requests through keystoneauth as an administrator; a request is never retried."""
 
     def __init__(self, client: adapter.Adapter) -> None:
         self._client = client

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which databases Nova has, and how each is asked without waiting for ever."""
+"""Nova's databases: the API database and the cells, with timeouts."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from dedangle.systems.database import Database
 
 @dataclasses.dataclass(frozen=True)
 class Cell(Database):
-    """A database of Nova's; name is the cell mapping's name, else its UUID, and id its primary key."""
+    """A database of Nova. `name` is the name of the cell mapping, or its UUID; `id` is its primary key."""
 
     name: str
     id: int = 0
@@ -23,16 +23,16 @@ class Cell(Database):
 
 
 def api_cell(timeout: float) -> Cell:
-    """The API database that nova.conf names, asked in `timeout` seconds."""
+    """Return the API database of nova.conf, with a timeout in seconds for each query."""
     from nova.db.api import api as api_db
 
     return Cell("Nova's API database", api_db.get_engine, timeout, "API database")
 
 
 def every_cell(timeout: float) -> Reading[Cell]:
-    """Every cell of the cell mappings, cell0 and disabled ones included, by Nova's own reading of their URLs.
+    """Return every cell of the cell mappings, with cell0 and disabled cells; Nova resolves their URLs.
 
-    timeout is in seconds, for each answer of each of them.
+    `timeout` is in seconds, for each query.
     """
     from nova import context, objects
     from nova.db.main import api as main_db
@@ -49,7 +49,7 @@ def every_cell(timeout: float) -> Reading[Cell]:
 
     answer = api_cell(timeout).ask(mappings)()
     found = [mapping for row in answer.rows for mapping in row]
-    # Nova lets several cells have one name.
+    # Nova allows several cells with the same name.
     names = Counter(mapping.name for mapping in found if mapping.name)
     rows = tuple(cell(mapping, names) for mapping in found)
     if answer.complete and not rows:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Nova seen from inside nova-compute: versioned objects, through the conductor, under the instance lock."""
+"""The Nova port inside nova-compute: versioned objects through the conductor, with the instance lock held."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ _SERVERS_AT_ONCE, _AROUND = 50, 4
 class NovaCompute:
     """One server on its own host; the caller holds the instance lock.
 
-    Under that lock no attach, detach or swap changes a mapping on this host. While it reboots its task_state keeps
-    every other operation away: task_state and actions are the reboot's own then, and no signs of work in flight.
+    With this lock no attach, detach or swap changes a mapping on this host. During a reboot the task_state prevents
+    every other operation. Task_state and actions are those of the reboot itself, so they are no sign of other work.
     """
 
     def __init__(self, context: Any, instance: Any, *, rebooting: bool = False, claim: str | None = None) -> None:
-        """Claim is the task_state by which we keep others away ourselves, which is no sign of work in flight."""
+        """Create the port; `claim` is the task_state that dedangle itself has set, so it is no sign of other work."""
         self._context = context
         self._instance = instance
         self._rebooting = rebooting
@@ -44,7 +44,7 @@ class NovaCompute:
         return self._view(server_id, deleted=True)
 
     def other_servers_bdms(self, volume_ids: Collection[str], except_server: str) -> Reading[BlockDeviceMapping]:
-        """Mappings of the volumes, live and soft-deleted, that other servers of this cell have."""
+        """Return the mappings of the volumes, live and soft-deleted, of other servers in this cell."""
         context = self._context.elevated(read_deleted="yes")
         found: list[BlockDeviceMapping] = []
         for volume_id in sorted(volume_ids):
@@ -58,7 +58,7 @@ class NovaCompute:
         return Reading(tuple(found))
 
     def servers(self, server_ids: Collection[str]) -> Reading[Server]:
-        """Those of the servers that this cell has."""
+        """Return those of the servers that are in this cell."""
         context = self._context.elevated(read_deleted="yes")
         found = []
         for server_id in sorted(server_ids):
@@ -71,10 +71,10 @@ class NovaCompute:
         return Reading(tuple(found))
 
     def knows(self, attachments: Collection[Attachment]) -> Reading[str]:
-        return Reading(complete=not attachments, why="only the databases of every cell tell" if attachments else "")
+        return Reading(complete=not attachments, why="nova-compute cannot read all cells" if attachments else "")
 
     def links(self, except_server: str, near: Collection[BlockDeviceMapping] = ()) -> Reading[Link]:
-        """Mappings of other servers on this host: the nearest to each of those given, and the youngest by project."""
+        """Return mappings of other servers on this host: the nearest to each given one, and the newest by project."""
         try:
             others = objects.InstanceList.get_by_host(self._context, self._instance.host, expected_attrs=[])
             projects = {
@@ -121,9 +121,9 @@ class NovaCompute:
         return Outcome(result=Result.UNKNOWN if tried else Result.FAILED, detail=why)
 
     def connection_info(self, attachment_id: str) -> dict[str, Any]:
-        """What the mapping that names the attachment, live or deleted, was connected by; empty where it never was.
+        """Return the connection_info of the live or deleted mapping that names the attachment; empty if it has none.
 
-        A secret, for the virt driver alone.
+        It is a secret, and only for the virt driver.
         """
         for bdm in self._bdms(self._context.elevated(read_deleted="yes")):
             if bdm.attachment_id == attachment_id and bdm.connection_info:
@@ -157,7 +157,7 @@ class NovaCompute:
         )
 
     def _own_server(self) -> Server:
-        # What the reboot found, while the guest may be off by now.
+        # The state at the start of the reboot; the guest may be off now.
         server = dataclasses.replace(_server(self._instance), deleted=False)
         if self._claim and server.task_state == self._claim:
             return dataclasses.replace(server, task_state=None)
@@ -172,7 +172,7 @@ class NovaCompute:
             for each in migrations
             if each.status not in MIGRATION_OVER
         ]
-        # Read anew: the lock may be younger than the message that brought our instance.
+        # Read again, because the lock may be newer than the instance object of the RPC message.
         instance = objects.Instance.get_by_uuid(self._context, self._instance.uuid, expected_attrs=["system_metadata"])
         if instance.system_metadata.get("locked_reason", "").startswith(REFRESH_LOCK):
             markers.append(Marker(kind="lock", detail="of nova-manage volume_attachment refresh"))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Nova's databases: the API database and every cell, cell0 included."""
+"""The Nova port for the command and the sweep: the API database and every cell, with cell0."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _WORST_FIRST = (HostState.DOWN, HostState.UP, HostState.GONE)
 
 @dataclasses.dataclass
 class _Part:
-    """One cell's share of what is known of a server."""
+    """The rows of a server in one cell."""
 
     servers: list[Server] = dataclasses.field(default_factory=list)
     mappings: list[BlockDeviceMapping] = dataclasses.field(default_factory=list)
@@ -40,11 +40,11 @@ class _Part:
     last_action_at: datetime | None = None
     live_migration_failed_at: datetime | None = None
     is_sole_home: bool = False
-    """Whether no other cell can hold anything of the server, if it is at home in this one."""
+    """Whether no other cell can have rows of the server, if it belongs to this cell."""
 
 
 class NovaDatabase:
-    """Reads and soft-deletes through SQLAlchemy Core, all cells at once."""
+    """Reads and soft-deletes with SQLAlchemy Core, in all cells at the same time."""
 
     def __init__(
         self,
@@ -63,13 +63,13 @@ class NovaDatabase:
         self._clock = clock
 
     def read_live(self, server_id: str) -> NovaView:
-        # Asking a cell costs a round trip whatever is asked, and what is in flight is to be counted as such.
+        # A query costs one round trip in any case, so operations in progress are read too.
         return self.observe(server_id)
 
     def observe(self, server_id: str) -> NovaView:
         """Read the server from the API database and every cell.
 
-        A silent cell is named in `unread`, unless the server is at home in another one that can hold it alone.
+        `unread` names each cell that does not answer, unless only another cell can have rows of the server.
         """
         answers = self._ask_every_cell(lambda connection, cell: self._part(connection, cell, server_id))
         placed = self._api.ask(lambda connection: nova_homes.home(connection, server_id))()
@@ -104,7 +104,7 @@ class NovaDatabase:
                 yield answer.why
 
     def other_servers_bdms(self, volume_ids: Collection[str], except_server: str) -> Reading[BlockDeviceMapping]:
-        """Mappings of the volumes, live and soft-deleted, that other servers have, from every cell."""
+        """Return the mappings of the volumes, live and soft-deleted, of other servers in every cell."""
         table = schema.block_device_mapping
         statement = nova_rows.mappings().where(
             table.c.volume_id.in_(sorted(volume_ids)), table.c.instance_uuid != except_server
@@ -114,9 +114,9 @@ class NovaDatabase:
         )
 
     def links(self, except_server: str, near: Collection[BlockDeviceMapping] = ()) -> Reading[Link]:
-        """The neighbours of each mapping `near`, four to each side, and the youngest of active servers.
+        """Return the neighbours of each mapping in `near`, four on each side, and the newest of active servers.
 
-        Of the youngest at most two of a project, and eight in all.
+        At most two of the newest ones are of the same project, and there are at most eight.
         """
 
         def read(connection: sa.Connection, cell: str) -> list[tuple[bool, Link]]:
@@ -130,12 +130,12 @@ class NovaDatabase:
         return Reading(tuple(rows), reading.complete, reading.why)
 
     def knows(self, attachments: Collection[Attachment]) -> Reading[str]:
-        """The ids of those attachments that any mapping names, live or soft-deleted, archived ones included."""
+        """Return the ids of those attachments that any mapping names, live, soft-deleted or archived."""
         live = self._that_name(schema.block_device_mapping, attachments)
         unexplained = [attachment for attachment in attachments if attachment.id not in live.rows]
         if not live.complete or not unexplained:
             return live
-        # Archived rows have no index but the primary key: they are read for what no other row explains.
+        # Archived rows have only the primary key as index, so they are read only if no other row explains it.
         archived = self._that_name(schema.shadow_block_device_mapping, unexplained)
         return Reading((*live.rows, *archived.rows), archived.complete, archived.why)
 
@@ -168,21 +168,21 @@ class NovaDatabase:
         return self._from_every_cell(lambda connection, _: [fleet.has_project(connection, project_id)])
 
     def bulk(self) -> dict[str, Iterator[Reading[Page]]]:
-        """Every live server and volume mapping, each cell's by itself."""
+        """Return every live server and volume mapping, for each cell separately."""
         return {name: fleet.pages(cell) for name, cell in self._cells.items()}
 
     def leave_out(self, cell: str, why: str) -> None:
-        """Do not ask a silent cell again: each question would take as long as its timeout."""
+        """Skip a cell that does not answer, because each query would wait for its timeout."""
         self._silent[cell] = why
 
     def at_home(self, server_ids: Collection[str]) -> Reading[str]:
-        """Those of the servers that Nova puts into a cell that is not left out."""
+        """Return those of the servers that Nova has in a cell that is not skipped."""
         cells = {cell.id for name, cell in self._cells.items() if name not in self._silent}
         answer = self._api.ask(lambda connection: nova_homes.at_home(connection, server_ids, cells))()
         return Reading(tuple(each for found in answer.rows for each in found), answer.complete, answer.why)
 
     def mappings_of_project(self, project_id: str, counts: Callable[[str], bool], most: float) -> Reading[int]:
-        """One number for each cell that is read, one cell after the other, until they are enough."""
+        """Return one number for each cell, one cell after the other, until their sum is `most` or more."""
         found: list[int] = []
         for name, cell in self._cells.items():
             if name in self._silent or sum(found) >= most:
@@ -194,7 +194,7 @@ class NovaDatabase:
         return Reading(tuple(found))
 
     def named(self, names: Collection[str]) -> Reading[NamedServer]:
-        """Live servers with one of the names, from every cell; one pass over a cell's servers for all names."""
+        """Return the live servers with one of the names, with one pass over the servers of each cell."""
         return self._from_every_cell(lambda connection, cell: fleet.named(connection, cell, names))
 
     def servers_beginning_with(self, short_id: str) -> Reading[str]:
@@ -249,7 +249,7 @@ class NovaDatabase:
         part = _Part()
         for table in (schema.instances, schema.shadow_instances):
             rows = connection.execute(sa.select(table).where(table.c.uuid == server_id)).mappings()
-            # An id that a user made up for Cinder, in capitals, is for MySQL's collation that of a server.
+            # MySQL's collation ignores case, so an id in capitals, from a user of Cinder, matches another server.
             part.servers += [nova_rows.server(row, cell) for row in rows if row["uuid"] == server_id]
         of_server = nova_rows.mappings().where(schema.block_device_mapping.c.instance_uuid == server_id)
         rows = connection.execute(of_server).mappings()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is read of all servers of a cell at once."""
+"""Reads over all servers of a cell."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from dedangle.systems.nova.cells import Cell
 _SERVERS_COUNTED = 500
 
 _SERVERS = Source(
-    # An index (uuid, deleted) holds all that is read, a tenth of the table.
+    # The index (uuid, deleted) has all columns that are read, and a tenth of the size of the table.
     key=schema.instances.c.uuid,
     first="",
     fields=(),
@@ -42,7 +42,7 @@ _LINKS = Source(
 
 
 def pages(cell: Cell) -> Iterator[Reading[packing.Page]]:
-    """Every live server and every live volume mapping, in short pages by primary key."""
+    """Yield every live server and every live volume mapping, in short pages by primary key."""
 
     def servers(text: str, count: int) -> packing.Page | None:
         rows = packing.rows_of_text(text, count, 1)
@@ -52,13 +52,16 @@ def pages(cell: Cell) -> Iterator[Reading[packing.Page]]:
         rows = packing.rows_of_text(text, count, 3, flagged=True)
         return packing.Links(cell.name, rows) if rows else None
 
-    # Two plain scans: a join in the statement costs the server twice as much as reading the servers by themselves.
+    # Two plain scans, because a join costs the database twice as much as a separate read of the servers.
     yield from cell.pages(_SERVERS, servers)
     yield from cell.pages(_LINKS, links)
 
 
 def mappings_of_project(cell: Cell, project_id: str, counts: Callable[[str], bool], most: float) -> Reading[int]:
-    """How many live volume mappings the project's servers that count have in the cell, or `most` and some more."""
+    """Return the number of live volume mappings of the project's servers for which `counts` is true.
+
+    Counting stops at `most` or some more.
+    """
     total, last = 0, 0
     while total < most:
         answer = cell.ask(functools.partial(_some_of_project, project_id=project_id, last=last))()
@@ -73,10 +76,11 @@ def mappings_of_project(cell: Cell, project_id: str, counts: Callable[[str], boo
 
 
 def _some_of_project(connection: sa.Connection, *, project_id: str, last: int) -> list[tuple[int, str, int]]:
-    """The project's next servers by number, each with its id and how many mappings it has."""
+    """Return the project's next servers by primary key, each with its id and its number of mappings."""
     table, servers = schema.block_device_mapping, schema.instances
     of_project = (servers.c.project_id == project_id, servers.c.deleted == 0, servers.c.id > last)
-    # By the index (project_id, deleted) and so by number; few at once, for each is looked up in two tables.
+    # The index (project_id, deleted) is sorted by primary key. Only a few servers at once, because each of them is
+    # looked up in two tables.
     some = sa.select(servers.c.id, servers.c.uuid).where(*of_project).order_by(servers.c.id).limit(_SERVERS_COUNTED)
     page = some.subquery()
     its = sa.and_(table.c.instance_uuid == page.c.uuid, *_LINKS.conditions)
@@ -94,7 +98,7 @@ def hosts(connection: sa.Connection) -> list[str]:
 
 
 def has_project(connection: sa.Connection, project_id: str) -> bool:
-    """Whether the project has or had a server, as far as its row is not archived."""
+    """Whether the project has a server in the cell, or had one whose row is not archived."""
     servers = schema.instances
     return (
         connection.execute(sa.select(servers.c.id).where(servers.c.project_id == project_id).limit(1)).first()
@@ -103,24 +107,24 @@ def has_project(connection: sa.Connection, project_id: str) -> bool:
 
 
 def beginning_with(connection: sa.Connection, short_id: str, columns: Collection[sa.Column[Any]]) -> list[str]:
-    """Return the ids in one of the columns that begin with the short id; an index has all but those archived."""
+    """Return the ids in the columns that begin with the short id; all but the archived rows have an index."""
     statements = (sa.select(column).where(column.like(f"{short_id}%")).distinct() for column in columns)
     found = (ident for statement in statements for ident in connection.execute(statement).scalars())
     return [ident for ident in found if ident.startswith(short_id)]
 
 
 def named(connection: sa.Connection, cell: str, names: Collection[str]) -> list[NamedServer]:
-    """Live servers whose display name or host name is one of the names, to the letter.
+    """Return the live servers whose display name or host name is exactly one of the names.
 
-    No index of Nova's has a name: this passes once over the table, whatever the number of names (0.04 s for 150,000
-    rows on MariaDB 10.11).
+    Nova has no index on names, so this reads the whole table once for all names (0.04 s for 150,000 rows on
+    MariaDB 10.11).
     """
     table = schema.instances
     wanted = sorted(names)
     statement = sa.select(
         table.c.uuid, table.c.project_id, table.c.vm_state, table.c.display_name, table.c.hostname
     ).where(table.c.deleted == 0, sa.or_(table.c.display_name.in_(wanted), table.c.hostname.in_(wanted)))
-    # MariaDB's collation takes "web" for "WEB " too.
+    # For MariaDB's collation "web" equals "WEB ".
     return [
         NamedServer(
             id=row.uuid,

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which cell a server is in, as Nova's API database says."""
+"""The cell of a server, from Nova's API database."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ import sqlalchemy as sa
 
 from dedangle.systems.nova import schema
 
-# Ids in one statement: each is looked up in an index.
+# Number of ids in one statement; each is looked up in an index.
 _CHUNK = 1000
 
 
 @dataclasses.dataclass(frozen=True)
 class Home:
-    """cell_id is the cell mapping's, None where the API database puts the server into none."""
+    """The cell of a server; cell_id is the id of the cell mapping, None if the server has no cell."""
 
     building: bool
     cell_id: int | None
 
 
 def home(connection: sa.Connection, server_id: str) -> Home:
-    """Where one server is, or whether it is still on its way into a cell."""
+    """Return the cell of a server, and whether it is still being scheduled to a cell."""
     mappings, requests = schema.instance_mappings, schema.build_requests
     mapped = connection.execute(sa.select(mappings.c.cell_id).where(mappings.c.instance_uuid == server_id)).first()
     requested = sa.select(requests.c.id).where(requests.c.instance_uuid == server_id)
@@ -32,7 +32,7 @@ def home(connection: sa.Connection, server_id: str) -> Home:
 
 
 def at_home(connection: sa.Connection, server_ids: Collection[str], cell_ids: Collection[int]) -> list[str]:
-    """Those of the servers that are in one of the cells."""
+    """Return those of the servers that are in one of the cells."""
     table = schema.instance_mappings
     wanted = sorted(server_ids)
     found: list[str] = []
@@ -44,9 +44,9 @@ def at_home(connection: sa.Connection, server_ids: Collection[str], cell_ids: Co
 
 
 def is_sole_home(connection: sa.Connection, server_id: str) -> bool:
-    """Whether no other cell than this one, where it is at home, can hold anything of the server.
+    """Whether only this cell, to which the server belongs, can have rows of the server.
 
-    A resize to another cell copies it there, and marks the migration in the cell that it leaves before it does so
+    A cross-cell resize copies the server to another cell, but it first marks the migration in the old cell
     (nova/conductor/tasks/cross_cell_migrate.py:CrossCellMigrationTask._execute).
     """
     servers, moves = schema.instances, schema.migrations

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Mappings that witness whether Cinder has what Nova names, and attachments that Nova has ever named."""
+"""Mappings for the control read of Cinder, and attachments that Nova has ever named."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from dedangle.core.records import Attachment, Link
 from dedangle.systems.nova import schema
 
 _READ = 200
-# Neighbours to each side of a mapping.
+# Number of neighbours on each side of a mapping.
 _NEIGHBOURS = 4
-# Ids in one statement: each is looked up in an index.
+# Number of ids in one statement; each is looked up in an index.
 _CHUNK = 1000
 
 
 def youngest(connection: sa.Connection, cell: str, except_server: str) -> list[Link]:
-    """Return the youngest mappings of active servers other than `except_server`, the youngest first."""
+    """Return the newest mappings of active servers other than `except_server`, the newest first."""
     servers = schema.instances
     statement = _links(except_server).where(servers.c.vm_state == "active", servers.c.task_state.is_(None))
     statement = statement.order_by(schema.block_device_mapping.c.id.desc()).limit(_READ)
@@ -28,10 +28,10 @@ def youngest(connection: sa.Connection, cell: str, except_server: str) -> list[L
 
 
 def neighbours(connection: sa.Connection, cell: str, except_server: str, numbers: Iterable[int]) -> list[Link]:
-    """Return the mappings of live servers, but `except_server`, right before and right after each of the numbers.
+    """Return the mappings of live servers other than `except_server` right before and after each of the numbers.
 
-    Four to each side, those with the nearest primary keys, whatever the server does; none of one that is being built or
-    deleted, whose mapping and attachment come and go one after the other.
+    These are four on each side, with the nearest primary keys. Servers that are being built or deleted are skipped,
+    because their mapping and attachment are not created or deleted at the same time.
     """
     key, servers = schema.block_device_mapping.c.id, schema.instances
     settled = _links(except_server).where(
@@ -49,8 +49,8 @@ def neighbours(connection: sa.Connection, cell: str, except_server: str, numbers
 
 
 def named(connection: sa.Connection, table: sa.Table, attachments: Collection[Attachment]) -> list[str]:
-    """Return the ids of those attachments that a mapping of their volume names in the table, live or archived rows."""
-    # volume_id has an index in the table of live rows, attachment_id has none.
+    """Return the ids of those attachments that a mapping of their volume in the table names."""
+    # In the table of live rows volume_id has an index, but attachment_id does not.
     volumes, ids = (
         sorted({attachment.volume_id for attachment in attachments}),
         {attachment.id for attachment in attachments},

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The three changes of a mapping's row, each of which compares and swaps.
 
-An attach, a start or a migration that came first leaves no row to match: CHANGED_MEANWHILE.
+If an attach, a start or a migration was faster, no row matches, and the result is CHANGED_MEANWHILE.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from dedangle.systems.nova.cells import Cell
 
 
 def soft_delete(cell: Cell, expected: BlockDeviceMapping, server: Server | None, now: datetime) -> Outcome:
-    """Soft-delete the row exactly as Nova does (deleted = id), if it and its server are still as expected."""
+    """Soft-delete the row exactly as Nova does (deleted = id), if the row and its server have not changed."""
     table = schema.block_device_mapping
     gone = {"deleted": table.c.id, "deleted_at": now, "updated_at": table.c.updated_at}
     return _swap(cell, expected, server, gone, now, Result.REMOVED)
@@ -33,13 +33,13 @@ def name_attachment(
     connection_info: dict[str, Any] | None,
     now: datetime,
 ) -> Outcome:
-    """Name another attachment and its connection; without one forget that of the lost attachment."""
+    """Let the mapping name another attachment with its connection_info; without one, clear the old one."""
     values = {"attachment_id": attachment_id, "connection_info": _text(connection_info), "updated_at": now}
     return _swap(cell, expected, server, values, now, Result.RELINKED)
 
 
 def connection_info(cell: Cell, expected: BlockDeviceMapping) -> Reading[dict[str, Any]]:
-    """Return the connection of the live row, a secret; no rows where it has none, unread where it is gone."""
+    """Return the connection_info of the live row, a secret; empty if it has none, unread if the row is gone."""
     table = schema.block_device_mapping
     statement = sa.select(table.c.connection_info).where(table.c.id == expected.id, table.c.deleted == 0)
 
@@ -51,7 +51,7 @@ def connection_info(cell: Cell, expected: BlockDeviceMapping) -> Reading[dict[st
         return Reading.unread(answer.why)
     (rows,) = answer.rows
     if not rows:
-        return Reading.unread("the mapping is gone")
+        return Reading.unread("the mapping was deleted meanwhile")
     try:
         found = json.loads(rows[0] or "null")
     except ValueError:
@@ -69,7 +69,7 @@ def restore(
     *,
     multiattach: bool,
 ) -> Outcome:
-    """Revive the row, if no live row of this cell has its volume or its place; for the rest see Restoring."""
+    """Restore the row if no live row of this cell has its volume or its device name; see ports.Restoring."""
     values: dict[str, Any] = {"deleted": 0, "deleted_at": None, "attachment_id": attachment_id, "updated_at": now}
     if connection_info is not None or attachment_id != expected.attachment_id:
         values["connection_info"] = _text(connection_info)
@@ -77,7 +77,7 @@ def restore(
 
 
 def version() -> sa.ColumnElement[Any]:
-    # As the database's own text: a DateTime written by other means than SQLAlchemy must still compare equal to itself.
+    # As text of the database, so that a time that was not written by SQLAlchemy still equals itself.
     return sa.cast(schema.block_device_mapping.c.updated_at, sa.String(32))
 
 
@@ -91,7 +91,7 @@ def _swap(
     *conditions: sa.ColumnElement[bool],
 ) -> Outcome:
     table = schema.block_device_mapping
-    # Nova marks a row that is deleted with its own id.
+    # In a deleted row Nova sets `deleted` to the id of the row.
     deleted = expected.id if expected.deleted else 0
     as_expected = (
         *(table.c.id == expected.id, table.c.deleted == deleted, table.c.instance_uuid == expected.server_id),
@@ -153,7 +153,7 @@ def _touch(server: Server, now: datetime, mapping_is_there: sa.ColumnElement[boo
 
 
 def _is_free(expected: BlockDeviceMapping, multiattach: bool) -> sa.ColumnElement[bool]:
-    """Whether no live row of the cell maps the volume, nor one of the server's, of any kind, has the device's place."""
+    """Whether no live row of the cell maps the volume, and no row of the server has its device name or boot index."""
     rows = schema.block_device_mapping.alias()
     of_server = rows.c.instance_uuid == expected.server_id
     taken = [rows.c.volume_id == expected.volume_id]
@@ -163,7 +163,7 @@ def _is_free(expected: BlockDeviceMapping, multiattach: bool) -> sa.ColumnElemen
         taken.append(sa.and_(of_server, rows.c.device_name == expected.device_name))
     if expected.is_bootable:
         taken.append(sa.and_(of_server, rows.c.boot_index == expected.boot_index))
-    # MySQL updates no table that the same statement reads, unless it reads a copy: LIMIT makes it one.
+    # MySQL cannot update a table that a subquery of the same statement reads, unless LIMIT makes the subquery a copy.
     found = sa.select(rows.c.id).where(rows.c.deleted == 0, sa.or_(*taken)).limit(1).subquery()
     return ~sa.exists(sa.select(found.c.id))
 

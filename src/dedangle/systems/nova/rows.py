@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Rows of a cell's database as the records of the core."""
+"""Convert rows of a cell's database to core records."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def server(row: sa.RowMapping, cell: str) -> Server:
         vm_state=row["vm_state"],
         task_state=row["task_state"],
         power_state=row["power_state"],
-        # Never deleted_at: a server that waits for its reclaim (SOFT_DELETED) has it set and is alive.
+        # Not deleted_at, because a SOFT_DELETED server that waits for its reclaim has it set too.
         deleted=row["deleted"] != 0,
         hidden=bool(row["hidden"]),
         image_ref=row["image_ref"] or None,

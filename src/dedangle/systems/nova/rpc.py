@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Compute hosts, asked over Nova's own message bus where their nova-compute runs our endpoint."""
+"""Calls to compute hosts over Nova's message bus, if their nova-compute runs dedangle's endpoint."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from dedangle.core.ghosts import Guest
 from dedangle.core.records import Disk, Reading, Refusal
 
 NAMESPACE, VERSION = "dedangle", "1.0"
-# What a host decides by its own configuration, and what only the command does; it must obey every other field.
+# Fields that a host takes from its own configuration, or that only the command uses. A host gets all other fields.
 _NOT_SENT = frozenset(
     {
         *("door", "grace", "grace_reserved", "attach_timeout", "guest_off", "at_host"),
@@ -24,7 +24,7 @@ _NOT_SENT = frozenset(
 
 
 class NovaRpc:
-    """Asks over the transport of the host's cell; timeout is in seconds for each answer."""
+    """Calls over the transport of the host's cell; `timeout` is in seconds, for each call."""
 
     def __init__(self, timeout: float, transport: Callable[[str], Any] | None = None) -> None:
         """Transport returns the way to a host; by default that of its cell, which Nova's API database tells."""
@@ -71,7 +71,7 @@ class NovaRpc:
         return self.acts(host) or host in self._silent
 
     def about(self, host: str) -> Reading[str]:
-        """Which release of dedangle the host runs; unread where it runs none or is silent."""
+        """Return the release of dedangle on the host; unread if it does not run dedangle or does not answer."""
         answer = self._ask_once(host)
         return Reading(tuple(str(each["release"]) for each in answer.rows), answer.complete, answer.why)
 
@@ -93,7 +93,7 @@ class NovaRpc:
                 identity=finding.identity._asdict(),
                 door=policy.door.value,
                 allowed=_allowed(policy),
-                # The message may wait for the instance lock for longer than we wait for the answer.
+                # The host may get the instance lock only after this call has timed out.
                 deadline=time.time() + self._timeout,
             )
         except Exception as error:  # noqa: BLE001  # whatever the bus raises, the outcome is unknown
@@ -118,14 +118,14 @@ class NovaRpc:
         return Refusal(answer["why"]) if answer["why"] else None
 
     def _ask_once(self, host: str) -> Reading[Any]:
-        """Ask the host once in a run."""
+        """Return what the host reports about itself; the host is asked only once in a run."""
         if host not in self._asked:
             try:
                 answer = Reading((self._call(host, "about"),))
             except _UnreachableError as error:
-                answer = Reading.unread(f"host {host} cannot be asked: {error}")
+                answer = Reading.unread(f"host {host} cannot be reached: {error}")
             except Exception as error:  # noqa: BLE001  # whatever the bus raises, the host did not answer
-                # A nova-compute without our endpoint answers UnsupportedVersion, one that is down not at all.
+                # A nova-compute without the endpoint answers UnsupportedVersion; one that is down does not answer.
                 if type(error).__name__ == "MessagingTimeout":
                     self._silent.add(host)
                     answer = Reading.unread(f"host {host} did not answer in {self._timeout:g} s")
@@ -156,7 +156,7 @@ def _allowed(policy: Policy) -> dict[str, bool]:
 
 
 class _UnreachableError(Exception):
-    """There is no way to the host; the message says why."""
+    """The host cannot be reached. The message says why."""
 
 
 def _cell_of(host: str) -> Any:
@@ -171,6 +171,6 @@ def _transport(host: str) -> Any:
 
     url = messaging.TransportURL.parse(conf.CONF, _cell_of(host).transport_url)
     if url.transport in ("fake", "none"):
-        raise _UnreachableError(f"the transport of its cell is {url.transport}, which ends with the process")
+        raise _UnreachableError(f"the transport of its cell is {url.transport}, which only works within one process")
     rpc.set_defaults(control_exchange="nova")
     return messaging.get_rpc_transport(conf.CONF, url=url)

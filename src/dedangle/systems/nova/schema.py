@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The columns of Nova's tables that dedangle touches; the same in every release from 2023.1 on."""
+"""The columns of Nova's tables that dedangle uses; they are the same in every release since 2023.1."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ services = _table(
     sa.Column("deleted", sa.Integer),
 )
 
-# The API database: its tables have no soft delete, rows vanish.
+# Tables of the API database have no soft delete; their rows are removed.
 instance_mappings = _table(
     "instance_mappings",
     sa.Column("id", sa.Integer, primary_key=True),
