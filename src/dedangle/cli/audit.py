@@ -40,7 +40,7 @@ class Audit(Verb):
         )
         parser.add_argument("--volume", **volumes.OPTION)
         parser.add_argument("--cell", metavar="NAME", action="append", default=[], help="only this cell; repeatable")
-        parser.add_argument("--host", metavar="H", help="only servers of this host")
+        parser.add_argument("--host", metavar="H", help="only servers on this compute host")
         parser.add_argument("--project", metavar="PROJECT", help="only servers of this project, by id or name")
         parser.add_argument(
             "--hosts",
@@ -136,14 +136,16 @@ def _require_known(args: argparse.Namespace, nova: Fleet) -> None:
 
 
 def _project_id(project: str, wiring: Wiring) -> str:
-    """Return the id of the project with that id or name; raise UsageError if no server is known of it."""
+    """Return the id of the project with this id or name; raise UsageError if the project has no server."""
     named = [ident for ident, name in wiring.project_names.items() if name == project]
     if len(named) > 1:
-        raise UsageError(f"{len(named)} projects are named {harmless(project)}: {', '.join(named)}. Give the id.")
+        raise UsageError(
+            f"{len(named)} projects are named {harmless(project)}: {', '.join(named)}. Use the id of one of them."
+        )
     project_id = next(iter(named), project)
     known = wiring.nova.has_project(project_id)
     if known.complete and not any(known.rows):
         raise UsageError(
-            f"No server of project {harmless(project)} in any cell. Look it up with: openstack project list"
+            f"No cell has a server of project {harmless(project)}. Look up the project with: openstack project list"
         )
     return project_id

@@ -30,9 +30,9 @@ class Verb(Guarded, Lister):
     """A verb whose result is a list of findings. Subclasses fill the run in `work`."""
 
     progress: Progress
-    """Where the verb tells how far it is."""
+    """Shows the progress of the run."""
     last_word: str = ""
-    """What the run ends with, behind all that was found: whether something was changed, and how it is."""
+    """The last message of the run: whether something was changed, and what to type next."""
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser: argparse.ArgumentParser = super().get_parser(prog_name)
@@ -128,13 +128,13 @@ class Verb(Guarded, Lister):
         width, told = console.columns(), ""
         for (code, fate, detail), alike in groups.items():
             first = alike[0]
-            more = f" ({len(alike) - 1} more like it)" if len(alike) > 1 else ""
+            more = f" ({len(alike) - 1} more of this kind)" if len(alike) > 1 else ""
             is_tried = first.key in run.outcomes and bool(first.sentence)
             what = first.sentence if is_tried else first.prose
             lines = wrapped(f"{code}: {fate}{': ' + detail if detail else ''}", width, "", "  ")
             lines += wrapped(f"{what}{more}", width, "  ")
             if not is_tried:
-                # Never wrapped: a command is there to be copied.
+                # Commands are not wrapped, so that they can be copied.
                 lines += [f"  {'then' if number else 'Run'}: {each}" for number, each in enumerate(first.next)]
             told += "".join(f"{line}\n" for line in ["", *lines])
         return told

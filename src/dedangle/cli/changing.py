@@ -87,7 +87,7 @@ class ChangingVerb(Verb):
             return True
         stops = [one.seen.server_id for one in judged if restarter and reconciler.counts_on_stop(one)]
         question = [f"{finding.remedy}: {finding.sentence}" for finding in changes]
-        question += [f"Server {server_id} is stopped for that, and started again." for server_id in stops]
+        question += [f"Server {server_id} will be stopped and started again." for server_id in stops]
         question.append(f"Make these {len(changes)} changes?" if len(changes) > 1 else "Make this change?")
         if not args.yes and not console.confirm("\n".join(question)):
             self.last_word = "Nothing was changed."
@@ -124,13 +124,13 @@ class ChangingVerb(Verb):
 
 
 def _remember_unchanged(wiring: Wiring, run: Run) -> None:
-    """Remember what was given up as changed-meanwhile, so that the next run can tell that it is given up again."""
+    """Store the changes that ended as changed-meanwhile, so that the next run can report that they did so twice."""
     given_up = [key for key, outcome in run.outcomes.items() if outcome.result is Result.CHANGED_MEANWHILE]
     if given_up:
         try:
             wiring.sightings.keep_unchanged(given_up, wiring.clock())
         except OSError as error:
-            console.complain(f"It is not remembered which changes were given up: {error}")
+            console.complain(f"The list of changes that were given up could not be written: {error}.")
 
 
 def _nothing_to_do(run: Run) -> str:

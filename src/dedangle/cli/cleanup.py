@@ -24,9 +24,9 @@ _OWN: dict[str, dict[str, Any]] = {
     },
     "--no-host": {
         "action": "store_true",
-        "help": "act on a stopped server whose host cannot be asked, or with --volume on what another host holds that "
-        "the server has left; sessions, mounts and device maps of the removed volumes may stay behind on the host "
-        "until it is rebooted or cleaned by hand",
+        "help": "clean a stopped server without its compute host; with --volume, also without another host that the "
+        "server has left. Sessions, mounts and device maps of the removed volumes may stay on the host until you "
+        "reboot it or clean it by hand",
     },
     "--allow-root": {
         "action": "store_true",
@@ -133,5 +133,5 @@ class Cleanup(ChangingVerb):
                 )
 
     def explain(self, run: Run, findings: Sequence[Finding]) -> str:
-        """Say what would be done about each finding, why, on which evidence, and what stands in the way."""
+        """Return the plan: for each finding the remedy, the reason, the evidence, and why it is kept."""
         return plan.plan(run, findings, console.columns())

@@ -23,18 +23,18 @@ def is_terminal() -> bool:
 
 
 def columns() -> int | None:
-    """Return how many columns the terminal has that stdout is; None if it is a file or a pipe."""
+    """Return the width of the terminal of stdout in columns; None if stdout is a file or a pipe."""
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
 def show(line: str) -> None:
-    """Let the line, cut to the width of the terminal, stand there until the next one takes its place."""
+    """Show a progress line, cut to the width of the terminal, until the next line replaces it."""
     sys.stderr.write(f"{_erase()}{shortened(line, shutil.get_terminal_size().columns - 1)}")
     sys.stderr.flush()
 
 
 def clear() -> None:
-    """Take a progress line away, so that the result on stdout begins a line of its own."""
+    """Remove the progress line, so that the result on stdout starts on a new line."""
     sys.stderr.write(_erase())
     sys.stderr.flush()
 

@@ -38,7 +38,7 @@ def claimed(instance: Any) -> Iterator[None]:
         instance.save(expected_task_state=[None])
     except exception.UnexpectedTaskStateError as error:
         instance.task_state = None
-        raise ClaimError("somebody else changes the server just now") from error
+        raise ClaimError("another operation on the server has started") from error
     except Exception as error:
         # The answer was lost, and with it whether the server is claimed.
         _give_back(instance)
@@ -56,8 +56,8 @@ def _give_back(instance: Any) -> None:
         try:
             instance.save(expected_task_state=[CLAIM])
         except exception.NovaException as error:  # noqa: PERF203 -- a few at most
-            # A delete may have come in between, which no task_state keeps away.
-            LOG.warning("The claim was not given back: %s", error, instance=instance)
+            # A delete may have started meanwhile; nova-api allows it with any task_state.
+            LOG.warning("The task_state was not reset after the removal: %s", error, instance=instance)
             return
         except Exception as error:  # noqa: BLE001 -- the conductor, the bus or the database was lost
             if not left:

@@ -94,7 +94,7 @@ class Removals:
             run.miss([f"the removals of {not_begun} servers (time budget used up). A later run makes them"])
 
     def _without_project(self, servers: list[Judged], totals: Counter[Scope], run: Run) -> list[Judged]:
-        """Return the servers without those of the one project that is over its limit, which the run then names."""
+        """Return the servers without those of a single project that exceeds its limit, and report that project."""
         found = planning.project_to_leave_out(self._counted(servers), self.limits, totals)
         if found is None:
             return servers

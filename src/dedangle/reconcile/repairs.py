@@ -68,7 +68,7 @@ class Repairs:
             connected = attaching.connect(self.cinder, attachment, mapping, connector.rows[0])
             outcome = self._name(mapping, server, volume, attachment, connected)
         is_own = existing is None
-        # Where Nova's database did not answer, the row may name the attachment all the same: it stays.
+        # If Nova's database did not answer, the row may already name the attachment, so the attachment stays.
         is_named = outcome.result.is_done or outcome.result in (Result.FAILED, Result.UNKNOWN)
         if is_named or not is_own:
             return outcome

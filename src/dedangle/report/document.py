@@ -11,7 +11,7 @@ from dedangle.core.rows import DESCRIPTION, FIELDS, finding_row
 from dedangle.core.run import Run
 
 SCHEMA_VERSION = 1
-# Fields are added at the end: scripts read csv and value by the place of a column.
+# New fields are added at the end, because scripts read csv and value output by the position of a column.
 COLUMNS = (
     *(name for name in FIELDS if name not in DESCRIPTION),
     *("outcome", "outcome_detail", *DESCRIPTION, "project_name"),

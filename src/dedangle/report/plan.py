@@ -21,11 +21,11 @@ _DEEDS = {
 
 _INDENT = "   "
 _TITLE = 12
-"""Columns that the title of an item takes."""
+"""The width of the title of an item, in columns."""
 
 
 def plan(run: Run, findings: Sequence[Finding], columns: int | None = None) -> str:
-    """The whole plan, or what came of it, one paragraph for each finding; in so many columns, if a number is given."""
+    """Return the plan, or its outcomes after it ran, one paragraph for each finding, wrapped to `columns` if given."""
     paragraphs = (_paragraph(number, each, run, columns) for number, each in enumerate(findings, 1))
     return "".join("\n" + "".join(f"{line}\n" for line in each) for each in paragraphs)
 
@@ -37,7 +37,7 @@ def _paragraph(number: int, finding: Finding, run: Run, columns: int | None) -> 
     whose = f"server {finding.server_id}" if finding.server_id else f"volume {finding.volume_id}"
     yield from wrapped(f"{number}. {finding.code} of {whose}: {fate}", columns, "", _INDENT)
     items = [*_subject(finding, run.project_name(finding))]
-    # Without the one attachment that it could name there is nothing to relink a mapping to.
+    # A relink without an attachment is not possible.
     remedy = finding.remedy if finding.attachment or finding.remedy is not Remedy.RELINK_MAPPING else Remedy.NONE
     deed = _DEEDS[remedy].format(
         mapping=finding.bdm_uuid,
@@ -49,16 +49,16 @@ def _paragraph(number: int, finding: Finding, run: Run, columns: int | None) -> 
     if outcome and outcome.detail:
         items.append(("Outcome", outcome.detail))
     elif not outcome and finding.advice and not acts:
-        items.append(("In the way", finding.advice))
+        items.append(("Decision", finding.advice))
     for title, text in items:
         yield from wrapped(text, columns, _title(title), _INDENT + " " * _TITLE)
     if not outcome:
-        # Never wrapped: a command is there to be copied.
+        # Commands are not wrapped, so that they can be copied.
         yield from (f"{_title('' if number else 'Next')}{command}" for number, command in enumerate(finding.next))
 
 
 def _subject(finding: Finding, project_name: str | None) -> Iterator[tuple[str, str]]:
-    """Say which server and volume it is in the words of those who use them."""
+    """Yield the names of the server and the volume, and what identifies them to their users."""
     host = f"on host {finding.host}" if finding.host else None
     size = None if finding.volume_size is None else f"{finding.volume_size} GiB"
     project_id = f"({finding.project_id})" if project_name else finding.project_id

@@ -31,7 +31,7 @@ class Subject(NamedTuple):
 
 
 def table(run: Run, findings: Sequence[Finding], columns: int | None = None) -> Table:
-    """Return findings in so many columns, or in 80; the last one is the outcome if anything was tried."""
+    """Return the table of findings for the terminal width, or for 80; the last column is the outcome after changes."""
     last = "outcome" if run.outcomes else "disposition"
     more = {}
     if columns and columns >= _WIDE:
@@ -53,9 +53,9 @@ def fitted(
     after: MappingType[str, Sequence[str]],
     columns: int | None,
 ) -> Table:
-    """Return a table with the servers and volumes between other columns, in so many columns of a terminal.
+    """Return a table with the server and volume columns between other columns, for the terminal width.
 
-    At least 80 are taken; what the others leave is shared by servers and volumes.
+    The table is at least 80 wide. Servers and volumes share the width that the other columns leave.
     """
     taken = sum(_widest([title, *texts]) for title, texts in (*before.items(), *after.items()))
     # Each column has a line to its left and a space to both sides; the last line is that of the margin.
@@ -94,6 +94,6 @@ def _widest(texts: Iterable[str]) -> int:
 
 def _subject(short_id: str, name: str | None, columns: int) -> str:
     text = harmless(short_id)
-    # An id is never cut any shorter: it must be accepted back.
+    # A short id is wrapped and not cut, because operators copy it into the next command.
     lines = [text[start : start + columns] for start in range(0, len(text), columns)]
     return "\n".join([*lines, *([shortened(harmless(name), columns)] if name else [])])

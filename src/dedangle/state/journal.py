@@ -68,7 +68,7 @@ class Journal:
         return self._intend({**finding_row(finding), "project_name": project_name, "row": row})
 
     def intend_undo(self, undone: Entry, row: BlockDeviceMapping, reason: str, evidence: Sequence[str]) -> str:
-        """Write down, as intend does, that the mapping that an entry removed is about to be restored."""
+        """Write, as intend does, that the mapping of an entry will be restored; return the id of the new entry."""
         kept = {name: undone.intent.get(name) for name in (*FIELDS, "project_name")}
         now = {"remedy": Remedy.RESTORE_MAPPING.value, "reason": reason, "evidence": list(evidence), "cell": row.cell}
         return self._intend({**kept, **now, "undoes": undone.id, "row": plain_row(row)})

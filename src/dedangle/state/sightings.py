@@ -18,7 +18,7 @@ class _Memory(NamedTuple):
     first_seen: dict[FindingKey, datetime]
     last_checked: dict[str, datetime]
     removals: dict[FindingKey, datetime]
-    """When findings that are to be removed, now or after the grace period, were last judged so."""
+    """When each finding that can be removed, now or after the grace period, was last judged."""
     unchanged: dict[FindingKey, datetime]
     """When a change was first given up as changed-meanwhile, although the rows have stayed as they are since."""
 

@@ -27,8 +27,8 @@ _PASSING = (0, 1047, 1180, 1205, 1213, 2003, 2006, 2013)
 _PAUSE = 0.5
 """Seconds between two tries of a write."""
 
-# Live rows of a page by text, and numbers, used or not, of a page by number: with three dead rows for each live one
-# both read 20,000 rows. A page is some 600 kB, and 2.3 MB where none is dead.
+# PAGE is the number of live rows of a page by text; NUMBERS is the number of keys, used or not, of a page by number.
+# With three deleted rows for each live row, both read 20,000 rows. A page has 600 kB, or 2.3 MB without deleted rows.
 PAGE, NUMBERS = 5000, 20000
 _AHEAD = 4
 _GROUP_CONCAT_MAX_LEN = 4 * 1024 * 1024

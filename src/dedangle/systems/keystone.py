@@ -61,7 +61,7 @@ def cinder_client(conf: Any, environ: Mapping[str, str], *, timeout: float | Non
         ) from error
     if project_id is None:
         raise CredentialsError(
-            f"The credentials of {source} are not scoped to a project, but Cinder needs a project. Set a project-scoped "
+            f"The credentials of {source} are not scoped to a project, but Cinder needs one. Set a project-scoped "
             "administrator in [dedangle] or OS_*."
         )
     return _access(session, conf, project_id)

@@ -95,7 +95,7 @@ class CinderWrites(CinderClient):
         if not now.complete:
             return Outcome(result=Result.FAILED, detail=now.why)
         if any(each.status != "detaching" for each in now.rows) or not now.rows:
-            return Outcome(result=Result.CHANGED_MEANWHILE, detail="the volume is not detaching any more")
+            return Outcome(result=Result.CHANGED_MEANWHILE, detail="the volume is no longer detaching")
         return self._act_on_volume(volume_id, {"os-roll_detaching": {}}, leads_to="in-use")
 
     def _act_on_volume(self, volume_id: str, action: dict[str, Any], *, leads_to: str) -> Outcome:

@@ -29,9 +29,9 @@ class InstanceActions:
     def begin(self, server: Server) -> Reading[Marker]:
         """Record that this run will change the server, or return the other runs that are changing it now.
 
-        Each run first commits its record and then looks for others: of two at once, on whatever nodes of a cluster, at
-        least one sees the other and gives way, and both may.
-        A server whose rows are archived has no actions any more, and nobody who could list them.
+        Each run first commits its record and then reads those of other runs. If two runs do this at the same time, on
+        any nodes of a cluster, at least one of them sees the other and stops; both may stop. Nothing is recorded for
+        an archived server, because nobody can list its actions.
         """
         actions, events, servers = schema.instance_actions, schema.instance_actions_events, schema.instances
         now = self._now()
@@ -40,7 +40,7 @@ class InstanceActions:
         of_event = {"event": ACTION}
 
         def write(connection: sa.Connection) -> None:
-            # What was committed and had no answer is written once more, and is there then.
+            # If a committed write had no answer, it is written again and changes nothing.
             known = sa.select(servers.c.uuid, servers.c.project_id).where(
                 servers.c.uuid == server.id, ~sa.exists(self._open(server.id)), ~sa.exists(self._own(server))
             )
@@ -49,7 +49,7 @@ class InstanceActions:
             without_event = self._own(server).where(~sa.exists().where(begun.c.action_id == actions.c.id))
             _insert(connection, events, {**times, **of_event}, ("action_id",), without_event)
 
-        # Cinder answers 202 to everybody who deletes an attachment: of two runs at once only one must come so far.
+        # Cinder answers 202 to every deletion of an attachment, so only one of two runs may reach this point.
         written = self._cells[server.cell].write(write).reading
         if not written.complete:
             return Reading.unread(written.why)

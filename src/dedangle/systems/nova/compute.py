@@ -110,7 +110,7 @@ class NovaCompute:
                     # The lock of the server is ours: nobody else has removed it.
                     return Outcome(result=Result.REMOVED)
                 if found is None or _mapping(found) != expected:
-                    return Outcome(result=Result.CHANGED_MEANWHILE, detail="the mapping is not as it was")
+                    return Outcome(result=Result.CHANGED_MEANWHILE, detail="the mapping has changed")
                 tried = True
                 found.destroy()
                 return Outcome(result=Result.REMOVED)

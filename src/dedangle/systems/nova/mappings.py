@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The three changes of a mapping's row, each of which compares and swaps.
+"""The changes of a mapping's row. Each change is one compare-and-swap statement.
 
 If an attach, a start or a migration was faster, no row matches, and the result is CHANGED_MEANWHILE.
 """
@@ -128,7 +128,7 @@ def _swap(
             return Outcome(result=Result.UNKNOWN, detail=found.why)
         if found.rows == (True,):
             return Outcome(result=done)
-    return Outcome(result=Result.CHANGED_MEANWHILE, detail="the mapping or its server is not as it was")
+    return Outcome(result=Result.CHANGED_MEANWHILE, detail="the mapping or its server has changed")
 
 
 def _same(column: sa.ColumnElement[Any], value: object) -> sa.ColumnElement[bool]:

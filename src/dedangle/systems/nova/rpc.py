@@ -97,7 +97,7 @@ class NovaRpc:
                 deadline=time.time() + self._timeout,
             )
         except Exception as error:  # noqa: BLE001  # whatever the bus raises, the outcome is unknown
-            detail = f"host {host} did not tell what came of it ({type(error).__name__}); look again"
+            detail = f"host {host} did not return the outcome ({type(error).__name__}). Run again to see it"
             return Outcome(result=Result.UNKNOWN, detail=detail)
         return Outcome(result=Result(answer["result"]), detail=answer["detail"])
 
