@@ -122,7 +122,7 @@ def test_mapping_comes_back_and_the_server_hard_reboots_with_its_disk(
     plan = dedangle("undo", removed.entry, "--connector", connector, "-f", "json")
     assert plan.code == 0
     assert "Nothing was changed. Run again with --execute." in plan.err
-    assert "a new attachment, made before it and connected through host" in json.loads(plan.out)["plan"]
+    assert "a new attachment, which is created first and connected through host" in json.loads(plan.out)["plan"]
     assert not rows.diff(before, rows.snapshot(stage.cloud.home))
 
     done = undo(dedangle, removed.entry, "--connector", connector)
@@ -254,22 +254,22 @@ def row_revived(stage: Stage, removed: Removed) -> None:
 @pytest.mark.parametrize(
     ("since", "reason"),
     [
-        (taken, "maps the volume now"),
-        (attached_anew, "the server has the volume again, by mapping"),
-        (reserved_by_somebody, "which no undo has made"),
-        (held_by_glance, "no server holds attachment"),
+        (taken, "now has a mapping of the volume"),
+        (attached_anew, "the server has the volume again, through mapping"),
+        (reserved_by_somebody, "but no undo created it"),
+        (held_by_glance, "of the volume now belongs to no server"),
         (place_taken, "as /dev/sdb now"),
-        (volume_deleted, "Cinder has no volume"),
+        (volume_deleted, "Cinder no longer has volume"),
         (volume_in_error, "the volume is error"),
-        (volume_transferred, "the volume is project another's now"),
+        (volume_transferred, "the volume now belongs to project another"),
         (server_deleted, "is deleted"),
         (server_busy, "the server is busy: task_state rebuilding"),
         (server_rescued, "the server is rescued"),
         (host_down, "the server is busy: host is down"),
         (server_moved, "the connector is that of host"),
         (row_purged, "Nova has archived or purged the mapping's row"),
-        (row_changed, "the mapping's row is not as it was when it was removed"),
-        (row_revived, "the mapping is live, it was restored already"),
+        (row_changed, "the mapping's row has changed since it was removed"),
+        (row_revived, "the mapping is live, so it was restored already"),
     ],
     ids=lambda each: getattr(each, "__name__", ""),
 )
@@ -299,7 +299,7 @@ def test_refused_without_the_connector_of_the_host(
 ) -> None:
     done = undo(dedangle, removed.entry)
     assert done.code == 5
-    assert "run there: nova-manage volume_attachment get_connector --json > connector.json" in done.err
+    assert "Run there: nova-manage volume_attachment get_connector --json > connector.json" in done.err
     done = undo(dedangle, removed.entry, "--connector", connector_of("another", tmp_path))
     assert done.code == 5
     assert "the connector is that of host another" in done.err
@@ -321,7 +321,7 @@ def test_entries_that_can_never_be_undone(stage: Stage, dedangle: Dedangle, conn
     (removed,) = [each["entry"] for each in journal(dedangle) if each["volume_id"] == volume]
     before = rows.snapshot(stage.cloud.home)
     for entry, reason in (
-        (removed, "Cinder gives no attachment its id back"),
+        (removed, "Cinder cannot restore it with its id"),
         ("nonsense", "The journal has no entry nonsense."),
     ):
         done = undo(dedangle, entry, "--connector", connector)

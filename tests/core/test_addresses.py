@@ -143,7 +143,7 @@ def other(info: dict[str, Any], *, is_attaching: bool = False) -> Connection:
             other(connection("iscsi")),
             "the address of volume volume-2 of server server-2 on the host is",
         ),
-        (connection("iscsi"), other(iscsi(1)), "its block device mapping names no address"),
+        (connection("iscsi"), other(iscsi(1)), "its mapping has no address"),
     ],
 )
 def test_who_else_may_use_the_address(mine: dict[str, Any], theirs: Connection, why: str) -> None:

@@ -81,7 +81,7 @@ def test_what_is_given_up_again_is_named_with_the_next_command() -> None:
     assert not run.complete
     (trouble,) = run.troubles
     assert trouble == (
-        "Server server-0: remove-attachment of volume volume-0 was given up as it was at 2026-11-22T12:00:00Z, "
+        "Server server-0: remove-attachment of volume volume-0 was not made, as at 2026-11-22T12:00:00Z, "
         "although its rows are the same: the server is in ERROR. Run: dedangle audit --server server-0 --all"
     )
 
@@ -96,4 +96,4 @@ def test_more_than_the_limit_that_are_given_up_in_every_run_keep_nothing_else_fr
     assert {finding.server_id for finding in run.removed()} == {"server-100", "server-101"}
     # What is tried again does not exceed the limit either, should it go this time.
     assert len(tried) == LIMIT
-    assert run.not_checked == ["9 changes that a run before this one gave up (removal limit)"]
+    assert run.not_checked == ["9 changes that an earlier run did not make (removal limit)"]

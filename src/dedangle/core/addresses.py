@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The address by which a host reaches a volume, read from a connection_info; no secret is in what is returned."""
+"""Read the address at which a host connects a volume from a connection_info. No result contains a secret."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from dedangle.core.records import Refusal
 
 Key = tuple[str, ...]
 
-# What says how a volume is used, who uses it, or where it was found last, but not where it is.
+# Fields that say how a volume is used or where a host found it, but not where it is.
 _NO_ADDRESS = frozenset(
     {
         *("access_mode", "attachment_id", "cacheable", "discard", "encrypted", "enforce_multipath", "qos_specs"),
@@ -23,7 +23,7 @@ _NO_ADDRESS = frozenset(
 )
 _FOUND_BY_HOST = frozenset({"device_path", "multipath_id"})
 _SECRET = re.compile("auth|password|secret|token|keyring|key$", re.IGNORECASE)
-# NAA and EUI identifiers as udev writes them; any other name may be a friendly one of multipathd's.
+# NAA and EUI identifiers as udev writes them. Any other name may be a friendly name of multipathd.
 _WWN = re.compile("[23](?:[0-9a-f]{16}|[0-9a-f]{24}|[0-9a-f]{32})")
 _PATH_OF_WWN = re.compile("/dev/(?:disk/by-id/(?:dm-uuid-mpath-|scsi-)|mapper/)([0-9a-f]+)")
 _PATH_OF_NAA = re.compile("/dev/disk/by-id/wwn-0x([0-9a-f]+)")
@@ -31,7 +31,7 @@ _PATH_OF_NAA = re.compile("/dev/disk/by-id/wwn-0x([0-9a-f]+)")
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Connection:
-    """What a live block device mapping of a server on the host says of its connection."""
+    """The connection in a live mapping of a server on the host."""
 
     server_id: str
     volume_id: str
@@ -41,10 +41,10 @@ class Connection:
 
 
 def conflict(connection_info: MappingType[str, Any], others: Iterable[Connection]) -> Refusal | None:
-    """Return why the others do not leave the address to this connection alone."""
+    """Return why another connection may use the address of this connection."""
     mine = keys(connection_info)
     if not mine:
-        return Refusal("its block device mapping names no address that could be compared")
+        return Refusal("its mapping has no address that could be compared")
     for other in others:
         if other.is_attaching:
             return Refusal(
@@ -61,34 +61,34 @@ def conflict(connection_info: MappingType[str, Any], others: Iterable[Connection
 
 
 def is_same(one: MappingType[str, Any], other: MappingType[str, Any]) -> bool:
-    """Whether two connections of one volume lead a host to the same device, whatever their secrets and portals.
+    """Whether two connections of one volume lead to the same device; secrets and portals are not compared.
 
-    False where only one of them names an address.
+    False if only one of them has an address.
     """
     kind = one.get("driver_volume_type")
     mine, theirs = _told_by_cinder(one), _told_by_cinder(other)
-    # An array offers each host a choice of its targets, so that one of them in common is enough.
+    # A storage array offers each host some of its targets, so one common target is enough.
     return kind == other.get("driver_volume_type") and (bool(mine & theirs) or mine == theirs)
 
 
 def is_elsewhere(one: MappingType[str, Any], other: MappingType[str, Any]) -> bool:
-    """Whether the other connection leads nowhere where the first one leads; False where the first names no address."""
+    """Whether the other connection has no address in common with the first; False if the first has no address."""
     mine = _told_by_cinder(one)
     return bool(mine) and not mine & _told_by_cinder(other)
 
 
 def _told_by_cinder(connection_info: MappingType[str, Any]) -> frozenset[Key]:
-    """Return the addresses that Cinder gives, without what the host found out when it connected."""
+    """Return the addresses that Cinder returned, without what the host added when it connected the volume."""
     found_by_host = set() if connection_info.get("driver_volume_type") == "local" else _FOUND_BY_HOST
     data = {name: value for name, value in _data(connection_info).items() if name not in found_by_host}
     return keys({**connection_info, "data": data})
 
 
 def keys(connection_info: MappingType[str, Any]) -> frozenset[Key]:
-    """Return all addresses of the volume: two connections that share one may be connections to the same device.
+    """Return all addresses of the volume. Two connections with a common address may lead to the same device.
 
-    Targets are compared without their portals: one target has many, and each host is given another choice of them.
-    Where nothing of what is known is found, everything counts that is not a secret. An empty set is an unknown address.
+    Targets are compared without their portals, because a target has many and each host gets some of them. If no known
+    field is found, all fields count that are not secret. An empty set means that the address is unknown.
     """
     data = _data(connection_info)
     found = {("source", each) for each in sources(connection_info)}
@@ -104,7 +104,7 @@ def keys(connection_info: MappingType[str, Any]) -> frozenset[Key]:
 
 
 def sources(connection_info: MappingType[str, Any]) -> frozenset[str]:
-    """Return what a libvirt domain names as the `<source>` of the volume's disk: a device, a file or an RBD image."""
+    """Return the `<source>` of the volume's disk in a libvirt domain: a device, a file or an RBD image."""
     data = _data(connection_info)
     found = data.get("name") if connection_info.get("driver_volume_type") == "rbd" else None
     return frozenset(str(each) for each in (found, data.get("device_path")) if each)
@@ -117,7 +117,7 @@ def targets(connection_info: MappingType[str, Any]) -> frozenset[tuple[str, str]
 
 
 def recorded_wwn(connection_info: MappingType[str, Any]) -> str:
-    """Return the WWN of the volume as it was when the host connected it; empty where none was recorded."""
+    """Return the WWN of the volume from when the host connected it; empty if none was recorded."""
     data = _data(connection_info)
     path = str(data.get("device_path") or "")
     by_id, naa = _PATH_OF_WWN.fullmatch(path), _PATH_OF_NAA.fullmatch(path)
@@ -161,7 +161,7 @@ def _scsi_targets(data: MappingType[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _mapped_targets(data: MappingType[str, Any]) -> Iterator[tuple[str, str]]:
-    """What a Fibre Channel driver tells for each initiator."""
+    """Yield the targets that a Fibre Channel driver returns for each initiator."""
     for targets_of in _dicts(data.get("initiator_target_map")):
         for lun in _list(data.get("target_lun")):
             yield from ((_target(each), _lun(lun)) for each in _list(targets_of))
@@ -176,7 +176,7 @@ def _nvme_targets(data: MappingType[str, Any]) -> Iterator[tuple[str, str]]:
         if nqn:
             names = ("ns_id", "target_nsid", "volume_nguid", "vol_uuid", "uuid")
             named = [(_target(nqn), _target(each[name])) for name in names if each.get(name)]
-            # A driver that names no namespace has a subsystem for each volume.
+            # A driver without namespaces has one subsystem for each volume.
             yield from named or [(_target(nqn), "")]
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which mappings of other servers a control read looks for."""
+"""Choose the mappings of other servers for a control read."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from collections.abc import Iterable
 from dedangle.core.records import Link
 
 _KEPT, _PER_PROJECT = 8, 2
-# How far away, in primary keys, the neighbours of a mapping are looked for.
+# The greatest difference in primary keys between a mapping and its neighbours.
 NEAR = 20_000
 
 
 def of_many_projects(links: Iterable[Link]) -> tuple[Link, ...]:
-    """A few of the links, from as many projects as can be."""
+    """Return a few of the links, from as many projects as possible."""
     kept: list[Link] = []
     projects: Counter[str | None] = Counter()
     for link in links:

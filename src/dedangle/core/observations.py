@@ -13,7 +13,7 @@ from dedangle.core.records import Attachment, BlockDeviceMapping, Disk, HostStat
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class NovaView:
-    """What Nova said of one server id, from every cell."""
+    """The answer of Nova about one server id, from every cell."""
 
     server_id: str
     servers: tuple[Server, ...] = ()
@@ -24,7 +24,7 @@ class NovaView:
     host_state: HostState = HostState.NONE
     last_action_at: datetime | None = None
     live_migration_failed_at: datetime | None = None
-    """When the newest live migration that failed was last updated; None if none failed."""
+    """When the newest failed live migration was last updated; None if none failed."""
     unread: tuple[str, ...] = ()
     """One sentence for each part of Nova that did not answer."""
 
@@ -35,15 +35,15 @@ class NovaView:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class CinderView:
-    """What Cinder said of one server id and of the volumes in question."""
+    """The answer of Cinder about one server id and the volumes in question."""
 
     attachments: Reading[Attachment]
     volumes: MappingType[str, Reading[Volume]] = dataclasses.field(default_factory=dict)
-    """By volume id; no rows in a complete reading: Cinder answered that it has no such volume."""
+    """By volume id; a complete reading without rows means that Cinder has no such volume."""
     of_volumes: MappingType[str, Reading[Attachment]] = dataclasses.field(default_factory=dict)
-    """All attachments of a volume, whoever holds them."""
+    """By volume id: all its attachments, of any server."""
     named: MappingType[str, Reading[Attachment]] = dataclasses.field(default_factory=dict)
-    """By attachment id: what the mappings name and the list of the server lacks."""
+    """By attachment id: attachments that the mappings name and the server's list does not have."""
 
     def readings(self) -> list[Reading[Any]]:
         return [self.attachments, *self.volumes.values(), *self.of_volumes.values(), *self.named.values()]
@@ -53,9 +53,8 @@ class CinderView:
 class Observation:
     """One server, read in the order Nova, Cinder, Nova.
 
-    A mapping of `before` whose attachment Cinder lacked was there first, and an attachment that no mapping of `after`
-    names was there first too: neither order of reading alone is safe for both (attach writes the mapping, then the
-    attachment, then the mapping again).
+    An attach writes the mapping, then the attachment, then the mapping again. So only a mapping of `before` can prove
+    that its attachment is missing, and only the mappings of `after` can prove that none of them names an attachment.
     """
 
     server_id: str
@@ -63,16 +62,16 @@ class Observation:
     cinder: CinderView
     after: NovaView
     other_servers_bdms: Reading[BlockDeviceMapping] = dataclasses.field(default_factory=Reading)
-    """Mappings, live and soft-deleted, that other servers have of the volumes in question."""
+    """Mappings of the volumes in question, live and soft-deleted, of other servers."""
     other_servers: Reading[Server] = dataclasses.field(default_factory=Reading)
-    """The other servers that hold attachments or live mappings of the volumes, as far as Nova knows them."""
+    """The other servers with attachments or live mappings of the volumes, if Nova knows them."""
     guests: MappingType[str, Reading[Disk]] = dataclasses.field(default_factory=dict)
-    """By host that was asked: the disks of the server's guest there; none where the host has no such guest."""
+    """By host: the disks of the server's guest there; empty if the host has no such guest."""
     askable_hosts: frozenset[str] = frozenset()
-    """Those of the hosts that run dedangle, or time out and may run it: their proof can be waited for."""
+    """The hosts that run dedangle, or timed out and may run it. A finding can wait for their proof."""
     host_acts: bool = False
-    """Whether the server's own host carries removals out, under the instance lock, with what they take down there."""
+    """Whether the server's own host carries out removals and disconnects volumes, with the instance lock held."""
     cinder_is_behind: tuple[str, ...] = ()
-    """Facts that show that Cinder has lost attachments which are in use; its word of absence proves nothing then."""
+    """Facts that prove that Cinder has lost attachments that are in use. A missing attachment proves nothing then."""
     nova_is_behind: tuple[str, ...] = ()
-    """Facts that show that Nova has lost mappings which are in use."""
+    """Facts that prove that Nova has lost mappings that are in use."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Ids packed to 16 bytes, and the pages in which the bulk read hands them on."""
+"""Ids packed to 16 bytes, and the pages of the bulk read."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ ID = 16
 NO_ID = bytes(ID)
 NO_ID_TEXT = str(uuid.UUID(bytes=NO_ID))
 
-# cinder/objects/fields.py:VolumeAttachStatus; a packed attachment names its status by its place here.
+# From cinder/objects/fields.py:VolumeAttachStatus. A packed attachment has the index of its status in this tuple.
 STATUSES = (
     *("attached", "attaching", "detached", "reserved", "error_attaching", "error_detaching", "deleted", "unknown"),
 )
@@ -23,10 +23,10 @@ OTHER_STATUS = STATUSES.index("unknown")
 
 @dataclass(frozen=True)
 class Rows:
-    """Rows of one width, one after the other.
+    """Rows of the same width, one after the other.
 
-    `misspelled` names the servers whose id is not spelled as Nova spells a UUID, and whose rows are left out: Cinder
-    accepts any spelling from users, and a spelling that is not Nova's belongs to a server that Nova does not know.
+    `misspelled` are server ids in another spelling than Nova's, without their rows. Cinder accepts any spelling from
+    users, and Nova does not know a server with such an id.
     """
 
     packed: bytes
@@ -43,7 +43,7 @@ class Servers:
 
 @dataclass(frozen=True)
 class Links:
-    """Live mappings of a cell as the attachments that should be there: attachment, server, volume, the byte 0."""
+    """Live mappings of a cell as the attachments that Cinder should have: attachment, server, volume, the byte 0."""
 
     cell: str
     rows: Rows
@@ -51,14 +51,14 @@ class Links:
 
 @dataclass(frozen=True)
 class Attachments:
-    """Live attachments: attachment, server, volume, one byte for the status."""
+    """Live attachments: attachment, server, volume, a byte for the status."""
 
     rows: Rows
 
 
 @dataclass(frozen=True)
 class QuietVolumes:
-    """Volumes that are in-use while Cinder does nothing with them: their ids."""
+    """Ids of quiet volumes: in-use, without an operation in progress in Cinder."""
 
     rows: Rows
 
@@ -67,24 +67,24 @@ Page = Servers | Links | Attachments | QuietVolumes
 
 
 def pack(text: str | None) -> bytes:
-    """The id in 16 bytes; where it is no UUID a digest of it, and zeros for none."""
+    """Return the id in 16 bytes: a digest if it is not a UUID, zeros if there is none."""
     if not text:
         return NO_ID
     return _uuid(text) or hashlib.blake2b(text.encode(), digest_size=ID).digest()
 
 
 def unpack(packed: bytes) -> str:
-    """The UUID of 16 bytes; of an id that was none it is not the id that was packed."""
+    """Return the UUID of 16 bytes; for a digest this is not the original id."""
     return str(uuid.UUID(bytes=packed))
 
 
 def status_byte(status: str) -> bytes:
-    """The status as its place in STATUSES; every status that is not there is OTHER_STATUS."""
+    """Return the index of the status in STATUSES, or OTHER_STATUS for an unknown status."""
     return bytes([STATUSES.index(status) if status in STATUSES else OTHER_STATUS])
 
 
 def rows_of(rows: Iterable[tuple[tuple[str | None, ...], bytes]]) -> Rows:
-    """Pack rows of ids, the server's in the second place where there are more than one, each with what ends it."""
+    """Pack rows of ids, each with the bytes at its end. In rows of several ids the server's id is the second one."""
     packed, misspelled = bytearray(), []
     for ids, end in rows:
         server = ids[1] if len(ids) > 1 else None
@@ -96,9 +96,9 @@ def rows_of(rows: Iterable[tuple[tuple[str | None, ...], bytes]]) -> Rows:
 
 
 def rows_of_text(text: str, count: int, ids: int, *, flagged: bool = False) -> Rows | None:
-    """Pack `count` lines of comma-separated ids, with two hexadecimal digits at the end where flagged.
+    """Pack `count` lines of comma-separated ids, with two hexadecimal digits at the end if `flagged`.
 
-    Returns None where the text has another number of lines: the database cut it short.
+    Returns None if the text has another number of lines, because the database has truncated it.
     """
     width = 37 * ids + 3 * flagged
     marks = {start + place: "-" for start in range(0, 37 * ids, 37) for place in (8, 13, 18, 23)}

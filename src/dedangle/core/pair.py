@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Mapping and attachment joined for one server and volume, and what is true of the whole server."""
+"""A pair: the mapping and the attachment of one server and volume, with the state of the whole server."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from dedangle.core.records import (
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ServerState:
-    """What is true of the whole server while its pairs are judged."""
+    """The state of the whole server, which all its pairs share."""
 
     server_id: str
     server: Server | None
@@ -31,19 +31,19 @@ class ServerState:
     host_state: HostState
     markers: tuple[Marker, ...]
     first_volume: str | None
-    """The first of its volumes: what concerns the whole server is reported there."""
+    """The first of its volumes; findings about the whole server are reported there."""
     unread: tuple[str, ...]
     last_action_at: datetime | None
     lost: frozenset[str]
-    """Attachment ids that live mappings name and Cinder answered not to have."""
+    """Ids of attachments that live mappings name and that Cinder does not have."""
     unproved: frozenset[str]
-    """Attachment ids that live mappings name and that are not, in Cinder, of the server and the mapping's volume."""
+    """Ids of attachments that live mappings name and that Cinder does not have for this server and volume."""
     unmapped: frozenset[str]
-    """Ids of the server's attachments that no live mapping names, those of legacy mappings left out."""
+    """Ids of the server's attachments that no live mapping names, without those of legacy mappings."""
     only_volume: str | None
     """The volume of the only live mapping, or of the only one that was ever connected."""
     twice_named: frozenset[str]
-    """Attachment ids that more than one live mapping names."""
+    """Ids of attachments that more than one live mapping names."""
     guests: MappingType[str, Reading[Disk]]
     """By host: the disks of the server's guest there; none where the host has no such guest."""
     askable_hosts: frozenset[str]
@@ -56,35 +56,36 @@ class ServerState:
     def failed_to_migrate_since(self, moment: datetime | None) -> bool:
         """Whether a live migration failed after the mapping last changed.
 
-        The rollback of one that failed early deletes the attachments of the source, which the guest goes on using
-        (bug 1889108), and writes the mappings before it marks the migration.
+        If a live migration fails early, its rollback deletes the attachments of the source host, which the guest still
+        uses (bug 1889108). It writes the mappings before it marks the migration as failed.
         """
         failed = self.live_migration_failed_at
         return failed is not None and (moment is None or failed >= moment)
 
     def work_on(self, volume_id: str) -> tuple[Marker, ...]:
-        """Return the work that may change the pair of the volume.
+        """Return the operations in progress that may change the pair of the volume.
 
-        Work on another volume does not, unless an attachment of the server is in no mapping: it may be the new one of a
-        swap, which leaves the status of the old volume as its only sign (nova/compute/api.py:swap_volume).
+        An operation on another volume does not, unless no mapping names one of the server's attachments. This may be
+        the new attachment of a volume swap, and the status of the old volume is the only sign of a swap
+        (nova/compute/api.py:swap_volume).
         """
         return tuple(marker for marker in self.markers if self.unmapped or marker.volume_id in (None, volume_id))
 
     @property
     def may_write(self) -> bool:
-        """Whether the server may have a guest that runs now; a server that is not known may."""
+        """Whether the server may have a running guest; True if Nova does not know the server."""
         return self.server is None or self.server.may_have_guest
 
     def has_answered(self, host: str) -> bool:
-        """Whether the host told all disks of the server's guest there."""
+        """Whether the host reported all disks of the server's guest there."""
         reading = self.guests.get(host)
         return reading is not None and reading.complete
 
     def hosts_with_disk(self, volume_id: str, *, unexpected: bool = False) -> tuple[str, ...]:
-        """The hosts on which a running guest of the server is seen to have the volume, in order.
+        """Return the hosts that report a running guest of the server with the volume, in order.
 
-        With `unexpected` also those with a disk that Nova's mappings do not explain, where no guest of the server is
-        expected to run: its serial may be an old one, and the volume may be behind it.
+        With `unexpected`, hosts are included where no guest of the server should run, but a guest has a disk that
+        Nova's mappings do not explain: its serial may be old, and the disk may be that of the volume.
         """
         return tuple(
             host
@@ -99,7 +100,7 @@ class ServerState:
         )
 
     def is_seen_with(self, volume_id: str) -> bool:
-        """Whether the server's own host proves that its running guest has the volume, by what is behind the disk."""
+        """Whether the server's own host proves, by the source of the disk, that its running guest has the volume."""
         host = self.server.host if self.server else None
         return self.has_answered(host or "") and any(
             disk.volume_id == volume_id and disk.is_running and disk.is_recognised
@@ -112,10 +113,10 @@ class ServerState:
     def guest_lacks(self, volume_id: str, hosts: Iterable[str | None]) -> bool:
         """Whether every one of the hosts proved that no guest of the server there uses the volume.
 
-        A disk whose source is not what its volume's mapping connects to spoils the proof: after a swap the running
-        guest still shows the serial of the volume before (nova virt/libvirt/driver.py:_swap_volume changes what is
-        behind the disk, not its serial). A rescued or suspended server proves nothing: its domain is not the one that
-        it goes on with (unrescue, in the same file, starts the one that was there before).
+        A disk with another source than its volume's mapping makes the proof invalid: after a volume swap the running
+        guest still has the serial of the old volume (nova virt/libvirt/driver.py:_swap_volume changes the source of the
+        disk, not its serial). A rescued or suspended server proves nothing, because it will not continue with its
+        current domain (unrescue, in the same file, starts the earlier one).
         """
         if self.server is not None and self.server.vm_state in ("rescued", "suspended"):
             return False
@@ -131,7 +132,7 @@ class ServerState:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Pair:
-    """Mapping and attachment joined for one (server, volume)."""
+    """The mapping and the attachment of one (server, volume)."""
 
     server_state: ServerState
     volume_id: str
@@ -144,22 +145,22 @@ class Pair:
     other_servers_bdms: Reading[BlockDeviceMapping] = dataclasses.field(default_factory=Reading)
     """Live mappings of the volume that other servers have."""
     other_servers: Reading[Server] = dataclasses.field(default_factory=Reading)
-    """The other servers that hold those, as far as Nova knows them."""
+    """The other servers that have those rows, if Nova knows them."""
     released: frozenset[str] = frozenset()
-    """Ids of attachments that a soft-deleted mapping of another server names: Nova has let them go."""
+    """Ids of attachments that a soft-deleted mapping of another server names."""
     named: MappingType[str, Reading[Attachment]] = dataclasses.field(default_factory=dict)
 
     @property
     def open_work(self) -> tuple[Marker, ...]:
-        """The work that may change this pair."""
+        """The operations in progress that may change this pair."""
         return self.server_state.work_on(self.volume_id)
 
     @property
     def other_claimants(self) -> tuple[str, ...]:
-        """The other servers that a live mapping or an attachment gives the volume, in order.
+        """The other servers with a live mapping or an attachment of the volume, in order.
 
-        Left out are those that Nova knows to be deleted, and those whose only mapping is a tombstone that names the
-        attachment: Nova has let it go. Each of them has a finding of its own.
+        Deleted servers are not included, nor servers whose only mapping is a tombstone that names the attachment. Each
+        of them has its own finding.
         """
         mapped = {bdm.server_id for bdm in self.other_servers_bdms.rows}
         held = {
@@ -171,7 +172,7 @@ class Pair:
 
     @property
     def other_writers(self) -> tuple[str, ...]:
-        """Those of them that may have a running guest: a server that is off, or never had a guest, does not write."""
+        """Those of the other claimants that may have a running guest, which could write to the volume."""
         without_guest = {
             server.id for server in self.other_servers.rows if not server.deleted and not server.may_have_guest
         }
@@ -179,12 +180,12 @@ class Pair:
 
     @property
     def other_holder(self) -> str | None:
-        """The first of the other servers that may write to the volume, or else of those that hold it."""
+        """The first of the other servers that may write to the volume, or else that holds it."""
         return next(iter(self.other_writers or self.other_claimants), None)
 
     @property
     def server_without_right(self) -> str:
-        """The one of the two servers to stop: Cinder has no attachment in use of it, or of neither of them."""
+        """The one of the two servers that must be stopped: this one, unless only this one has an attachment in use."""
         other = self.other_holder
         has_right = any(attachment.status == "attached" for attachment in self.attachments)
         other_has_right = any(

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Readings of one server become pairs, one for each of its volumes."""
+"""Join the readings of one server to pairs, one for each of its volumes."""
 
 from __future__ import annotations
 
@@ -11,22 +11,23 @@ from dedangle.core.observations import CinderView, NovaView, Observation
 from dedangle.core.pair import Pair, ServerState
 from dedangle.core.records import Attachment, BlockDeviceMapping, Existence, HostState, Marker, Reading, Server, Volume
 
-# cinder/volume/api.py and flows: somebody is working on the volume itself.
+# Statuses of a volume with an operation in progress (cinder/volume/api.py and its flows).
 _TRANSITIONAL = (
     *("attaching", "detaching", "creating", "downloading", "uploading", "extending", "backing-up"),
     *("restoring-backup", "retyping", "maintenance", "awaiting-transfer", "deleting", "managing"),
 )
-# nova/db/main/api.py:migration_get_in_progress_by_host_and_node; `finished` is not among them, it waits for the user.
+# From nova/db/main/api.py:migration_get_in_progress_by_host_and_node. `finished` is missing, because it waits for the
+# user.
 MIGRATION_OVER = ("confirmed", "reverted", "error", "failed", "completed", "cancelled", "done")
 MIGRATION_FAILED = ("error", "failed")
-# How nova-manage volume_attachment refresh begins the reason of its lock: it works without task_state or event.
+# The start of the lock reason of nova-manage volume_attachment refresh, which sets no task_state and no event.
 REFRESH_LOCK = "Refreshing connection_info"
 QUIET_MIGRATION = (None, "", "none", "success", "error")
-# What these say of a live server means nothing once it is deleted: a delete that crashed keeps its event open for ever.
+# These markers mean nothing for a deleted server, because a delete that crashed leaves its event open permanently.
 _OF_THE_LIVING = ("task_state", "event", "action", "lock")
 
 
-# Work that shows no progress for so long never ends by itself. A live migration of a large guest takes days.
+# An operation without progress for this time never ends by itself. A live migration of a large guest can take days.
 _NEVER_ENDS_AFTER = {
     "task_state": timedelta(days=1),
     "event": timedelta(days=1),
@@ -36,33 +37,33 @@ _NEVER_ENDS_AFTER = {
 
 
 def never_ends(marker: Marker, now: datetime) -> bool:
-    """Whether the work shows no progress for longer than its kind can take; False if nothing tells since when."""
+    """Whether the operation has shown no progress for longer than it can take; False if its start is unknown."""
     limit = _NEVER_ENDS_AFTER.get(marker.kind)
     return limit is not None and marker.since is not None and now - marker.since > limit
 
 
 def newest(moments: Iterable[datetime | None]) -> datetime | None:
-    """The latest of the moments that are known."""
+    """Return the latest of the known moments."""
     return max((moment for moment in moments if moment), default=None)
 
 
 def is_busy(volume: Volume) -> bool:
-    """Whether Cinder is working on the volume, so that its attachments may change of their own accord."""
+    """Whether an operation on the volume is in progress in Cinder, which may change its attachments."""
     return volume.status in _TRANSITIONAL or volume.migration_status not in QUIET_MIGRATION
 
 
 def is_quiet(volume: Volume) -> bool:
-    """Whether it is in-use and Cinder does nothing with it."""
+    """Whether the volume is in-use and no operation on it is in progress in Cinder."""
     return volume.status == "in-use" and not is_busy(volume)
 
 
 def needed_of_cinder(
     nova: NovaView, attachments: Iterable[Attachment], *, thorough: bool = False
 ) -> tuple[frozenset[str], frozenset[str]]:
-    """Which volumes and which attachments Cinder must be asked for, because mappings and attachments do not pair.
+    """Return (volume ids, attachment ids) that must be read from Cinder, because mappings and attachments do not pair.
 
-    Returns (volume ids, attachment ids); both empty where all that Nova names is there, attached, and nothing else is.
-    A thorough look asks for every volume: that of a whole pair can still have a wrong status.
+    Both are empty if Cinder has exactly the attachments that Nova names, all of them attached. With `thorough` every
+    volume is read, because the volume of a consistent pair can have a wrong status.
     """
     found = {attachment.id: attachment for attachment in attachments}
     named = {mapping.attachment_id for mapping in nova.mappings}
@@ -77,17 +78,17 @@ def needed_of_cinder(
     if thorough or _existence(nova) is not Existence.LIVE:
         volumes.update(each.volume_id for each in found.values())
     elif set(found) - named:
-        # A swap makes the attachment of the new volume before its instance action is recorded: until then only the
-        # status of the old volume, whose pair is whole, tells (nova/compute/api.py:swap_volume).
+        # A volume swap creates the new attachment before its instance action. Until then the status of the old volume
+        # is the only sign of the swap (nova/compute/api.py:swap_volume).
         volumes.update(mapping.volume_id for mapping in nova.mappings)
     return frozenset(volumes), frozenset(lost)
 
 
 def hosts_concerned(nova: NovaView, cinder: CinderView) -> frozenset[str]:
-    """The hosts whose answer on the server's guest may decide: its own, and each that an attachment of it names.
+    """Return the hosts that must report the server's guest: its own host, and the host of each of its attachments.
 
-    They are asked where anything does not pair: an attachment is lost, a row has no partner, a detach is not finished,
-    the server is deleted.
+    They are only asked if something does not pair: an attachment is lost, a row has no partner, a detach is not
+    finished, or the server is deleted.
     """
     named = {mapping.attachment_id for mapping in nova.mappings}
     attachments = cinder.attachments.rows
@@ -107,18 +108,18 @@ def hosts_concerned(nova: NovaView, cinder: CinderView) -> frozenset[str]:
 def other_holders(
     server_id: str, cinder: CinderView, other_servers_bdms: Reading[BlockDeviceMapping]
 ) -> frozenset[str]:
-    """The ids of the other servers that an attachment or a live mapping gives one of the volumes."""
+    """Return the ids of the other servers with an attachment or a live mapping of one of the volumes."""
     attached = {each.server_id for reading in cinder.of_volumes.values() for each in reading.rows if each.server_id}
     mapped = {bdm.server_id for bdm in other_servers_bdms.rows if not bdm.deleted}
     return frozenset(attached | mapped) - {server_id}
 
 
 def pairs(observation: Observation) -> tuple[Pair, ...]:
-    """One pair for each volume that a live mapping or an attachment of the server names, in order of volume id."""
+    """Return a pair for each volume that a live mapping or an attachment of the server names, by volume id."""
     cinder, nova = observation.cinder, observation.after
     the_server = server_state(observation)
     volume_ids = _volume_ids(observation)
-    unasked: Reading[Volume] = Reading.unread("the volume was not asked for")
+    unasked: Reading[Volume] = Reading.unread("the volume was not read")
     result = []
     for volume_id in sorted(volume_ids):
         of_volume = cinder.of_volumes.get(volume_id, Reading[Attachment]())
@@ -160,7 +161,7 @@ def _volume_ids(observation: Observation) -> set[str]:
 
 
 def _is_of(bdm: BlockDeviceMapping, volume_id: str) -> bool:
-    # A server may have been booted from the volume by its id in capitals, which MySQL's collations take for the same.
+    # A server may have been created with the volume id in capitals; for MySQL's collations both are equal.
     return bdm.volume_id.lower() == volume_id.lower()
 
 
@@ -169,7 +170,7 @@ def _by_id(mappings: Iterable[BlockDeviceMapping]) -> tuple[BlockDeviceMapping, 
 
 
 def server_state(observation: Observation) -> ServerState:
-    """What is true of the whole server, whatever its pairs."""
+    """Return the state of the whole server."""
     nova, cinder = observation.after, observation.cinder
     existence = _existence(nova)
     listed = {attachment.id: attachment.volume_id for attachment in cinder.attachments.rows}
@@ -205,16 +206,16 @@ def server_state(observation: Observation) -> ServerState:
 
 
 def _root_is_lost_too(nova: NovaView, lost: frozenset[str]) -> tuple[str, ...]:
-    """Nobody detaches a root disk: where Cinder lacks its attachment beside others, Cinder has lost them."""
+    """Return the fact that Cinder has also lost the attachment of the root disk, which nobody can detach."""
     server = server_of(nova)
     if len(lost) < 2 or server is None or not server.may_have_guest:
         return ()
     roots = [mapping for mapping in nova.mappings if mapping.attachment_id in lost and is_root_device(mapping, server)]
-    return tuple(f"Cinder has lost attachment {each.attachment_id} of the server's root disk too" for each in roots)
+    return tuple(f"Cinder has also lost attachment {each.attachment_id} of the server's root disk" for each in roots)
 
 
 def is_root_device(mapping: BlockDeviceMapping, server: Server | None) -> bool:
-    """Whether the guest boots from it, by its place in the boot order or by its device name."""
+    """Whether the guest boots from the mapping's volume, by its boot index or its device name."""
     named = _device(mapping.device_name)
     return mapping.boot_index == 0 or (server is not None and named != "" and named == _device(server.root_device_name))
 
@@ -233,12 +234,12 @@ def _existence(nova: NovaView) -> Existence:
         return Existence.LIVE
     if nova.building:
         return Existence.BUILDING
-    # A missing hidden copy proves nothing (it is deleted without a trace), and so a deleted hidden one does not either.
+    # A hidden copy can be deleted without a record, so neither a missing nor a deleted copy proves anything.
     return Existence.DELETED if any(not server.hidden for server in nova.servers) else Existence.UNKNOWN
 
 
 def server_of(nova: NovaView) -> Server | None:
-    """The one server that all that is known of the id is about: a living one, if there is any."""
+    """Return the server with this id; a live one if there is any, None if Nova has no record of it."""
     ranked = sorted(nova.servers, key=lambda each: (each.deleted, each.hidden, each.cell))
     return ranked[0] if ranked else None
 
@@ -252,7 +253,7 @@ def _markers(observation: Observation, existence: Existence) -> tuple[Marker, ..
     if after.building:
         markers.append(Marker(kind="build", detail="request that has not reached its cell"))
     if after.host_state is HostState.DOWN:
-        markers.append(Marker(kind="host", detail="is down, so nothing on it can be proved"))
+        markers.append(Marker(kind="host", detail="is down, so it cannot prove anything"))
     if (set(before.servers), set(before.mappings)) != (set(after.servers), set(after.mappings)):
         markers.append(Marker(kind="change", detail="of Nova's rows while they were read"))
     return tuple(dict.fromkeys((*markers, *_markers_of_volumes(observation, existence))))
@@ -274,14 +275,14 @@ def _markers_of_volumes(observation: Observation, existence: Existence) -> Itera
             state = f"{volume.id} is {volume.status}"
             if volume.migration_status not in QUIET_MIGRATION:
                 state += f", migration_status {volume.migration_status}"
-            # An attach or detach that stopped half-way has a code of its own.
+            # An attach or detach that stopped half-way has its own code.
             half_way = volume.status in ("attaching", "detaching")
             since = None if half_way else volume.updated_at
             yield Marker(kind="volume", detail=state, since=since, volume_id=volume.id)
 
 
 def _is_left_half_way(volume: Volume, observation: Observation) -> bool:
-    """Whether an attach or detach of a server that is gone will never go on, and is nobody else's."""
+    """Whether the attach or detach of a deleted server stopped half-way, and no other server uses the volume."""
     rows = observation.cinder.of_volumes.get(volume.id, Reading[Attachment]()).rows
     others = [row for row in rows if row.server_id != observation.server_id]
     other_servers_bdms = [

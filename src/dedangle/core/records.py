@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Rows of Nova and Cinder as plain values, and what one system answered."""
+"""Rows of Nova and Cinder as plain values, and the answer of one system."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 
 class StrEnum(str, enum.Enum):
-    """A member is its own word wherever it is printed or compared."""
+    """An enum whose members are strings, as the StrEnum of Python 3.11."""
 
     def __str__(self) -> str:
         return str(self.value)
@@ -20,17 +20,17 @@ class StrEnum(str, enum.Enum):
 
 @dataclasses.dataclass(frozen=True)
 class Refusal:
-    """Why something is not done or not believed; a function that may refuse returns None where it does not."""
+    """Why something is not done or not trusted. A function that may refuse returns None if it does not."""
 
     why: str
-    """A clause for a message, without a capital or a full stop."""
+    """A clause for a message, without a capital letter at the start or a full stop at the end."""
 
     def __str__(self) -> str:
         return self.why
 
 
 class Existence(StrEnum):
-    """What Nova knows of a server id."""
+    """What Nova knows about a server id."""
 
     LIVE = "live"
     DELETED = "deleted"
@@ -39,19 +39,19 @@ class Existence(StrEnum):
 
 
 class HostState(StrEnum):
-    """What Nova's `services` tell of the nova-compute of a server's host."""
+    """The state of the nova-compute of a server's host, from Nova's table `services`."""
 
     UP = "up"
     DOWN = "down"
     GONE = "gone"
-    """The host has no nova-compute service record any more."""
+    """The host no longer has a nova-compute service record."""
     NONE = "none"
     """The server has no host."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Reading(Generic[T]):
-    """What one system answered; rows that are missing from an incomplete reading prove nothing."""
+    """The answer of one system. A row that is missing from an incomplete reading proves nothing."""
 
     rows: tuple[T, ...] = ()
     complete: bool = True
@@ -63,7 +63,7 @@ class Reading(Generic[T]):
 
     @property
     def absent(self) -> bool:
-        """Whether the system said that there is nothing, rather than nothing at all."""
+        """Whether the system answered that there are no rows."""
         return self.complete and not self.rows
 
 
@@ -85,41 +85,41 @@ class Server:
     launched_at: datetime | None = None
     deleted_at: datetime | None = None
     updated_at: datetime | None = dataclasses.field(default=None, compare=False)
-    """When its row last changed; not compared, because a heartbeat of its host changes it too."""
+    """When its row last changed. Not compared, because its host also updates it regularly."""
     name: str | None = dataclasses.field(default=None, compare=False)
-    """Its display name, which its tenant chooses; not compared, because a rename changes nothing else."""
+    """Its display name, which the tenant chooses. Not compared, because a rename changes nothing else."""
 
     @property
     def is_stopped(self) -> bool:
-        # Nova's nova.compute.power_state.SHUTDOWN is 4: vm_state alone is only what was asked for.
+        # 4 is nova.compute.power_state.SHUTDOWN. vm_state alone is only the requested state.
         return self.vm_state == "stopped" and self.power_state == 4 and self.task_state is None
 
     @property
     def can_be_stopped(self) -> bool:
-        """Whether Nova's stop and start bring it back to where it was."""
+        """Whether a stop and a start return the server to its current state."""
         return self.vm_state == "active" and self.task_state is None and self.host is not None
 
     @property
     def may_still_run(self) -> bool:
-        """Whether a deleted server's guest may be alive."""
-        # nova-compute deletes with power_state NOSTATE (0); nova-api, which deletes alone where a host is down, leaves
-        # what it was (compute/api.py:_local_delete_cleanup).
+        """Whether the guest of a deleted server may still run."""
+        # When nova-compute deletes a server, power_state becomes NOSTATE (0). If the host is down, nova-api deletes it
+        # and does not change power_state (compute/api.py:_local_delete_cleanup).
         return self.deleted and self.host is not None and self.power_state not in (None, 0, 4)
 
     @property
     def may_have_guest(self) -> bool:
-        """Whether a guest of it may run: it is alive, is on a host and was not seen to be off."""
+        """Whether its guest may run: the server is live, has a host, and is not proved to be stopped."""
         return not self.deleted and self.host is not None and not self.is_stopped
 
     @property
     def is_without_host(self) -> bool:
-        """Whether `reserved` attachments are the healthy, permanent state of the server."""
+        """Whether the server has no host, so that `reserved` is the normal status of its attachments."""
         return not self.host and self.vm_state in ("shelved_offloaded", "error")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class BlockDeviceMapping:
-    """A row of Nova's `block_device_mapping` with destination_type volume; never its connection_info."""
+    """A row of Nova's `block_device_mapping` with destination_type volume, without its connection_info."""
 
     id: int
     uuid: str | None
@@ -133,49 +133,49 @@ class BlockDeviceMapping:
     device_name: str | None = None
     created_at: datetime | None = None
     version: str | None = None
-    """When the row was last updated, as its database writes it: another value is another version of the row."""
+    """When the row was last updated, as text of its database. A different value means that the row has changed."""
     changed_at: datetime | None = None
     """When the row was last created, updated or deleted; None if it has no such time."""
     deleted: bool = False
 
     @property
     def is_connected(self) -> bool:
-        """Whether Nova ever named an attachment for it or connected it."""
+        """Whether the mapping names an attachment or has a connection_info."""
         return self.attachment_id is not None or self.has_connection_info
 
     @property
     def is_bootable(self) -> bool:
-        """Whether it has a place in the order in which the guest tries its disks; Nova writes -1 for none too."""
+        """Whether it has a place in the boot order; Nova also uses -1 for none."""
         return self.boot_index is not None and self.boot_index >= 0
 
     @property
     def is_legacy(self) -> bool:
-        """Whether it was attached before Nova used Cinder's attachments (Queens): no id, but connected."""
+        """Whether it was attached before Nova used Cinder's attachments (Queens): connected without an id."""
         return self.attachment_id is None and self.has_connection_info
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Attachment:
-    """A live row of Cinder's `volume_attachment`; never its connection_info or connector."""
+    """A live row of Cinder's `volume_attachment`, without its connection_info and connector."""
 
     id: str
     server_id: str | None
     volume_id: str
     status: str
     attached_at: datetime | None = None
-    """None where only the list was read, which does not say, or where it never was."""
+    """None if it was never attached, or if it was read from a list, which does not have this field."""
     has_connection_info: bool | None = None
-    """None where only the list was read, which does not say."""
+    """None if it was read from a list, which does not have this field."""
 
     @property
     def is_reserved(self) -> bool:
-        """Whether nothing was ever connected: deleting it asks no backend (cinder volume/api.py:attachment_delete)."""
+        """Whether it was never connected. Its deletion needs no backend (cinder volume/api.py:attachment_delete)."""
         return self.status == "reserved" and not self.has_connection_info
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Volume:
-    """A volume as Cinder shows it to an administrator."""
+    """A volume as Cinder returns it to an administrator."""
 
     id: str
     status: str
@@ -183,12 +183,12 @@ class Volume:
     migration_status: str | None = None
     multiattach: bool = False
     hosts: tuple[tuple[str, str], ...] = ()
-    """(attachment id, host) of each `attached` attachment, as Cinder shows them to an administrator."""
+    """(attachment id, host) of each `attached` attachment, as Cinder returns them to an administrator."""
     updated_at: datetime | None = None
     consumer: str | None = None
-    """Who else than Nova marked the volume as theirs in its metadata: glance or ironic."""
+    """Another service than Nova that owns the volume by its metadata: glance or ironic."""
     name: str | None = dataclasses.field(default=None, compare=False)
-    """Which its tenant chooses."""
+    """The name, which the tenant chooses."""
     size: int | None = dataclasses.field(default=None, compare=False)
     """In GiB."""
 
@@ -198,28 +198,28 @@ class Volume:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Disk:
-    """A `<disk>` of a guest's domain that a volume is behind, running or for its next start."""
+    """A `<disk>` of a volume in a guest's domain, in the running one or in that of the next start."""
 
     volume_id: str
-    """Its serial. A swap under a running guest leaves the serial of the volume that was there before."""
+    """Its serial. After a volume swap the running guest still has the serial of the old volume."""
     source: str
-    """What is behind it, as the domain names it: a device path, an RBD image, a file. Never a secret."""
+    """Its source in the domain: a device path, an RBD image or a file. Never a secret."""
     is_running: bool
-    """Whether the running domain has it; False: only the domain of the next start has it."""
+    """Whether the running domain has it; False if only the domain of the next start has it."""
     is_recognised: bool
-    """Whether the source is what Nova's block device mapping of that volume, live or deleted, connects to."""
+    """Whether Nova's live or deleted mapping of that volume connects to this source."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Marker:
-    """A sign that somebody is working on the server or one of its volumes."""
+    """A sign of an operation in progress on the server or one of its volumes."""
 
     kind: str
     detail: str
     since: datetime | None = None
-    """When it began, or last showed any progress; None if its system does not say."""
+    """When it started or last showed progress; None if that is not known."""
     volume_id: str | None = None
-    """The volume that is worked on; None where the work is on the whole server."""
+    """The volume of the operation; None if it concerns the whole server."""
 
     def __str__(self) -> str:
         return f"{self.kind} {self.detail}"
@@ -227,21 +227,21 @@ class Marker:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Link:
-    """A mapping of another server that names an attachment, read to see whether Cinder has what Nova names."""
+    """A mapping of another server with an attachment, to check that Cinder has the attachments that Nova names."""
 
     server_id: str
     volume_id: str
     attachment_id: str
     cell: str
     number: int
-    """The primary key of the mapping: a greater one in the same cell was made later."""
+    """The primary key of the mapping; a higher one in the same cell is newer."""
     project_id: str | None
-    """None where the server has no live row."""
+    """None if the server has no live row."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class NamedServer:
-    """A live server that was looked for by name; its names are its tenant's words."""
+    """A live server that was found by name. The tenant chooses its names."""
 
     id: str
     cell: str

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Records as plain rows: what the journal keeps and every output shows, by the names that are promised."""
+"""Convert records to plain rows with the documented field names, for the journal and every output."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ FIELDS = (
 
 
 def finding_row(finding: Finding) -> dict[str, Any]:
-    """The finding's promised fields, as JSON types."""
+    """Return the documented fields of the finding, as JSON types."""
     return {name: _plain(getattr(finding, name)) for name in FIELDS}
 
 
 def plain_row(record: BlockDeviceMapping | Attachment | Volume | None) -> dict[str, Any]:
-    """Every field of a row as JSON types; none of them is a secret, because none is ever read."""
+    """Return every field of a row as JSON types. None of them is a secret, because no secret is read."""
     return {name: _plain(value) for name, value in dataclasses.asdict(record).items()} if record else {}
 
 
 def mapping_of(row: dict[str, Any]) -> BlockDeviceMapping:
-    """The mapping whose plain_row the journal kept, but for its age, which nobody compares.
+    """Return the mapping of a plain_row in the journal, without created_at, which is not compared.
 
-    The row may be of another release. Raises AttributeError or TypeError where it is no mapping's.
+    The row may be from another release of dedangle. Raises AttributeError or TypeError if it is not a mapping.
     """
     names = {each.name for each in dataclasses.fields(BlockDeviceMapping)} - {"created_at"}
     return BlockDeviceMapping(**{name: value for name, value in row.items() if name in names})

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What else has to do with the volume of a pair: other attachments, other servers, the server's own start."""
+"""Questions about other users of a pair's volume: other attachments, other servers, the server's boot."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dedangle.core.records import Attachment, BlockDeviceMapping, Volume
 
 
 def connected_beside(pair: Pair, volume: Volume | None, own: Attachment | None) -> Attachment | None:
-    """Return the one other attachment that is connected where the server's guest runs, and that nobody else names."""
+    """Return the only other attachment if it is connected on the server's host and no mapping names it."""
     server = pair.server_state.server
     candidates = [each for each in pair.attachments if each is not own and not each.is_reserved]
     if len(candidates) != 1 or server is None:
@@ -29,8 +29,8 @@ def is_named_by_other_server(pair: Pair, attachment: Attachment) -> bool:
 def may_share_host(pair: Pair, volume: Volume | None, host: str | None, except_server: Attachment | None) -> bool:
     """Whether somebody else may use the volume through the host.
 
-    Many backends keep one export per (volume, host): undoing one connection can unplug the other. A host that Cinder
-    does not tell may be the same.
+    Many backends have one export for each (volume, host), so the end of one connection can unplug another. If Cinder
+    does not return a host, it may be the same host.
     """
     connected = [
         attachment

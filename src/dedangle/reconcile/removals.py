@@ -123,19 +123,19 @@ class Removals:
         allowed = list(planned)
         for number, finding in enumerate(retries):
             if planning.refusal([*allowed, finding], self.limits, totals):
-                run.miss([f"{len(retries) - number} changes that a run before this one gave up (removal limit)"])
+                run.miss([f"{len(retries) - number} changes that an earlier run did not make (removal limit)"])
                 break
             allowed.append(finding)
         return allowed
 
     def _note_unchanged(self, finding: Finding, outcome: Outcome, run: Run) -> None:
-        """Name a change that was given up again although nothing has changed since: no later run makes it either."""
+        """Report a change that ended as changed-meanwhile again although its rows are the same; later runs fail too."""
         since = self.unchanged_since(finding.key)
         if since is None or outcome.result is not Result.CHANGED_MEANWHILE:
             return
         what = f"Server {finding.server_id}: {finding.remedy} of volume {finding.volume_id}"
         run.trouble(
-            f"{what} was given up as it was at {utc(since)}, although its rows are the same: {outcome.detail}. "
+            f"{what} was not made, as at {utc(since)}, although its rows are the same: {outcome.detail}. "
             f"Run: dedangle audit --server {finding.server_id} --all"
         )
 
