@@ -42,6 +42,32 @@ def test_a_volume_has_its_name_and_size() -> None:
 
 
 @pytest.mark.parametrize(
+    ("fields", "origin"),
+    [
+        ({}, None),
+        ({"metadata": {"team": "shop"}, "volume_image_metadata": None}, None),
+        (
+            {
+                "metadata": {
+                    "cinder.csi.openstack.org/cluster": "prod-1",
+                    "csi.storage.k8s.io/pv/name": "pvc-0c6a5a0e",
+                    "csi.storage.k8s.io/pvc/name": "data-postgres-0",
+                    "csi.storage.k8s.io/pvc/namespace": "shop",
+                }
+            },
+            "is of Kubernetes cluster prod-1, claim shop/data-postgres-0",
+        ),
+        ({"metadata": {"cinder.csi.openstack.org/cluster": "prod-1"}}, "is of Kubernetes cluster prod-1"),
+        ({"volume_image_metadata": {"image_id": "i1", "image_name": "debian"}}, "is made of image debian (i1)"),
+        ({"volume_image_metadata": {"image_id": "i1"}}, "is made of image (i1)"),
+    ],
+)
+def test_metadata_tell_what_a_volume_is_for(fields: dict[str, Any], origin: str | None) -> None:
+    row = {"id": "v", "status": "in-use", "migration_status": None, "os-vol-mig-status-attr:migstat": None}
+    assert rows.volume({**row, **fields}).origin == origin
+
+
+@pytest.mark.parametrize(
     ("volumes", "rows", "complete"),
     [
         ([], (False,), True),

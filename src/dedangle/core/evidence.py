@@ -49,6 +49,8 @@ def facts(pair: Pair, mapping: BlockDeviceMapping | None, attachment: Attachment
     yield from (*server_state.cinder_is_behind, *server_state.nova_is_behind)
     for volume in pair.volume.rows:
         yield f"Cinder: volume {volume.id} is {volume.status}" + (", multiattach" if volume.multiattach else "")
+        if volume.origin:
+            yield f"Cinder: volume {volume.id} {volume.origin}"
     if pair.volume.absent:
         yield f"Cinder: volume {pair.volume_id} was not found"
     yield from _of_others(pair)

@@ -191,6 +191,8 @@ class Volume:
     """The name, which the tenant chooses."""
     size: int | None = dataclasses.field(default=None, compare=False)
     """In GiB."""
+    origin: str | None = dataclasses.field(default=None, compare=False)
+    """What the volume is for, as its metadata says: a clause whose subject is the volume. Tenants choose the names."""
 
     def host_of(self, attachment_id: str) -> str | None:
         return dict(self.hosts).get(attachment_id)

@@ -71,6 +71,7 @@ def judge(seen: VolumeObservation, *, now: datetime, policy: Policy) -> Finding 
             f"Cinder: volume {volume.id} is {volume.status}" + (f" since {utc(since)} or before" if since else ""),
             f"Cinder: volume {volume.id} has no attachment",
             f"Nova: no live mapping of volume {volume.id} in any cell",
+            *((f"Cinder: volume {volume.id} {volume.origin}",) if volume.origin else ()),
         ),
     )
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
@@ -13,6 +14,7 @@ from dedangle.core.records import Attachment, Refusal, Volume
 OWNER = "os-vol-tenant-attr:tenant_id"
 # The first key depends on its own policy; Cinder shows the second key only to administrators.
 _MIGRATION_STATUS = ("os-vol-mig-status-attr:migstat", "migration_status")
+_CLUSTER, _CLAIM = "cinder.csi.openstack.org/cluster", "csi.storage.k8s.io/pvc/name"
 _CONSUMERS = {"glance_image_id": "glance", "image_owner": "glance"}
 
 
@@ -74,7 +76,19 @@ def volume(row: dict[str, Any]) -> Volume:
         consumer=next(iter(consumers), None),
         name=row.get("name") or None,
         size=row.get("size"),
+        origin=_origin(metadata, row.get("volume_image_metadata") or {}),
     )
+
+
+def _origin(metadata: Mapping[str, str], image: Mapping[str, str]) -> str | None:
+    """Return what the volume is for: a claim of Kubernetes, as cinder-csi-plugin writes it, or an image."""
+    claim = "/".join(metadata[key] for key in ("csi.storage.k8s.io/pvc/namespace", _CLAIM) if key in metadata)
+    if claim or _CLUSTER in metadata:
+        cluster = f"cluster {metadata[_CLUSTER]}" if _CLUSTER in metadata else "an unnamed cluster"
+        return f"is of Kubernetes {cluster}" + (f", claim {claim}" if claim else "")
+    if "image_id" in image:
+        return f"is made of image {image.get('image_name') or ''} ({image['image_id']})".replace("  ", " ")
+    return None
 
 
 def why_hidden(row: dict[str, Any]) -> Refusal | None:
