@@ -3,6 +3,12 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
 from cases.stage import Stage
@@ -108,6 +114,10 @@ def test_a_volume_is_audited_and_cleaned_and_nothing_else_is(cloud: Cloud, dedan
     assert [(each["outcome"], each["volume_id"]) for each in done.findings] == [("removed", volume)], done.err
     (entry,) = dedangle("journal", "list", "--volume", volume[:8], "--server", server.id[:8], "-f", "json").findings
     assert entry["project_name"] == "p1"
+    for names in (("--server", entry["server_name"], "--volume", name), ("--volume", name)):
+        assert entry in dedangle("journal", "list", *names, "-f", "json").findings
+    done = dedangle("journal", "list", "--server", "nosuch")
+    assert "entries in the journal matches." in done.err
     assert (entry["volume_id"], entry["volume_name"], entry["volume_size"]) == (volume, name, 1)
     assert (entry["server_id"], entry["vm_state"]) == (server.id, "active")
     assert entry["server_name"]
@@ -116,6 +126,38 @@ def test_a_volume_is_audited_and_cleaned_and_nothing_else_is(cloud: Cloud, dedan
     assert {each["volume_id"] for each in after.attachments_of(server.id)} == {*server.volumes, other}
     assert dedangle("cleanup", "--volume", wanted, "--execute", "--yes").code == 0
     assert rows.diff(after, rows.snapshot(cloud.home)) == []
+
+
+def test_a_reader_that_has_seen_enough_is_no_error(cloud: Cloud, dedangle: Dedangle, tmp_path: Path) -> None:
+    stage = Stage(cloud)
+    server = stage.server(0)
+    stage.breaks.reserve_attachment(server.id, stage.user.volume())
+    reading, writing = os.pipe()
+    os.close(reading)
+    program = [str(Path(sys.executable).with_name("dedangle")), "--config-file", str(cloud.nova_conf)]
+    audit = ["audit", "--server", server.id, "--report", str(tmp_path / "run.json"), "--detailed-exit-code"]
+    done = subprocess.run([*program, *audit], stdout=writing, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(writing)
+    assert done.returncode == 3, done.stderr
+    assert "Unexpected" not in done.stderr
+    assert "Run " in done.stderr
+    assert json.loads((tmp_path / "run.json").read_text())["findings"]
+
+
+def test_a_terminal_that_cannot_show_a_name_shows_its_codes(cloud: Cloud, dedangle: Dedangle) -> None:
+    stage = Stage(cloud)
+    server, volume = stage.server(0), stage.user.volume(name="d\u00e4ta-\u6771")
+    stage.breaks.reserve_attachment(server.id, volume)
+    program = [str(Path(sys.executable).with_name("dedangle")), "--config-file", str(cloud.nova_conf)]
+    done = subprocess.run(
+        [*program, "cleanup", server.id],
+        env={**os.environ, "PYTHONIOENCODING": "ascii"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Volume:     d\\xe4ta-\\u6771, 1 GiB" in done.stdout
 
 
 def test_a_volume_of_another_server_than_the_one_named_is_a_slip(cloud: Cloud, dedangle: Dedangle) -> None:

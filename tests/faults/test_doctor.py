@@ -33,6 +33,8 @@ ALL = (
     "cinder microversion",
     "cinder filters",
     "clock",
+    "nova clock",
+    "cinder policies",
     "cinder-volume",
     "nova service token",
     "all projects in cinder",
@@ -189,7 +191,8 @@ def test_cinder_is_down(cloud: Cloud, dedangle: Dedangle) -> None:
 def test_a_token_of_one_project(cloud: Cloud, dedangle: Dedangle) -> None:
     done, checks = examine(dedangle, OS_CLIENT_CONFIG_FILE=str(cloud.clouds_yaml), OS_CLOUD="dedangle-p1")
     assert done.code == 5
-    assert failed(checks) == ["all projects in cinder"]
+    assert failed(checks) == ["cinder policies", "all projects in cinder"]
+    assert "migration status" in checks["cinder policies"]["sentence"]
     assert warned(checks) == ["credentials", "cinder-volume", "all projects in nova", "hosts"]
 
 

@@ -77,7 +77,7 @@ def test_the_last_column_is_the_outcome_once_something_was_tried() -> None:
     run.outcomes[one.key] = Outcome(result=Result.CHANGED_MEANWHILE)
     columns, rows = table(run, run.listed())
     assert columns == ("code", "server", "volume", "outcome")
-    assert [row[-1] for row in rows] == ["changed-meanwhile", ""]
+    assert [row[-1] for row in rows] == ["changed-meanwhile", "report"]
 
 
 @pytest.mark.parametrize("width", [40, 80, 119, 120, 200])

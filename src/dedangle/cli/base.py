@@ -103,18 +103,18 @@ class Verb(Guarded, Lister):
     def _show(self, args: argparse.Namespace, run: Run) -> None:
         from dedangle.report import document, table
 
-        console.clear()
         findings = run.listed(args.all)
         listed = [document.row(run, finding) for finding in findings]
-        self.formatter = self._formatter_plugins[args.formatter].obj
-        if args.formatter == "table" and not args.columns:
-            if findings:
-                self.produce_output(args, *table.table(run, findings, console.columns()))
-        elif listed or args.formatter != "table":
-            rows = ([text(row[name], args.formatter) for name in document.COLUMNS] for row in listed)
-            self.produce_output(args, document.COLUMNS, rows)
-        if args.formatter == "table":
-            sys.stdout.write(harmless_lines(self.explain(run, findings)))
+        with console.result():
+            self.formatter = self._formatter_plugins[args.formatter].obj
+            if args.formatter == "table" and not args.columns:
+                if findings:
+                    self.produce_output(args, *table.table(run, findings, console.columns()))
+            elif listed or args.formatter != "table":
+                rows = ([text(row[name], args.formatter) for name in document.COLUMNS] for row in listed)
+                self.produce_output(args, document.COLUMNS, rows)
+            if args.formatter == "table":
+                sys.stdout.write(harmless_lines(self.explain(run, findings)))
         if args.report:
             _write_report(args.report, _report(args, run))
 

@@ -4,18 +4,19 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import os
 import shutil
 import sys
-from collections.abc import Sequence
-from typing import NoReturn
+from collections.abc import Iterator, Sequence
+from typing import NoReturn, TextIO
 
 from dedangle.core.text import harmless_lines, shortened
 
 
 def complain(line: str) -> None:
     """Print one message on stderr, over a progress line if there is one."""
-    sys.stderr.write(f"{_erase()}{harmless_lines(line)}\n")
-    sys.stderr.flush()
+    _write(f"{_erase()}{harmless_lines(line)}\n")
 
 
 def is_terminal() -> bool:
@@ -29,22 +30,39 @@ def columns() -> int | None:
 
 def show(line: str) -> None:
     """Show a progress line, cut to the width of the terminal, until the next line replaces it."""
-    sys.stderr.write(f"{_erase()}{shortened(line, shutil.get_terminal_size().columns - 1)}")
-    sys.stderr.flush()
+    _write(f"{_erase()}{shortened(line, shutil.get_terminal_size().columns - 1)}")
 
 
-def clear() -> None:
-    """Remove the progress line, so that the result on stdout starts on a new line."""
-    sys.stderr.write(_erase())
-    sys.stderr.flush()
+@contextlib.contextmanager
+def result() -> Iterator[None]:
+    """Print the result on stdout in the block, over a progress line if there is one.
+
+    If its reader closes the pipe early, as head does, the rest is discarded and the run ends with its exit code.
+    """
+    _write(_erase())
+    with _reader_may_leave(sys.stdout):
+        yield
+
+
+@contextlib.contextmanager
+def _reader_may_leave(stream: TextIO) -> Iterator[None]:
+    try:
+        yield
+        stream.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def _write(text: str) -> None:
+    with _reader_may_leave(sys.stderr):
+        sys.stderr.write(text)
 
 
 def confirm(question: str) -> bool:
     """Ask on a terminal and return whether the answer is yes. Without a terminal, --execute is the answer: yes."""
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         return True
-    sys.stderr.write(f"{_erase()}{harmless_lines(question)} [y/N] ")
-    sys.stderr.flush()
+    _write(f"{_erase()}{harmless_lines(question)} [y/N] ")
     return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 

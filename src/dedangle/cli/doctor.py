@@ -49,7 +49,8 @@ class Doctor(Guarded, Lister):
 
         self.checks = tuple(_examine(self.app.config_args, signals))
         if args.formatter == "table" and not args.columns:
-            sys.stdout.write("".join(f"{line}\n" for line in as_list(self.checks)))
+            with console.result():
+                sys.stdout.write("".join(f"{line}\n" for line in as_list(self.checks)))
         else:
             self.show(args)
         return exit_codes.INCOMPLETE if any(check.state is State.FAIL for check in self.checks) else exit_codes.DONE
@@ -175,6 +176,8 @@ def _cinder(
             checks.CINDER_MICROVERSION,
             checks.CINDER_FILTERS,
             checks.CLOCK,
+            causes.NOVA_CLOCK,
+            causes.CINDER_POLICIES,
             causes.CINDER_VOLUME,
             checks.ALL_PROJECTS,
         ):
@@ -183,14 +186,15 @@ def _cinder(
     wired = wiring.assemble(settings, cells, access, signals)
     yield checks.service_token(wired.session.get_auth_headers() or ())
     yield from checks.cinder_filters(wired.cinder, wiring.clock(), settings.service_down_time)
+    nova_api = NovaApi(keystone.nova_client(nova_conf.CONF, wired.session))
+    yield causes.nova_clock(nova_api, wiring.clock(), settings.service_down_time)
+    yield causes.cinder_policies(wired.cinder)
     yield causes.cinder_volume(wired.cinder)
     yield causes.nova_service_token(nova_conf.CONF)
     if broken:
         yield checks.unknown(checks.ALL_PROJECTS, "a database failed that may have the rows for this check")
         return
-    yield from checks.sees_all(
-        wired.reconciler(Door.SWEEP), NovaApi(keystone.nova_client(nova_conf.CONF, wired.session))
-    )
+    yield from checks.sees_all(wired.reconciler(Door.SWEEP), nova_api)
     database = wiring.bulk_of_cinder(settings)
     if database:
         yield checks.cinder_database(database, wired.reconciler(Door.SWEEP))

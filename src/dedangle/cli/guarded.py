@@ -26,7 +26,8 @@ class Guarded(Command):
 
     def show(self, args: argparse.Namespace) -> None:
         """Print the result of take_action in the requested format."""
-        super().run(args)
+        with console.result():
+            super().run(args)
 
     def run(self, args: argparse.Namespace) -> int:
         """Run the verb and return its exit code. No traceback is shown without --debug."""

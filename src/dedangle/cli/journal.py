@@ -58,8 +58,8 @@ class JournalList(JournalVerb, Lister):
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
-        parser.add_argument("--server", metavar="ID", help="only changes of this server")
-        parser.add_argument("--volume", metavar="ID", help="only changes of this volume")
+        parser.add_argument("--server", metavar="SERVER", help="only changes of this server, by id, short id or name")
+        parser.add_argument("--volume", metavar="VOLUME", help="only changes of this volume, by id, short id or name")
         parser.add_argument("--code", metavar="CODE", help="only changes for findings of this code")
         parser.add_argument(
             "--since",
@@ -70,14 +70,16 @@ class JournalList(JournalVerb, Lister):
         return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> tuple[tuple[str, ...], Sequence[Sequence[Any]]]:
-        wanted = {"server_id": parsed_args.server, "volume_id": parsed_args.volume}
         chosen = [
             _fields(entry)
             for entry in self.history.entries
-            if all(_is_of(entry.intent.get(name), ident) for name, ident in wanted.items())
+            if _is_of(entry, "server", parsed_args.server)
+            and _is_of(entry, "volume", parsed_args.volume)
             and parsed_args.code in (None, entry.intent.get("code"))
             and (parsed_args.since is None or entry.at >= parsed_args.since)
         ]
+        if self.history.entries and not chosen:
+            console.complain(f"None of the {len(self.history.entries)} entries in the journal matches.")
         if parsed_args.formatter == "table" and not parsed_args.columns:
             return _table(chosen)
         return _COLUMNS, [[Field(text(each[name], parsed_args.formatter)) for name in _COLUMNS] for each in chosen]
@@ -172,8 +174,9 @@ def _fields(entry: Entry) -> dict[str, Any]:
     }
 
 
-def _is_of(found: str | None, wanted: str | None) -> bool:
-    """Whether an entry is about the wanted id, which may be a short id. True if no id is wanted."""
-    if wanted is None or found == wanted:
+def _is_of(entry: Entry, what: str, wanted: str | None) -> bool:
+    """Whether an entry is about the server or volume with the wanted id, short id or name. True if none is wanted."""
+    ident, name = (entry.intent.get(f"{what}_{of}") or "" for of in ("id", "name"))
+    if wanted is None or wanted in (ident, name):
         return True
-    return is_short_id(wanted) and (found or "").startswith(wanted.lower())
+    return is_short_id(wanted) and ident.startswith(wanted.lower())

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 import warnings
 from collections.abc import Sequence
@@ -58,6 +59,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     # Nova's libraries print deprecation warnings on stderr. Operators cannot act on them; python -W still shows them.
     if not sys.warnoptions:
         warnings.simplefilter("ignore")
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A terminal that cannot show a name shows its codes.
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         config_args, rest = console.take_config_options(sys.argv[1:] if argv is None else argv)
         return int(Dedangle(config_args).run(rest or ["--help"]))

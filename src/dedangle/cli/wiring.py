@@ -269,7 +269,9 @@ def require_api_database() -> None:
 
     conf = nova_conf.CONF
     if not conf.api_database.connection:
-        found = ", ".join(conf.config_file or []) or "no file"
+        if not conf.config_file:
+            raise UsageError("No configuration file was found. Give the path of nova.conf with --config-file.")
+        found = ", ".join(conf.config_file)
         raise UsageError(
             f"[api_database] connection is not set in {found}. Give the path of nova.conf with --config-file."
         )

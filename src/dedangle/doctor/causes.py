@@ -3,12 +3,15 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta
 from typing import Any
 
-from dedangle.doctor.checks import Check, State
+from dedangle.doctor.checks import Check, State, clock, unknown
 from dedangle.systems.cinder.api import CinderApi
+from dedangle.systems.nova.api import NovaApi
 
 CINDER_VOLUME, NOVA_TOKEN = "cinder-volume", "nova service token"
+CINDER_POLICIES, NOVA_CLOCK = "cinder policies", "nova clock"
 
 
 def cinder_volume(cinder: CinderApi) -> Check:
@@ -24,6 +27,29 @@ def cinder_volume(cinder: CinderApi) -> Check:
             CINDER_VOLUME, State.WARNING, sentence, "Start cinder-volume, then run: openstack volume service list"
         )
     return Check(CINDER_VOLUME, State.OK, f"All {len(found.rows)} backends of Cinder are up or disabled.")
+
+
+def cinder_policies(cinder: CinderApi) -> Check:
+    """Check that Cinder shows the role of the credentials every field that dedangle needs."""
+    found = cinder.hides()
+    if not found.complete:
+        return unknown(CINDER_POLICIES, found.why)
+    for reason in found.rows:
+        return Check(
+            CINDER_POLICIES,
+            State.FAIL,
+            f"{reason}. dedangle judges no such volume.",
+            "Use an administrator, or change the policy in policy.yaml of Cinder.",
+        )
+    return Check(CINDER_POLICIES, State.OK, "Cinder shows these credentials every field that dedangle needs.")
+
+
+def nova_clock(nova: NovaApi, now: datetime, service_down_time: timedelta) -> Check:
+    """Compare the clock of this machine with Nova's."""
+    told = nova.time()
+    if not told.complete:
+        return unknown(NOVA_CLOCK, told.why)
+    return clock(told.rows, now, service_down_time, name=NOVA_CLOCK, service="Nova")
 
 
 def nova_service_token(conf: Any) -> Check:

@@ -138,17 +138,19 @@ def _microversion(newest: Reading[str]) -> Check:
     return Check(name, State.OK, f"Cinder's newest microversion is {newest.rows[0]}. dedangle uses {MICROVERSION}.")
 
 
-def clock(told: Sequence[datetime], now: datetime, service_down_time: timedelta) -> Check:
-    """Compare the clock of this machine with Cinder's, to the second."""
+def clock(
+    told: Sequence[datetime], now: datetime, service_down_time: timedelta, *, name: str = CLOCK, service: str = "Cinder"
+) -> Check:
+    """Compare the clock of this machine with that of a service, to the second."""
     if not told:
-        return unknown(CLOCK, "Cinder's answers have no Date header")
+        return unknown(name, f"{service}'s answers have no Date header")
     skew = abs(now - told[0])
-    sentence = f"The clocks of this machine and of Cinder differ by {skew.total_seconds():.0f} s."
+    sentence = f"The clocks of this machine and of {service} differ by {skew.total_seconds():.0f} s."
     if skew <= _SKEW:
-        return Check(CLOCK, State.OK, sentence)
+        return Check(name, State.OK, sentence)
     state = State.WARNING if skew < service_down_time else State.FAIL
     return Check(
-        CLOCK,
+        name,
         state,
         f"{sentence} dedangle uses the clock for the age of rows and for the state of hosts.",
         "Correct the clock; to compare it, run: chronyc tracking",

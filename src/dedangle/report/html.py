@@ -90,6 +90,7 @@ def page(run: Run, *, everything: bool, command: str, at: datetime) -> str:
         charts=_charts(run),
         groups=groups,
         filters=_filters(cards),
+        project_names=run.project_names,
     )
 
 

@@ -83,9 +83,7 @@ def fitted(
 
 def _end(run: Run, finding: Finding) -> str:
     outcome = run.outcomes.get(finding.key)
-    if run.outcomes:
-        return outcome.result.value if outcome else ""
-    return finding.disposition.value
+    return outcome.result.value if outcome else finding.disposition.value
 
 
 def _widest(texts: Iterable[str]) -> int:

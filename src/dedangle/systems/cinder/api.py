@@ -150,6 +150,15 @@ class CinderApi(CinderLists):
         )
         return Reading(tuple(rows), found.complete, found.why)
 
+    def hides(self) -> Reading[str]:
+        """Return what Cinder hides of the youngest volumes from the role of these credentials, at most one sentence."""
+        try:
+            params = {"all_tenants": "1", "limit": str(_SAMPLE), "sort": "created_at:desc"}
+            reasons = map(cinder_rows.why_hidden, self._page("volume", "/volumes/detail", params))
+            return Reading(tuple(str(reason) for reason in reasons if reason)[:1])
+        except UnreadError as error:
+            return Reading.unread(str(error))
+
     def sees_other_attachments(self) -> Reading[bool]:
         """Return whether one of the newest attachments is of a volume of another project, in a few requests."""
         try:

@@ -3,10 +3,12 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from keystoneauth1 import adapter
 from keystoneauth1 import exceptions as ks_exceptions
 
-from dedangle.core.records import Refusal
+from dedangle.core.records import Reading, Refusal
 from dedangle.systems import rest
 
 # os-stop and os-start have not changed since the first microversion.
@@ -38,6 +40,14 @@ class NovaApi:
         if answer.status_code == 200:
             return None
         return Refusal(f"Nova answered {answer.status_code} to server {server_id}: {rest.message(answer)}")
+
+    def time(self) -> Reading[datetime]:
+        """Return Nova's own time, to the second; no row if its answers bear no date."""
+        try:
+            answer = self._client.get("/flavors?limit=1", raise_exc=False, timeout=_TIMEOUT)
+        except ks_exceptions.ClientException as error:
+            return Reading.unread(f"Nova did not answer ({type(error).__name__})")
+        return Reading(tuple(rest.date(answer)))
 
     def _act(self, server_id: str, action: str) -> Refusal | None:
         try:
