@@ -34,6 +34,10 @@ _IDS = {
     "other": "OTHER_SERVER",
     "beside": "OTHER_ATTACHMENT",
     "work": "OPEN WORK",
+    "host": "HOST",
+    "source": "DEVICE",
+    "expected": "OTHER_DEVICE",
+    "connection": "CONNECTION",
 }
 
 

@@ -8,7 +8,19 @@ import dataclasses
 import pytest
 from table_dangling import DANGLING_ROWS
 from table_rows import KEPT_ROWS, Row
-from worlds import World, attachment, deleted, findings, mapping, server, volume, with_ways_out
+from worlds import (
+    HOST,
+    OTHER_HOST,
+    VOLUME,
+    World,
+    attachment,
+    deleted,
+    findings,
+    mapping,
+    server,
+    volume,
+    with_ways_out,
+)
 
 from dedangle.core.judging import ownerless
 from dedangle.core.rows import DESCRIPTION, finding_row
@@ -25,7 +37,18 @@ def test_a_finding_describes_its_server_and_volume() -> None:
     world = World(servers=(deleted(name="web-1"),), mappings=(mapping("A"),), volumes=(volume(name="data", size=20),))
     (finding,) = findings(world)
     row = finding_row(finding)
-    assert [row[name] for name in DESCRIPTION] == ["web-1", "deleted", "data", 20]
+    assert [row[name] for name in DESCRIPTION] == ["web-1", "deleted", "data", 20, None]
+
+
+def test_a_finding_tells_what_each_host_that_answered_shows() -> None:
+    world = World(servers=(server(),), mappings=(mapping("A"),), volumes=(volume(),))
+    (finding,) = findings(world.but(guests={HOST: (VOLUME,), OTHER_HOST: ()}))
+    side = {"host": HOST, "domain": "running", "target": "", "source": f"/dev/{VOLUME}", "source_kind": ""}
+    assert finding_row(finding)["host_side"] == [side]
+    (finding,) = findings(world.but(guests={HOST: ()}))
+    assert finding_row(finding)["host_side"] == []
+    (finding,) = findings(world.but(silent_hosts=frozenset({HOST})))
+    assert finding_row(finding)["host_side"] is None
 
 
 def test_what_was_not_read_is_null() -> None:

@@ -38,6 +38,9 @@ REMEDIES = {
     "mapping-duplicated": "remove-mapping",
     "volume-stuck": "reset-status",
     "disk-without-mapping": "none",
+    "disk-source-differs": "none",
+    "guest-without-server": "none",
+    "connection-unused": "none",
     "work-never-ends": "none",
 }
 
@@ -47,6 +50,10 @@ IDS = {
     "attachment": "attachment-1",
     "other": "server-2",
     "beside": "attachment-2",
+    "host": "host-1",
+    "source": "/dev/sdb",
+    "expected": "/dev/sdc",
+    "connection": "the mount /mnt",
     "work": "event of attach_volume, since 2026-11-22T21:30:00Z",
 }
 COMMAND = re.compile(r"(dedangle|openstack|cinder|nova-manage) [a-z_-]+ .*(server-1|volume-1|attachment-1)[^.]*$")
@@ -84,10 +91,11 @@ def test_only_the_reboot_door_powers_a_guest_off(kind: Kind) -> None:
 @kinds
 def test_a_sentence_names_server_and_volume_and_is_one_or_two_sentences(kind: Kind) -> None:
     sentence = kind.sentence.format(**IDS)
-    # What concerns a volume alone names no server.
-    assert ("server-1" in sentence) is (kind.code != "volume-stuck")
-    # What concerns the whole server names no volume.
-    assert ("volume-1" in sentence) is (kind.code != "work-never-ends")
+    # What concerns a volume or a host alone names no server.
+    assert ("server-1" in sentence) is (kind.code not in ("volume-stuck", "connection-unused"))
+    # What concerns the whole server or a host names no volume.
+    of_volume = kind.code not in ("work-never-ends", "guest-without-server", "connection-unused")
+    assert ("volume-1" in sentence) is of_volume
     assert sentence.endswith(".")
     assert "\n" not in sentence
 

@@ -7,13 +7,14 @@ The lab runs on RabbitMQ: with its in-process transport nobody else can ask the 
 import json
 from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
+from typing import Any
 
 import pytest
 from bed import Bed
 from ceph import POOL, Cluster
 from host import Host, attached, ghost
 from hypervisor import Hypervisor, libvirtd
-from storage import mounts, pass_mounts_on
+from storage import mounts, pass_mounts_on, run
 
 from cases.stage import Stage
 from dedangle.core import times
@@ -114,12 +115,22 @@ def test_deleted_server_whose_guest_runs_on_keeps_its_disks_until_the_guest_ends
     assert host.hypervisor.volumes(server.id) == volumes
     assert host.watched() == {volumes[1]: 1}
 
-    host.hypervisor.end(server.id)
+    end_as_told(stage, host, server)
     done = opened(door, stage, server)
 
     after = rows.snapshot(stage.cloud.home)
     assert after.attachments_of(server.id) == [], done.out
     assert [after.volumes[each]["status"] for each in volumes] == ["available", "available"]
+
+
+def end_as_told(stage: Stage, host: Host, server: Server) -> None:
+    """End the guest of a deleted server by the commands of what the audit finds on its host."""
+    found = Dedangle(stage.cloud)("audit", "--hosts", "-f", "json").findings
+    (commands,) = {tuple(each["next"]) for each in found if each["code"] == "disk-without-mapping"}
+    assert all(each.startswith(f"ssh {COMPUTE_HOST} virsh ") for each in commands)
+    for each in commands:
+        host.hypervisor.virsh(*each.split()[3:])
+    assert server.id not in host.hypervisor.guests()
 
 
 @pytest.mark.parametrize("door", ["sweep", pytest.param("command", marks=pytest.mark.thorough)])
@@ -214,6 +225,8 @@ def test_ghost_is_found_by_its_host_and_ends_with_a_hard_reboot(stage: Stage, ho
     assert (found["server_id"], found["volume_id"], found["host"]) == (server.id, volume, COMPUTE_HOST)
     assert found["reason"].startswith("URGENT: ")
     assert found["next"] == [f"openstack server reboot --hard --wait {server.id}"]
+    side = {"host": COMPUTE_HOST, "domain": "running", "target": "vdb", "source_kind": "network rbd"}
+    assert found["host_side"] == [{**side, "source": f"{POOL}/volume-{volume}"}]
     assert host.watched()[volume] == 1
 
     stage.user.reboot(server.id, "HARD")
@@ -282,3 +295,30 @@ def test_host_that_the_server_has_left_disconnects_for_the_host_that_has_it(
     after = rows.snapshot(stage.cloud.home)
     assert {each["volume_id"] for each in after.attachments_of(server.id)} == set(server.volumes)
     assert after.volumes[volume]["status"] == "available"
+
+
+def test_share_that_no_guest_uses_is_found_and_unmounted_as_the_finding_says(stage: Stage, host: Host) -> None:
+    server = stage.server(0)
+    ghost(stage, server, "nfs")
+    # The new domain lacks the disk, and Nova does not disconnect what it does not map.
+    stage.user.reboot(server.id, "HARD")
+    (share,) = host.shares()
+
+    found = unused(stage)
+
+    assert [(each["host"], each["host_side"][0]["source_kind"]) for each in found] == [(COMPUTE_HOST, "mount")]
+    assert found[0]["next"] == [f"ssh {COMPUTE_HOST} umount {share}"]
+    used = attached(stage, stage.server(0), "nfs")
+    assert unused(stage) == [], f"volume {used} is on the share"
+    for each in stage.user.user.nova("GET", "/servers", expect=200).body["servers"]:
+        stage.user.delete(each["id"])
+    (found_again,) = unused(stage)
+    run(*found_again["next"][0].split()[2:])
+    assert host.shares() == []
+    # Nova counts the users of a share, and this one has a user that it will never hear of again.
+    stage.cloud.restart("nova-compute")
+
+
+def unused(stage: Stage) -> list[dict[str, Any]]:
+    found = Dedangle(stage.cloud)("audit", "--hosts", "-f", "json").findings
+    return [each for each in found if each["code"] == "connection-unused"]

@@ -38,7 +38,15 @@ def finding(code: str, number: int = 0, disposition: Disposition = Disposition.R
     ids = {
         name: str(uuid.UUID(int=number * 4 + place)) for place, name in enumerate(("server", "volume", "attachment"))
     }
-    ids |= {"other": str(uuid.UUID(int=number * 4 + 3)), "work": "event of attach_volume", "beside": ids["attachment"]}
+    ids |= {
+        "other": str(uuid.UUID(int=number * 4 + 3)),
+        "work": "event of attach_volume",
+        "beside": ids["attachment"],
+        "host": "compute-1",
+        "source": "/dev/sdb",
+        "expected": "/dev/sdc",
+        "connection": "the mount /mnt",
+    }
     sentence, advice = kind.sentence.format(**ids), kind.advice.format(**ids)
     made = Finding(
         code=code,

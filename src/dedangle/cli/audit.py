@@ -5,10 +5,10 @@ from __future__ import annotations
 
 import argparse
 import difflib
-from collections.abc import Callable
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from dedangle.cli import servers, spans, textfile, volumes
+from dedangle.cli import hosts, servers, spans, textfile, volumes
 from dedangle.cli.base import Verb
 from dedangle.cli.signals import Signals
 from dedangle.cli.wiring import UsageError, Wiring
@@ -42,12 +42,7 @@ class Audit(Verb):
         parser.add_argument("--cell", metavar="NAME", action="append", default=[], help="only this cell; repeatable")
         parser.add_argument("--host", metavar="H", help="only servers on this compute host")
         parser.add_argument("--project", metavar="PROJECT", help="only servers of this project, by id or name")
-        parser.add_argument(
-            "--hosts",
-            action="store_true",
-            help="also ask every compute host that runs dedangle for the disks of its guests, and list disks that Nova "
-            "does not map. A host that does not answer counts as not checked",
-        )
+        parser.add_argument("--hosts", **hosts.OPTION)
         parser.add_argument(
             "--since",
             metavar="TIME",
@@ -84,26 +79,23 @@ class Audit(Verb):
                 and is_concerned(finding)
             )
 
-        concurrency = wiring.settings.concurrency
-        inspection = wiring.inspection(wiring.reconciler(Door.SWEEP), self.progress, concurrency=concurrency)
+        concurrency, reconciler = wiring.settings.concurrency, wiring.reconciler(Door.SWEEP)
+        if args.hosts:
+            reconciler, compare = hosts.ask(wiring, reconciler, run, self.progress, host=args.host)
+        inspection = wiring.inspection(reconciler, self.progress, concurrency=concurrency)
+        named: Sequence[str] = []
         if volume_ids:
             inspection.of_volumes(volume_ids, run, wanted)
             named = servers.identify(args.server, wiring.nova, wiring.cinder)
             inspection.of_servers(volumes.servers_of(volume_ids, wiring.cinder, wiring.nova, named), run, wanted)
         elif args.server:
-            judged = inspection.of_servers(servers.identify(args.server, wiring.nova, wiring.cinder), run, wanted)
+            named = servers.identify(args.server, wiring.nova, wiring.cinder)
+            judged = inspection.of_servers(named, run, wanted)
             servers.require_known(judged, wiring.cinder)
         else:
             inspection.of_fleet(wiring.bulk, run, wanted=wanted)
         if args.hosts:
-            self._ask_hosts(args, wiring, run, wanted)
-
-    def _ask_hosts(self, args: argparse.Namespace, wiring: Wiring, run: Run, wanted: Callable[[Finding], bool]) -> None:
-        hosts = wiring.nova.hosts()
-        if not hosts.complete:
-            run.miss([f"the compute hosts, because their list could not be read: {hosts.why}"])
-        names = [host for host in sorted(hosts.rows) if args.host in (None, host)]
-        wiring.witnesses(self.progress).audit(names, run, wanted)
+            compare(lambda finding: wanted(finding) and (not named or finding.server_id in named))
 
     def conclude(self, args: argparse.Namespace, wiring: Wiring, run: Run, seconds: float) -> None:
         from dedangle.report import exit_codes, metrics
@@ -126,9 +118,9 @@ def _require_known(args: argparse.Namespace, nova: Fleet) -> None:
     for name in args.cell:
         if name not in nova.cell_names:
             raise UsageError(f"No cell is named {harmless(name)}. Nova's cells are: {', '.join(nova.cell_names)}.")
-    hosts = nova.hosts() if args.host else Reading[str]()
-    if args.host and hosts.complete and args.host not in hosts.rows:
-        near = difflib.get_close_matches(args.host, hosts.rows)
+    known_hosts = nova.hosts() if args.host else Reading[str]()
+    if args.host and known_hosts.complete and args.host not in known_hosts.rows:
+        near = difflib.get_close_matches(args.host, known_hosts.rows)
         hint = f" Did you mean {' or '.join(near)}?" if near else ""
         raise UsageError(
             f"No compute host is named {harmless(args.host)}.{hint} List them with: openstack compute service list"

@@ -9,7 +9,7 @@ import os
 import time
 from pathlib import Path
 
-from dedangle.cli import console, spans, textfile
+from dedangle.cli import console, hosts, spans, textfile
 from dedangle.cli.changing import ChangingVerb
 from dedangle.cli.wiring import UsageError, Wiring
 from dedangle.core.decisions import Door
@@ -40,6 +40,7 @@ class Sweep(ChangingVerb):
             default=WHOLE,
             help="only part I of N of the servers, the same servers in every run; auto in a Kubernetes Indexed Job",
         )
+        parser.add_argument("--hosts", **hosts.OPTION)
         parser.add_argument(
             "--wait-lock",
             metavar="SECONDS",
@@ -61,15 +62,24 @@ class Sweep(ChangingVerb):
             def out_of_time(share: float = 1) -> bool:
                 return args.time_budget is not None and time.monotonic() - begun >= share * args.time_budget
 
+            def out_of_time_to_look() -> bool:
+                # Half of the time is kept for the removals; otherwise no run would reach them.
+                return out_of_time(0.5 if args.execute else 1)
+
             reconciler, concurrency = wiring.reconciler(self.door), wiring.settings.concurrency
-            fleet = wiring.inspection(reconciler, self.progress, concurrency=concurrency).of_fleet(
+            judging = reconciler
+            if args.hosts:
+                # Their answers prove which disks the suspects have; each removal asks its host again.
+                judging, compare = hosts.ask(wiring, reconciler, run, self.progress, out_of_time=out_of_time_to_look)
+            fleet = wiring.inspection(judging, self.progress, concurrency=concurrency).of_fleet(
                 wiring.bulk,
                 run,
                 shard=shard,
-                # Half of the time is kept for the removals; otherwise no run would reach them.
-                out_of_time=lambda: out_of_time(0.5 if args.execute else 1),
+                out_of_time=out_of_time_to_look,
                 grace=wiring.settings.grace,
             )
+            if args.hosts:
+                compare(lambda finding: shard.holds(finding.server_id or str(finding.host)))
             if fleet is None:
                 return
             self.carry_out(

@@ -128,17 +128,10 @@ class Wiring:
             concurrency=concurrency,
         )
 
-    def witnesses(self, progress: Progress) -> Witnesses:
+    def witnesses(self, reconciler: Reconciler, progress: Progress) -> Witnesses:
         from dedangle.reconcile.hosts import Witnesses
-        from dedangle.systems.nova.rpc import NovaRpc
 
-        return Witnesses(
-            nova=self.nova,
-            cinder=self.cinder,
-            hosts=NovaRpc(self.settings.cell_timeout),
-            progress=progress,
-            concurrency=self.settings.concurrency,
-        )
+        return Witnesses(nova=self.nova, cinder=self.cinder, hosts=reconciler.hosts, progress=progress)
 
     def restarter(self, progress: Callable[[str], None], trouble: Callable[[str], None]) -> Restarter:
         """Return what stops and starts servers; it calls `trouble` for a server that did not start again.

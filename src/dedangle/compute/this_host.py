@@ -3,12 +3,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 from dedangle.core.case import Policy
 from dedangle.core.decisions import Finding, Outcome, Result
-from dedangle.core.ghosts import Guest
-from dedangle.core.records import Disk, Reading, Refusal
+from dedangle.core.records import Disk, Guest, HostConnection, Reading, Refusal
 from dedangle.systems import guests
 from dedangle.systems.nova.rpc import NovaRpc
 
@@ -34,8 +34,11 @@ class ThisHost:
             return Refusal(_UNASKED.format(host))
         return self._others.release(finding, host, deadline)
 
-    def guests(self, host: str) -> Reading[Guest]:
+    def guests(self, host: str, only: Collection[str] | None = None) -> Reading[Guest]:  # noqa: ARG002
         return Reading.unread(f"only an audit asks host {host} for all its guests")
+
+    def unused_connections(self, host: str) -> Reading[HostConnection]:
+        return Reading.unread(f"only an audit asks host {host} for its connections")
 
     def acts(self, host: str) -> bool:  # noqa: ARG002 - whoever asks is the one that acts
         return False

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import NamedTuple
 
-from dedangle.core.records import Attachment, BlockDeviceMapping, StrEnum, Volume
+from dedangle.core.records import Attachment, BlockDeviceMapping, Disk, StrEnum, Volume
 
 
 class Door(StrEnum):
@@ -110,6 +110,28 @@ class Identity(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class HostSide:
+    """What a host said of a disk, a domain or a connection."""
+
+    host: str
+    domain: str | None = None
+    """running, or defined where only the domain of the next start has it; None for a connection."""
+    target: str = ""
+    source: str = ""
+    source_kind: str = ""
+
+    @classmethod
+    def of(cls, host: str, disk: Disk) -> HostSide:
+        """Return a disk as the host showed it."""
+        domain = "running" if disk.is_running else "defined"
+        return cls(host=host, domain=domain, target=disk.target, source=disk.source, source_kind=disk.kind)
+
+    def __str__(self) -> str:
+        domain = f"{self.domain} domain" if self.domain else ""
+        return f"{self.host}: " + ", ".join(filter(None, (domain, self.target, self.source_kind, self.source)))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Finding:
     """A pair that is not consistent, or a part of one, with its code and its evidence."""
 
@@ -142,6 +164,10 @@ class Finding:
     """The commands that end the finding, in order; empty if an operator must first decide something."""
     held_on: str | None = None
     """The host through which the attachment to be removed is connected, if it is not the server's host."""
+    host_side: tuple[HostSide, ...] | None = None
+    """What the hosts that answered have of it; None if none was asked or none answered."""
+    place: str = ""
+    """Tells what only a host shows from the like on another host, or on the same one."""
     sighted_as: FindingKey | None = None
     """The key under which it was first seen, if its code has changed since."""
     server_name: str | None = dataclasses.field(default=None, compare=False)
@@ -178,6 +204,8 @@ class Finding:
         version = self.mapping.version if self.mapping else self.attachment.status if self.attachment else None
         if self.volume:
             version = self.volume.status
+        if self.place:
+            version = self.place
         return FindingKey(self.code, self.server_id, self.volume_id, self.attachment_id, self.bdm_uuid, version)
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from datetime import datetime
 
 from dedangle.core.case import Case, Policy
-from dedangle.core.decisions import Disposition, Finding, FindingKey, Remedy, Verdict
+from dedangle.core.decisions import Disposition, Finding, FindingKey, HostSide, Remedy, Verdict
 from dedangle.core.doors import dispose, older_than
 from dedangle.core.evidence import facts, why_kept
 from dedangle.core.findings import KINDS
@@ -73,6 +73,7 @@ def finding_of(
         vm_state=server.vm_state if server else None,
         volume_name=volume.name if volume else None,
         volume_size=volume.size if volume else None,
+        host_side=_host_side(pair),
     )
     # If a clock was ahead and is set back, the stored time is in the future; the finding must not wait for it.
     finding = dataclasses.replace(finding, first_seen=min(first_seen(finding.key) or now, now))
@@ -129,6 +130,15 @@ def _held_on(finding: Finding, volume: Volume | None, server: Server | None) -> 
     host = volume.host_of(finding.attachment.id)
     is_elsewhere = server.host is not None and not server.deleted and host != server.host
     return host if is_elsewhere else None
+
+
+def _host_side(pair: Pair) -> tuple[HostSide, ...] | None:
+    """Return the disks of the volume that the hosts that answered show in the server's guest."""
+    answered = {host: reading for host, reading in sorted(pair.server_state.guests.items()) if reading.complete}
+    disks = ((host, disk) for host, reading in answered.items() for disk in reading.rows)
+    return (
+        tuple(HostSide.of(host, disk) for host, disk in disks if disk.volume_id == pair.volume_id) if answered else None
+    )
 
 
 def _words(pair: Pair, finding: Finding) -> dict[str, str]:

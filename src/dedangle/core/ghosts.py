@@ -1,48 +1,86 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Find a disk of a running guest that Nova has no mapping for; neither database shows this state."""
+"""Find disks, domains and connections that only a host shows, because Nova's mappings do not explain them."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Iterator
+from typing import NamedTuple
 
-from dedangle.core.decisions import Disposition, Finding, Remedy, Verdict, way_out
+from dedangle.core.decisions import Disposition, Finding, HostSide, Remedy, Verdict, way_out
 from dedangle.core.findings import KINDS
-from dedangle.core.records import Attachment, BlockDeviceMapping, Disk, Reading, Server, Volume
+from dedangle.core.records import Attachment, BlockDeviceMapping, Disk, Guest, HostConnection, Reading, Server, Volume
 
-CODE = "disk-without-mapping"
+WITHOUT_MAPPING = "disk-without-mapping"
+DIFFERS = "disk-source-differs"
+WITHOUT_SERVER = "guest-without-server"
+UNUSED = "connection-unused"
 # While Nova moves a server, both hosts may have its guest.
 _MOVING = ("migrating", "resize_prep", "resize_migrating", "resize_migrated", "resize_finish", "rebuilding")
+# nova/compute/vm_states.py:ALLOW_HARD_REBOOT
+_REBOOTABLE = ("active", "stopped", "paused", "suspended", "error")
+_WORDS = {"iscsi": "the iSCSI device", "multipath": "the multipath map", "nvme": "the NVMe subsystem"}
+
+
+class Suspicion(NamedTuple):
+    """What a host shows and Nova does not explain."""
+
+    code: str
+    guest: Guest
+    disk: Disk | None
+    """None if it is the domain itself."""
+
+    @property
+    def identity(self) -> tuple[str, str, str, str]:
+        """Names the same thing in another answer of the host."""
+        return self.code, self.guest.server_id, *((self.disk.volume_id, self.disk.source) if self.disk else ("", ""))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Guest:
-    """A guest on a host, identified by the id of its server."""
-
-    server_id: str
-    disks: tuple[Disk, ...] = ()
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class GuestDisk:
-    """A disk of a running guest, with all rows of Nova and Cinder about the server and the volume."""
+class Seen:
+    """A suspicion, and all that Nova, Cinder and the host have about it."""
 
     host: str
-    server_id: str
-    disk: Disk
+    suspicion: Suspicion
     server: Server | None
-    """None if Nova has no record of the server."""
-    bdms: tuple[BlockDeviceMapping, ...]
+    """None if Nova has no trace of the server."""
+    bdms: tuple[BlockDeviceMapping, ...] = ()
     """Live mappings of the volume, of any server."""
-    volume: Reading[Volume]
-    attachments: Reading[Attachment]
+    volume: Reading[Volume] = dataclasses.field(default_factory=Reading)
+    attachments: Reading[Attachment] = dataclasses.field(default_factory=Reading)
     """Attachments of the volume, of any server."""
+    same_source: tuple[str, ...] = ()
+    """Other servers whose running guests on the host have the same source."""
+
+    @property
+    def is_here(self) -> bool:
+        """Whether Nova has the server on this host."""
+        return self.server is not None and not self.server.deleted and self.server.host == self.host
+
+    @property
+    def others(self) -> list[str]:
+        """The other servers that hold the volume, or have the same source."""
+        own = self.suspicion.guest.server_id
+        held = {each.server_id for each in self.attachments.rows if each.server_id}
+        return sorted({bdm.server_id for bdm in self.bdms}.union(held, self.same_source) - {own})
+
+    @property
+    def is_urgent(self) -> bool:
+        """Whether anybody else may write to the disk, now or as soon as the volume is attached."""
+        own = any(each.server_id == self.suspicion.guest.server_id for each in self.attachments.rows)
+        shown = next(iter(self.volume.rows), None)
+        if self.suspicion.code == WITHOUT_SERVER or (shown is not None and shown.multiattach):
+            return False
+        if self.suspicion.code == DIFFERS:
+            return bool(self.same_source)
+        is_free = (shown is not None and shown.status == "available") or (self.attachments.complete and not own)
+        return bool(self.others) or is_free
 
 
-def unexplained(
+def suspicions(
     host: str, guests: Iterable[Guest], servers: Iterable[Server], bdms: Iterable[BlockDeviceMapping]
-) -> Iterator[tuple[Guest, Disk, Server | None]]:
-    """Yield each disk of a running guest that no live mapping of its server on this host explains, with the server."""
+) -> Iterator[Suspicion]:
+    """Yield what the guests of a host show and no live mapping of their servers on this host explains."""
     by_id = {server.id: server for server in sorted(servers, key=lambda each: not each.deleted)}
     mapped = {(bdm.server_id, bdm.volume_id) for bdm in bdms if not bdm.deleted}
     for guest in guests:
@@ -50,47 +88,47 @@ def unexplained(
         if server is not None and (server.task_state in _MOVING or server.vm_state == "resized"):
             continue
         is_here = server is not None and not server.deleted and server.host == host
-        explained = [disk for disk in guest.disks if is_here and (guest.server_id, disk.volume_id) in mapped]
-        # After a volume swap, the disk of the new volume still has the serial of the old one.
+        running = [disk for disk in guest.disks if disk.is_running]
+        if not is_here and not running and guest.is_novas:
+            yield Suspicion(WITHOUT_SERVER, guest, None)
+        explained = [disk for disk in running if is_here and (guest.server_id, disk.volume_id) in mapped]
+        # A swap leaves the label of the old volume on a disk that is of the new one; while it copies, both are shown.
         swapped = {disk.source for disk in explained if disk.is_recognised}
-        for disk in guest.disks:
-            if disk.is_running and disk not in explained and disk.source not in swapped:
-                yield guest, disk, server
+        copied = {(disk.volume_id, disk.target) for disk in explained if disk.is_recognised}
+        for disk in running:
+            if disk.source in swapped:
+                continue
+            if disk not in explained:
+                yield Suspicion(WITHOUT_MAPPING, guest, disk)
+            elif disk.expected and not disk.is_recognised and (disk.volume_id, disk.target) not in copied:
+                yield Suspicion(DIFFERS, guest, disk)
 
 
-def judge(seen: GuestDisk) -> Finding:
-    """Return the finding of a disk that the host reported twice."""
-    server, volume_id = seen.server, seen.disk.volume_id
-    kind = KINDS[CODE]
-    others = sorted(
-        {bdm.server_id for bdm in seen.bdms}.union(each.server_id for each in seen.attachments.rows if each.server_id)
-        - {seen.server_id}
-    )
-    own = any(each.server_id == seen.server_id for each in seen.attachments.rows)
+def judge(seen: Seen) -> Finding:
+    """Return the finding of what the host reported twice."""
+    server, guest, disk = seen.server, seen.suspicion.guest, seen.suspicion.disk
     volume = next(iter(seen.volume.rows), None)
-    is_multiattach = volume is not None and volume.multiattach
-    # A server that holds the volume, or gets it next, writes to the same disk.
-    is_urgent = not is_multiattach and seen.attachments.complete and (bool(others) or not own)
-    words = {"server": seen.server_id, "volume": volume_id, "other": others[0] if others else "none"}
-    sentence = ("URGENT: " if is_urgent else "") + kind.sentence.format(**words)
-    commands = tuple(_ends(seen))
-    reason = f"{sentence} {kind.advice.format(**words)}{way_out(commands)}"
-    return Finding(
-        code=CODE,
-        verdict=Verdict.MISMATCH,
-        remedy=Remedy.NONE,
-        disposition=Disposition.REPORT,
-        server_id=seen.server_id,
-        volume_id=volume_id,
-        host=seen.host,
+    words = {
+        "host": seen.host,
+        "server": guest.server_id,
+        "volume": disk.volume_id if disk else "none",
+        "source": disk.source if disk else "none",
+        "expected": disk.expected if disk else "none",
+    }
+    finding = _finding(
+        seen.suspicion.code,
+        words,
+        tuple(_ends(seen)),
+        tuple(_facts(seen)),
+        is_urgent=seen.is_urgent,
+        host_side=_side(seen.host, guest, disk),
+    )
+    return dataclasses.replace(
+        finding,
+        server_id=guest.server_id,
+        volume_id=disk.volume_id if disk else "",
         cell=server.cell if server else None,
         project_id=server.project_id if server else None,
-        sentence=sentence,
-        advice=kind.advice.format(**words),
-        reason=reason,
-        next=commands,
-        is_urgent=is_urgent,
-        evidence=tuple(_facts(seen)),
         server_name=server.name if server else None,
         vm_state=server.vm_state if server else None,
         volume_name=volume.name if volume else None,
@@ -98,21 +136,94 @@ def judge(seen: GuestDisk) -> Finding:
     )
 
 
-def _ends(seen: GuestDisk) -> Iterator[str]:
-    server = seen.server
-    if server is None or server.deleted or server.host != seen.host:
-        yield f"ssh {seen.host} virsh destroy {seen.server_id}"
-    elif server.can_be_stopped:
-        # The new domain has only the disks that Nova maps.
-        yield f"openstack server reboot --hard --wait {seen.server_id}"
+def unused(host: str, connection: HostConnection) -> Finding:
+    """Return the finding of a connection that the host reported as unused twice."""
+    devices = f" ({', '.join(connection.devices)})" if connection.devices else ""
+    kind = connection.kind
+    if kind == "iscsi" and not connection.devices:
+        kind = "iscsi session"
+    words = {"host": host, "connection": f"{_WORDS.get(kind, f'the {kind}')} {connection.name}{devices}"}
+    side = HostSide(host=host, source=connection.name, source_kind=connection.kind)
+    commands = tuple(_closes(host, connection))
+    return _finding(UNUSED, words, commands, (f"Host {host}: no guest uses {words['connection']}",), host_side=side)
 
 
-def _facts(seen: GuestDisk) -> Iterator[str]:
-    server, disk = seen.server, seen.disk
-    runs = f"the guest of server {seen.server_id} runs with a disk of volume {disk.volume_id}"
-    yield f"Host {seen.host}: {runs}: {disk.source}"
+def _finding(
+    code: str,
+    words: dict[str, str],
+    commands: tuple[str, ...],
+    evidence: tuple[str, ...],
+    *,
+    host_side: HostSide,
+    is_urgent: bool = False,
+) -> Finding:
+    kind = KINDS[code]
+    sentence = ("URGENT: " if is_urgent else "") + kind.sentence.format(**words)
+    advice = kind.advice.format(**words)
+    return Finding(
+        code=code,
+        verdict=Verdict.MISMATCH,
+        remedy=Remedy.NONE,
+        disposition=Disposition.REPORT,
+        server_id="",
+        volume_id="",
+        host=host_side.host,
+        sentence=sentence,
+        advice=advice,
+        reason=f"{sentence} {advice}{way_out(commands)}",
+        next=commands,
+        is_urgent=is_urgent,
+        evidence=evidence,
+        host_side=(host_side,),
+        place=f"{host_side.host} {host_side.source}",
+    )
+
+
+def _side(host: str, guest: Guest, disk: Disk | None) -> HostSide:
+    if disk is None:
+        return HostSide(host=host, domain="running" if guest.is_running else "defined")
+    return HostSide.of(host, disk)
+
+
+def _ends(seen: Seen) -> Iterator[str]:
+    server, guest = seen.server, seen.suspicion.guest
+    if server is None or seen.suspicion.code == DIFFERS:
+        # The domain may belong to another installation; with two sources, nothing shows which one holds the data.
+        return
+    if not seen.is_here:
+        if guest.is_running:
+            yield f"ssh {seen.host} virsh destroy {server.id}"
+        yield f"ssh {seen.host} virsh undefine --nvram {server.id}"
+    elif server.vm_state in _REBOOTABLE and server.task_state is None:
+        # The new domain has what is mapped, and nothing else.
+        yield f"openstack server reboot --hard --wait {server.id}"
+    elif server.vm_state == "rescued" and server.task_state is None:
+        yield f"openstack server unrescue {server.id}"
+        yield (f'until [ "$(openstack server show -f value -c status {server.id})" = ACTIVE ]; do sleep 2; done')
+        yield f"openstack server reboot --hard --wait {server.id}"
+
+
+def _closes(host: str, connection: HostConnection) -> Iterator[str]:
+    """Yield the command that closes it; the kernel refuses it if anything uses the connection."""
+    if connection.kind == "mount":
+        yield f"ssh {host} umount {connection.name}"
+    elif connection.kind == "multipath":
+        yield f"ssh {host} multipath -f {connection.name}"
+
+
+def _facts(seen: Seen) -> Iterator[str]:
+    server, guest, disk = seen.server, seen.suspicion.guest, seen.suspicion.disk
+    if disk is None:
+        yield f"Host {seen.host}: the domain of server {guest.server_id} is {_side(seen.host, guest, None).domain}"
+    else:
+        runs = f"the guest of server {guest.server_id} runs with a disk of volume {disk.volume_id}"
+        yield f"Host {seen.host}: {runs}: {disk.source}"
+        if disk.expected:
+            yield f"Nova: the mapping of volume {disk.volume_id} connects to {disk.expected}"
+    for other in seen.same_source:
+        yield f"Host {seen.host}: the guest of server {other} runs with the same source"
     if server is None:
-        yield f"Nova: no cell has a record of server {seen.server_id}"
+        yield f"Nova: no cell has a record of server {guest.server_id}"
     else:
         state = "deleted" if server.deleted else f"{server.vm_state}, on {server.host or 'no host'}"
         yield f"Nova {server.cell}: server {server.id} is {state}"

@@ -210,6 +210,42 @@ class Disk:
     """Whether the running domain has it; False if only the domain of the next start has it."""
     is_recognised: bool
     """Whether Nova's live or deleted mapping of that volume connects to this source."""
+    target: str = dataclasses.field(default="", compare=False)
+    """The name of the disk in the domain, such as vdb."""
+    kind: str = dataclasses.field(default="", compare=False)
+    """The type of its source in the domain: block, file, or network with the protocol."""
+    expected: str = dataclasses.field(default="", compare=False)
+    """What the live mapping of the volume connects to, if the host can compare it and it is not the source."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Guest:
+    """A domain on a host, found by the id of its server."""
+
+    server_id: str
+    is_running: bool = True
+    """Whether the domain is active; False: it is only defined."""
+    is_novas: bool = True
+    """Whether Nova made the domain, by its metadata."""
+    disks: tuple[Disk, ...] = ()
+    why: str = ""
+    """Why not all disks could be read; empty if they were."""
+
+    @property
+    def reading(self) -> Reading[Disk]:
+        return Reading(self.disks, not self.why, self.why)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class HostConnection:
+    """A connection to storage that a host holds."""
+
+    kind: str
+    """iscsi, multipath, nvme or mount."""
+    name: str
+    """The target and LUN, the map, the subsystem or the mount point; never a secret."""
+    devices: tuple[str, ...] = ()
+    """Its block devices, as /sys/block names them."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -7,12 +7,12 @@ import dataclasses
 from datetime import datetime
 from typing import Any
 
-from dedangle.core.decisions import Finding
+from dedangle.core.decisions import Finding, HostSide
 from dedangle.core.records import Attachment, BlockDeviceMapping, Volume
 from dedangle.core.times import utc
 
-DESCRIPTION = ("server_name", "vm_state", "volume_name", "volume_size")
-"""What tells a person which server and volume it is; no decision depends on it."""
+DESCRIPTION = ("server_name", "vm_state", "volume_name", "volume_size", "host_side")
+"""What tells a person which server, volume and disk it is; no decision depends on it."""
 FIELDS = (
     *("code", "remedy", "disposition", "server_id", "volume_id", "attachment_id", "bdm_uuid", "cell", "host"),
     *("project_id", "first_seen", "reason", "evidence", "next"),
@@ -44,4 +44,6 @@ def _plain(value: Any) -> Any:
         return utc(value)
     if isinstance(value, tuple):
         return [_plain(each) for each in value]
+    if isinstance(value, HostSide):
+        return dataclasses.asdict(value)
     return str(value) if isinstance(value, str) else value

@@ -41,10 +41,17 @@ def table(run: Run, findings: Sequence[Finding], columns: int | None = None) -> 
         more["host"] = [harmless(finding.host or "") for finding in findings]
     return fitted(
         {"code": [finding.code for finding in findings]},
-        [Subject(each.server_id, each.server_name, each.volume_id, each.volume_name) for each in findings],
+        [_subject_of(each) for each in findings],
         {**more, last: [_end(run, finding) for finding in findings]},
         columns,
     )
+
+
+def _subject_of(finding: Finding) -> Subject:
+    """Return server and volume; of a connection that a host alone has, the host and the connection."""
+    if finding.server_id or not finding.host_side:
+        return Subject(finding.server_id, finding.server_name, finding.volume_id, finding.volume_name)
+    return Subject(finding.host_side[0].host, None, finding.host_side[0].source, None)
 
 
 def fitted(

@@ -3,11 +3,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, NamedTuple
 
-from dedangle.core.ghosts import Guest
-from dedangle.core.records import Disk, Reading
+from dedangle.core.records import Disk, Guest, HostConnection, Reading
 from dedangle.systems import libvirt
 
 _UNPROVED: Reading[Any] = Reading.unread("only nova-compute with libvirt reports the disks of its guests")
@@ -24,8 +23,10 @@ class VirtDriver(NamedTuple):
     connects_volumes: bool = True
     disks: Callable[[Any, str], Reading[Disk]] = lambda _driver, _server_id: _UNPROVED
     """As libvirt.disks."""
-    every: Callable[[Any, str, int], Reading[Guest]] = lambda _driver, _after, _most: _UNPROVED
+    guests: Callable[[Any, str, int, Collection[str] | None], Reading[Guest]] = lambda *_: _UNPROVED
     """As libvirt.guests."""
+    unused_connections: Callable[[Any], Reading[HostConnection]] = lambda _driver: _UNPROVED
+    """As libvirt.unused_connections."""
     sources_of_others: Callable[[Any, str], Reading[tuple[str, str]]] = lambda _driver, _server_id: _UNPROVED
     """As libvirt.sources_of_others."""
 
@@ -36,7 +37,8 @@ _DRIVERS = (
         reports_guests=True,
         rebuilds_guests=True,
         disks=libvirt.disks,
-        every=libvirt.guests,
+        guests=libvirt.guests,
+        unused_connections=libvirt.unused_connections,
         sources_of_others=libvirt.sources_of_others,
     ),
     VirtDriver("nova.virt.fake", rebuilds_guests=True, connects_volumes=False),
@@ -53,8 +55,3 @@ def of(driver: Any) -> VirtDriver:
 def disks(driver: Any, server_id: str) -> Reading[Disk]:
     """Return the disks of the server's guest with their volumes; unread if the driver does not report them."""
     return of(driver).disks(driver, server_id)
-
-
-def every(driver: Any, after: str, most: int) -> Reading[Guest]:
-    """Return the next guests of the host after that server id; unread if the driver does not report them."""
-    return of(driver).every(driver, after, most)

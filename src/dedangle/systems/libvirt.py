@@ -4,34 +4,45 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterable, Iterator
+import re
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Mapping as MappingType
 from typing import Any, NamedTuple
-from uuid import UUID
 from xml.etree import ElementTree
 
-from nova import context, exception, objects
+from nova import conf, context, exception, objects
 from oslo_serialization import jsonutils
 
 from dedangle.core import addresses
-from dedangle.core.ghosts import Guest
-from dedangle.core.records import Disk, Reading
+from dedangle.core.records import Disk, Guest, HostConnection, Reading
+from dedangle.systems import host_connections
 
 _ALIAS = "ua-"
-
-
-class _Domain(NamedTuple):
-    is_active: bool
-    live: list[ElementTree.Element]
-    """The `<disk>` elements of the current domain."""
-    inactive: list[ElementTree.Element]
-    """The `<disk>` elements of the domain for its next start."""
+_UUID = re.compile("[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+# The namespace of what Nova writes into a domain, whatever its version (nova virt/libvirt/config.py:NOVA_NS).
+_METADATA = "{http://openstack.org/xmlns/libvirt/nova/"
+# Servers whose mappings are read with one query.
+_CHUNK = 50
+# Of the shares that Nova's mount manager mounts, by the names of their options in [libvirt].
+_MOUNTED = ("nfs", "ceph", "quobyte", "smbfs", "vzstorage")
 
 
 class _Seen(NamedTuple):
     volume_id: str
     """The volume id in the serial or alias of the disk; empty if it has none."""
     source: str
-    is_running: bool
+    target: str
+    kind: str
+    is_live: bool
+    """Whether it is in the current domain; False if it is in the domain for its next start."""
+
+
+class _Domain(NamedTuple):
+    is_active: bool
+    is_novas: bool
+    disks: tuple[_Seen, ...]
+    names_all: bool
+    """Whether every disk that is passed through as a SCSI device names its volume: its serial is the device's own."""
 
 
 def disks(driver: Any, server_id: str) -> Reading[Disk]:
@@ -41,37 +52,30 @@ def disks(driver: Any, server_id: str) -> Reading[Disk]:
     libvirt has no such domain. A disk appears once for each volume and source, as running if the running domain has it.
     """
     try:
-        # Nova only uses the uuid to find a domain (nova virt/libvirt/host.py:_get_domain).
-        domain = _read(driver._host.get_guest(objects.Instance(uuid=server_id)))
-    except exception.InstanceNotFound:
-        return Reading()
+        domain = _look_up(driver, server_id)
     except Exception as error:  # noqa: BLE001 -- libvirt raises many kinds, and none of them is an answer
-        return Reading.unread(f"libvirt did not report the disks of the guest ({type(error).__name__})")
-    elements = [*domain.live, *domain.inactive]
-    if any(each.get("device") == "lun" and not _volume_id(each) for each in elements):
-        # A SCSI passthrough device has its own serial, so Nova does not set the volume id.
-        return Reading.unread("the guest has a disk that does not name its volume")
-    seen = [*_seen(domain.live, is_running=domain.is_active), *_seen(domain.inactive, is_running=False)]
-    if not seen:
-        return Reading()
-    return Reading(tuple(_disks(seen, _bdms(server_id))))
+        return _unread(error)
+    return next((guest.reading for guest in _guests({server_id: domain} if domain else {})), Reading())
 
 
-def guests(driver: Any, after: str, most: int) -> Reading[Guest]:
-    """Return at most `most` of Nova's domains with server ids after the given one, in the order of their ids."""
+def guests(driver: Any, after: str, most: int, only: Collection[str] | None) -> Reading[Guest]:
+    """Return at most `most` domains with server ids after the given one, in the order of their ids.
+
+    With `only`, return only the domains of these servers.
+    """
     try:
-        domains = sorted(
-            (each for each in driver._host.list_guests(only_running=False) if str(each.uuid) > after),
-            key=lambda each: str(each.uuid),
-        )[:most]
-        read = {str(each.uuid): _read(each) for each in domains}
+        listed = {str(each.uuid): each for each in driver._host.list_guests(only_running=False)}
     except Exception as error:  # noqa: BLE001 -- libvirt raises many kinds, and none of them is an answer
-        return Reading.unread(f"libvirt did not report the disks of all guests ({type(error).__name__})")
-    found = []
-    for server_id, domain in read.items():
-        seen = [*_seen(domain.live, is_running=domain.is_active), *_seen(domain.inactive, is_running=False)]
-        found.append(Guest(server_id=server_id, disks=tuple(_disks(seen, _bdms(server_id))) if seen else ()))
-    return Reading(tuple(found))
+        return Reading.unread(f"libvirt did not list its guests ({type(error).__name__})")
+    wanted = (each for each in sorted(listed) if each > after and (only is None or each in only))
+    domains: dict[str, _Domain] = {}
+    unread: list[Guest] = []
+    while len(domains) + len(unread) < most and (server_id := next(wanted, None)) is not None:
+        domain = _read_listed(driver, server_id, listed[server_id])
+        if not domain.complete:
+            unread.append(Guest(server_id=server_id, why=domain.why))
+        domains.update((server_id, each) for each in domain.rows)
+    return Reading(tuple(sorted((*_guests(domains), *unread), key=lambda each: each.server_id)))
 
 
 def sources_of_others(driver: Any, server_id: str) -> Reading[tuple[str, str]]:
@@ -80,74 +84,159 @@ def sources_of_others(driver: Any, server_id: str) -> Reading[tuple[str, str]]:
     try:
         for guest in driver._host.list_guests(only_running=False):
             if guest.uuid != server_id:
-                domain = _read(guest)
-                sources = _sources([*domain.live, *domain.inactive])
-                found |= {(str(guest.uuid), source) for source in sources}
+                found |= {(str(guest.uuid), disk.source) for disk in _read(guest).disks if disk.source}
     except Exception as error:  # noqa: BLE001 -- libvirt raises many kinds, and none of them is an answer
         return Reading.unread(f"libvirt did not report the disks of all guests ({type(error).__name__})")
     return Reading(tuple(sorted(found)))
 
 
+def unused_connections(driver: Any) -> Reading[HostConnection]:
+    """Return the connections to storage that the host holds and that no domain, active or defined, uses."""
+    others = sources_of_others(driver, "")
+    if not others.complete:
+        return Reading.unread(others.why)
+    options = conf.CONF.libvirt
+    bases = [getattr(options, f"{kind}_mount_point_base", None) or "" for kind in _MOUNTED]
+    try:
+        return Reading(host_connections.unused({source for _, source in others.rows}, bases))
+    except OSError as error:
+        return Reading.unread(f"the connections of the host cannot be read ({error.strerror})")
+
+
 def is_same_source(one: str, other: str) -> bool:
     """Whether two sources of disks name the same device, file or RBD image on this host."""
-    if one == other:
-        return True
-    return one.startswith("/") and other.startswith("/") and os.path.realpath(one) == os.path.realpath(other)
+    sources = _Sources()
+    return one == other or sources.real(one) == sources.real(other)
+
+
+def _look_up(driver: Any, server_id: str) -> _Domain | None:
+    """Read the domain of a server, which is looked up anew; None if libvirt has none."""
+    try:
+        # Nova looks a domain up by nothing but the uuid (nova virt/libvirt/host.py:_get_domain).
+        return _read(driver._host.get_guest(objects.Instance(uuid=server_id)))
+    except exception.InstanceNotFound:
+        return None
+
+
+def _read_listed(driver: Any, server_id: str, guest: Any) -> Reading[_Domain]:
+    """Read a domain that was listed; no rows: it is gone since."""
+    try:
+        return Reading((_read(guest),))
+    except Exception:  # noqa: BLE001 -- libvirt raises many kinds; the look-up tells if the domain is gone
+        pass
+    try:
+        domain = _look_up(driver, server_id)
+    except Exception as error:  # noqa: BLE001 -- libvirt raises many kinds, and none of them is an answer
+        return _unread(error)
+    return Reading((domain,) if domain else ())
+
+
+def _unread(error: Exception) -> Reading[Any]:
+    return Reading.unread(f"libvirt did not report the disks of the guest ({type(error).__name__})")
+
+
+def _guests(domains: MappingType[str, _Domain]) -> Iterator[Guest]:
+    bdms = _bdms([server_id for server_id, domain in domains.items() if domain.disks])
+    sources = _Sources()
+    for server_id, domain in domains.items():
+        yield Guest(
+            server_id=server_id,
+            is_running=domain.is_active,
+            is_novas=domain.is_novas,
+            disks=tuple(_disks(domain, bdms.get(server_id, []), sources)),
+            why="" if domain.names_all else "the guest has a disk that does not name its volume",
+        )
+
+
+class _Sources:
+    """Names of devices, files and images, and whether two of them are the same."""
+
+    def __init__(self) -> None:
+        self._real: dict[str, str] = {}
+
+    def real(self, source: str) -> str:
+        if source not in self._real:
+            self._real[source] = os.path.realpath(source) if source.startswith("/") else source
+        return self._real[source]
 
 
 def _read(guest: Any) -> _Domain:
     live, inactive = (
-        list(ElementTree.fromstring(description).iterfind("./devices/disk"))
+        ElementTree.fromstring(description)
         for description in (guest.get_xml_desc(), guest.get_xml_desc(dump_inactive=True))
     )
-    # This is read last, so that a guest that has just started counts as running.
-    return _Domain(bool(guest.is_active()), live, inactive)
+    elements = {True: live.findall("./devices/disk"), False: inactive.findall("./devices/disk")}
+    # No element is kept: to collect the garbage of so many takes longer than to parse them.
+    return _Domain(
+        disks=tuple(disk for is_live, found in elements.items() for disk in _seen(found, is_live=is_live)),
+        names_all=all(each.get("device") != "lun" or _volume_id(each) for found in elements.values() for each in found),
+        is_novas=any(each.tag.startswith(_METADATA) for each in live.iterfind("./metadata/*")),
+        # This is read last, so that a guest that has just started counts as running.
+        is_active=bool(guest.is_active()),
+    )
 
 
-def _seen(found: Iterable[ElementTree.Element], *, is_running: bool) -> Iterator[_Seen]:
+def _seen(found: Iterable[ElementTree.Element], *, is_live: bool) -> Iterator[_Seen]:
     for disk in found:
-        for source in _sources([disk]) or [""]:
-            yield _Seen(_volume_id(disk) or "", source, is_running)
+        target = disk.find("target")
+        name = target.get("dev", "") if target is not None else ""
+        element = disk.find("source")
+        protocol = element.get("protocol") if element is not None else None
+        kind = " ".join(each for each in (disk.get("type"), protocol) if each)
+        for source in _sources(disk) or [""]:
+            yield _Seen(_volume_id(disk) or "", source, name, kind, is_live)
 
 
-def _sources(found: Iterable[ElementTree.Element]) -> list[str]:
-    """Return the sources of the disks, and the target of a block copy in progress, to which the guest also writes."""
-    elements = [each for disk in found for path in ("source", "mirror/source") for each in disk.iterfind(path)]
+def _sources(disk: ElementTree.Element) -> list[str]:
+    """Return the sources of a disk, and the target of a block copy in progress, to which the guest also writes."""
+    elements = [each for path in ("source", "mirror/source") for each in disk.iterfind(path)]
     named = (
         next((each.get(name) for name in ("dev", "file", "name", "path") if each.get(name)), "") for each in elements
     )
     return [each for each in named if each]
 
 
-def _disks(seen: Iterable[_Seen], bdms: Collection[Any]) -> list[Disk]:
+def _disks(domain: _Domain, bdms: Collection[Any], sources: _Sources) -> list[Disk]:
     found: dict[tuple[str, str], Disk] = {}
-    live = {bdm.volume_id for bdm in bdms if not bdm.deleted}
-    described = {volume_id: _described(volume_id, bdms) for volume_id in {bdm.volume_id for bdm in bdms}}
-    for disk in seen:
-        behind = {each for each, sources in described.items() if any(is_same_source(disk.source, s) for s in sources)}
+    of_volume: dict[str, list[Any]] = {}
+    for bdm in bdms:
+        of_volume.setdefault(bdm.volume_id, []).append(bdm)
+    live = {volume_id for volume_id, rows in of_volume.items() if any(not bdm.deleted for bdm in rows)}
+    described = {volume_id: _described(rows) for volume_id, rows in of_volume.items()}
+    by_real: dict[str, set[str]] = {}
+    for volume_id, names_of_volume in described.items():
+        for each in names_of_volume:
+            by_real.setdefault(sources.real(each), set()).add(volume_id)
+    for disk in domain.disks:
+        is_running = disk.is_live and domain.is_active
+        behind = by_real.get(sources.real(disk.source), set())
         names = {disk.volume_id} if disk.volume_id else set()
         if disk.volume_id not in behind:
             # After a volume swap the serial is that of the old volume, but the disk is that of the connected volume.
             names |= behind & live
         for volume_id in names:
+            is_recognised = volume_id in behind
+            expected = described.get(volume_id, frozenset()) if volume_id in live and not is_recognised else ()
             row = Disk(
                 volume_id=volume_id,
                 source=disk.source,
-                is_running=disk.is_running,
-                is_recognised=volume_id in behind,
+                is_running=is_running,
+                is_recognised=is_recognised,
+                target=disk.target,
+                kind=disk.kind,
+                expected=min(expected, default=""),
             )
             before = found.get((volume_id, disk.source))
-            if before is None or not before.is_running:
+            if before is None or (is_running and not before.is_running):
                 found[volume_id, disk.source] = row
     return [found[key] for key in sorted(found)]
 
 
-def _described(volume_id: str, bdms: Collection[Any]) -> frozenset[str]:
-    """Return the sources in the volume's live mappings, or in its newest soft-deleted one if there is no live one."""
-    of_volume = [bdm for bdm in bdms if bdm.volume_id == volume_id]
-    chosen = [each for each in of_volume if not each.deleted]
+def _described(bdms: Collection[Any]) -> frozenset[str]:
+    """Return the sources in the live mappings of a volume, or in its newest soft-deleted one without a live one."""
+    chosen = [each for each in bdms if not each.deleted]
     if not chosen:
-        chosen = sorted(of_volume, key=lambda each: (str(each.deleted_at), each.id))[-1:]
+        chosen = sorted(bdms, key=lambda each: (str(each.deleted_at), each.id))[-1:]
     infos = (_connection_info(each.connection_info) for each in chosen)
     return frozenset(source for info in infos for source in addresses.sources(info))
 
@@ -160,15 +249,20 @@ def _connection_info(text: str | None) -> dict[str, Any]:
     return info if isinstance(info, dict) else {}
 
 
-def _bdms(server_id: str) -> list[Any]:
-    """Return the block device mappings of the server, live and soft-deleted; none if they cannot be read."""
+def _bdms(server_ids: Sequence[str]) -> dict[str, list[Any]]:
+    """Return the block device mappings of each server, live and soft-deleted; none if they cannot be read."""
     reader = context.get_admin_context(read_deleted="yes")
-    try:
-        found = objects.BlockDeviceMappingList.get_by_instance_uuid(reader, server_id)
-    except Exception:  # noqa: BLE001 -- whatever the conductor raises
-        # The disks are still reported, but none of them counts as recognised.
-        return []
-    return [each for each in found if each.is_volume and each.volume_id]
+    found: dict[str, list[Any]] = {}
+    for start in range(0, len(server_ids), _CHUNK):
+        try:
+            rows = objects.BlockDeviceMappingList.get_by_instance_uuids(reader, server_ids[start : start + _CHUNK])
+        except Exception:  # noqa: BLE001 -- whatever the conductor raises
+            # The disks are still reported, but none of them counts as recognised.
+            continue
+        for each in rows:
+            if each.is_volume and each.volume_id:
+                found.setdefault(each.instance_uuid, []).append(each)
+    return found
 
 
 def _volume_id(disk: ElementTree.Element) -> str | None:
@@ -178,12 +272,12 @@ def _volume_id(disk: ElementTree.Element) -> str | None:
     vconfig.py:LibvirtConfigGuestDisk).
     """
     alias = disk.find("alias")
-    names = [disk.findtext("serial"), alias.get("name") if alias is not None else None]
-    return next((name for each in names if _is_uuid(name := (each or "").removeprefix(_ALIAS))), None)
+    serial = disk.findtext("serial") or ""
+    if _is_uuid(serial):
+        return serial
+    name = (alias.get("name") or "" if alias is not None else "").removeprefix(_ALIAS)
+    return name if _is_uuid(name) else None
 
 
 def _is_uuid(name: str) -> bool:
-    try:
-        return str(UUID(name)) == name
-    except ValueError:
-        return False
+    return _UUID.fullmatch(name) is not None

@@ -8,13 +8,14 @@ from typing import Any, NamedTuple, Protocol
 
 from dedangle.core.case import Policy
 from dedangle.core.decisions import Finding, Outcome
-from dedangle.core.ghosts import Guest
 from dedangle.core.observations import NovaView
 from dedangle.core.packing import Page
 from dedangle.core.records import (
     Attachment,
     BlockDeviceMapping,
     Disk,
+    Guest,
+    HostConnection,
     Link,
     Marker,
     NamedServer,
@@ -56,8 +57,11 @@ class Hosts(Protocol):
     def disks(self, server_id: str, host: str) -> Reading[Disk]:
         """Return the disks of the server's guest on the host, running and for its next start; empty without a guest."""
 
-    def guests(self, host: str) -> Reading[Guest]:
-        """Return every guest of the host with its disks; unread if the host does not report all of them."""
+    def guests(self, host: str, only: Collection[str] | None = None) -> Reading[Guest]:
+        """Return every domain of the host with its disks, or only those of some servers; unread if some are missing."""
+
+    def unused_connections(self, host: str) -> Reading[HostConnection]:
+        """Return the connections to storage that the host holds and that no domain there uses."""
 
     def acts(self, host: str) -> bool:
         """Whether the host answers and carries out removals itself."""

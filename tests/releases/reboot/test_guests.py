@@ -19,6 +19,7 @@ RBD = "<disk type='network'><source protocol='rbd' name='volumes/volume-1'><host
 FILE = "<disk type='file'><source file='/mnt/export/volume-1'/>{}</disk>"
 BLOCK = "<disk type='block'><source dev='/dev/sdb' index='2'/>{}</disk>"
 COPIED = "<disk type='block'><source dev='/dev/sdb'/><mirror job='copy'><source dev='/dev/sdc'/></mirror>{}</disk>"
+METADATA = "<metadata><n:instance xmlns:n='http://openstack.org/xmlns/libvirt/nova/1.1'/></metadata>"
 SERIAL, ALIAS = f"<serial>{VOLUME}</serial>", f"<alias name='ua-{VOLUME}'/>"
 
 
@@ -31,7 +32,8 @@ class Guest:
         self._xml = {False: disks, True: disks if later is None else later}
 
     def get_xml_desc(self, dump_inactive: bool = False) -> str:
-        return f"<domain><devices>{''.join(self._xml[dump_inactive])}</devices></domain>"
+        disks = "".join(self._xml[dump_inactive])
+        return f"<domain>{METADATA}<devices>{disks}</devices></domain>"
 
     def is_active(self) -> int:
         return int(self._active)
@@ -65,7 +67,7 @@ def bdm(volume: str, kind: str, number: int = 1, deleted_at: str | None = None, 
 @pytest.fixture
 def mapped(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     bdms: list[Any] = []
-    monkeypatch.setattr("dedangle.systems.libvirt._bdms", lambda server_id: bdms)
+    monkeypatch.setattr("dedangle.systems.libvirt._bdms", lambda servers: dict.fromkeys(servers, bdms))
     return bdms
 
 
@@ -142,3 +144,51 @@ def test_two_names_of_one_device(tmp_path: Any) -> None:
     (tmp_path / "by-id").symlink_to(tmp_path / "sdb")
     assert libvirt.is_same_source(str(tmp_path / "by-id"), str(tmp_path / "sdb"))
     assert not libvirt.is_same_source("volumes/volume-1", "volumes/volume-2")
+
+
+class Vanished(Guest):
+    def get_xml_desc(self, dump_inactive: bool = False) -> str:
+        raise RuntimeError("Domain not found")
+
+
+def test_all_guests_page_by_page_and_some_of_them(mapped: list[Any]) -> None:
+    mapped += [bdm(VOLUME, "iscsi", device_path="/dev/sdb")]
+    both = driver(Guest(BLOCK.format(SERIAL)), Guest(uuid=OTHER, active=False))
+    first = libvirt.guests(both, "", 1, None)
+    assert [(each.server_id, each.is_running, each.disks) for each in first.rows] == [
+        (SERVER, True, (disk("/dev/sdb"),))
+    ]
+    second = libvirt.guests(both, SERVER, 1, None)
+    assert [(each.server_id, each.is_running, each.disks) for each in second.rows] == [(OTHER, False, ())]
+    assert libvirt.guests(both, OTHER, 1, None).absent
+    assert [each.server_id for each in libvirt.guests(both, "", 9, [OTHER]).rows] == [OTHER]
+    assert all(each.is_novas for each in libvirt.guests(both, "", 9, None).rows)
+
+
+def test_one_question_for_all_guests_and_one_for_each_answer_alike(mapped: list[Any]) -> None:
+    mapped += [bdm(VOLUME, "iscsi", device_path="/dev/sdx")]
+    passed = BLOCK.format("").replace("<disk", "<disk device='lun'")
+    for xml in (BLOCK.format(SERIAL), COPIED.format(SERIAL), RBD.format(ALIAS), passed):
+        one = driver(Guest(xml, later=()))
+        (guest,) = libvirt.guests(one, "", 9, None).rows
+        assert guest.reading == libvirt.disks(one, SERVER)
+
+
+def test_a_guest_that_ends_while_it_is_read_is_left_out_and_one_that_cannot_be_read_says_why() -> None:
+    both = driver(Vanished(), Guest(uuid=OTHER))
+    (unread, other) = libvirt.guests(both, "", 9, None).rows
+    assert (unread.server_id, unread.disks) == (SERVER, ())
+    assert "RuntimeError" in unread.why
+    assert other.why == ""
+    both._host.get_guest = Host().get_guest
+    assert [each.server_id for each in libvirt.guests(both, "", 9, None).rows] == [OTHER]
+
+
+def test_what_a_disk_is_called_and_should_be(mapped: list[Any]) -> None:
+    mapped += [bdm(VOLUME, "iscsi", device_path="/dev/sdx", auth_password="s3cret")]
+    target = "<target dev='vdb'/>"
+    (found,) = libvirt.disks(driver(Guest(BLOCK.format(SERIAL + target))), SERVER).rows
+    assert (found.target, found.kind, found.expected) == ("vdb", "block", "/dev/sdx")
+    (found,) = libvirt.disks(driver(Guest(RBD.format(SERIAL))), SERVER).rows
+    assert (found.target, found.kind, found.expected) == ("", "network rbd", "/dev/sdx")
+    assert "s3cret" not in repr(found)

@@ -4,14 +4,14 @@
 from __future__ import annotations
 
 import dataclasses
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
 from dedangle.core.case import Policy
 from dedangle.core.decisions import Finding, Outcome, Result
-from dedangle.core.ghosts import Guest
-from dedangle.core.records import Disk, Reading, Refusal
+from dedangle.core.records import Disk, Guest, HostConnection, Reading, Refusal
 
 NAMESPACE, VERSION = "dedangle", "1.0"
 # Fields that a host takes from its own configuration, or that only the command uses. A host gets all other fields.
@@ -29,10 +29,13 @@ class NovaRpc:
     def __init__(self, timeout: float, transport: Callable[[str], Any] | None = None) -> None:
         """Transport returns the way to a host; by default that of its cell, which Nova's API database tells."""
         self._timeout = timeout
-        self._transport = transport or _transport
+        self._transport = transport or self._of_cell
         self._asked: dict[str, Reading[Any]] = {}
         self._silent: set[str] = set()
         self._transports: dict[str, Any] = {}
+        self._cells: dict[str, Any] = {}
+        """The transports of cells by their URLs, which are secrets."""
+        self._lock = threading.Lock()
 
     def disks(self, server_id: str, host: str) -> Reading[Disk]:
         about = self.about(host)
@@ -40,29 +43,39 @@ class NovaRpc:
             return Reading.unread(about.why)
         try:
             answer = self._call(host, "disks", server_id=server_id)
-            found = tuple(Disk(**each) for each in answer["disks"])
+            found = _disks(answer["disks"])
         except Exception as error:  # noqa: BLE001 -- whatever the bus raises, the host did not answer
-            # A host with another release of dedangle may answer with other fields.
             return Reading.unread(f"host {host} did not answer ({type(error).__name__})")
         return Reading(found, not answer["why"], answer["why"])
 
-    def guests(self, host: str) -> Reading[Guest]:
-        about = self.about(host)
-        if not about.complete:
-            return Reading.unread(about.why)
+    def guests(self, host: str, only: Collection[str] | None = None) -> Reading[Guest]:
         found: list[Guest] = []
         after = ""
+        wanted = None if only is None else sorted(only)
         try:
             while True:
-                page = self._call(host, "guests", after=after)
-                for each in page["guests"]:
-                    disks = tuple(Disk(**disk) for disk in each["disks"])
-                    found.append(Guest(server_id=each["server_id"], disks=disks))
-                if page["why"] or not page["guests"]:
+                page = self._call(host, "guests", after=after, only=wanted)
+                self._note(host, Reading((page,)))
+                found += [Guest(**{**each, "disks": _disks(each["disks"])}) for each in page["guests"]]
+                if page["why"] or not page["more"]:
                     return Reading(tuple(found), not page["why"], page["why"])
-                after = page["guests"][-1]["server_id"]
+                after = found[-1].server_id
         except Exception as error:  # noqa: BLE001 -- whatever the bus raises, the host did not answer
-            return Reading.unread(f"host {host} did not report its guests ({type(error).__name__})")
+            if _name(error) == "NoSuchMethod":
+                return Reading.unread(f"host {host} runs a release of dedangle that does not report all its guests")
+            if host in self._asked and self._asked[host].complete:
+                return Reading.unread(f"host {host} did not report all its guests ({_name(error)})")
+            return self._note(host, self._unanswered(host, error))
+
+    def unused_connections(self, host: str) -> Reading[HostConnection]:
+        try:
+            answer = self._call(host, "unused_connections")
+            found = tuple(
+                HostConnection(**{**each, "devices": tuple(each["devices"])}) for each in answer["connections"]
+            )
+        except Exception as error:  # noqa: BLE001 -- whatever the bus raises, the host did not answer
+            return Reading.unread(f"host {host} did not report its connections ({_name(error)})")
+        return Reading(found, not answer["why"], answer["why"])
 
     def acts(self, host: str) -> bool:
         return self.about(host).complete
@@ -122,17 +135,23 @@ class NovaRpc:
         if host not in self._asked:
             try:
                 answer = Reading((self._call(host, "about"),))
-            except _UnreachableError as error:
-                answer = Reading.unread(f"host {host} cannot be reached: {error}")
             except Exception as error:  # noqa: BLE001  # whatever the bus raises, the host did not answer
-                # A nova-compute without the endpoint answers UnsupportedVersion; one that is down does not answer.
-                if type(error).__name__ == "MessagingTimeout":
-                    self._silent.add(host)
-                    answer = Reading.unread(f"host {host} did not answer in {self._timeout:g} s")
-                else:
-                    answer = Reading.unread(f"host {host} does not run dedangle ({type(error).__name__})")
-            self._asked[host] = answer
+                answer = self._unanswered(host, error)
+            self._note(host, answer)
         return self._asked[host]
+
+    def _note(self, host: str, answer: Reading[Any]) -> Reading[Any]:
+        self._asked[host] = answer
+        return answer
+
+    def _unanswered(self, host: str, error: Exception) -> Reading[Any]:
+        # A nova-compute without the endpoint answers UnsupportedVersion; one that is down does not answer.
+        if isinstance(error, _UnreachableError):
+            return Reading.unread(f"host {host} cannot be reached: {error}")
+        if _name(error) == "MessagingTimeout":
+            self._silent.add(host)
+            return Reading.unread(f"host {host} did not answer in {self._timeout:g} s")
+        return Reading.unread(f"host {host} does not run dedangle ({_name(error)})")
 
     def _call(self, host: str, method: str, timeout: float | None = None, **arguments: Any) -> Any:
         import oslo_messaging as messaging
@@ -140,14 +159,32 @@ class NovaRpc:
         from nova.compute import rpcapi
         from nova.objects import base
 
-        transport = self._transports.get(host)
-        if transport is None:
-            transport = self._transports[host] = self._transport(host)
+        if host not in self._transports:
+            self._transports[host] = self._transport(host)
+        transport = self._transports[host]
         target = messaging.Target(topic=rpcapi.RPC_TOPIC, namespace=NAMESPACE, version=VERSION)
         serializer = rpc.RequestContextSerializer(base.NovaObjectSerializer())
         client = messaging.get_rpc_client(transport, target, serializer=serializer)
         prepared = client.prepare(server=host, timeout=timeout or self._timeout, retry=1)
         return prepared.call(context.get_admin_context(), method, **arguments)
+
+    def _of_cell(self, host: str) -> Any:
+        """Return the transport of the host's cell, whose hosts share the connections, whichever thread asks first."""
+        url = _url(host)
+        with self._lock:
+            if url not in self._cells:
+                self._cells[url] = _transport(url)
+            return self._cells[url]
+
+
+def _disks(rows: Iterable[dict[str, Any]]) -> tuple[Disk, ...]:
+    # A host with another release of dedangle may answer with other fields, which is no answer.
+    return tuple(Disk(**each) for each in rows)
+
+
+def _name(error: Exception) -> str:
+    """Return the name of an exception, also of one that the host raised."""
+    return str(getattr(error, "exc_type", None) or type(error).__name__)
 
 
 def _allowed(policy: Policy) -> dict[str, bool]:
@@ -159,17 +196,18 @@ class _UnreachableError(Exception):
     """The host cannot be reached. The message says why."""
 
 
-def _cell_of(host: str) -> Any:
+def _url(host: str) -> str:
+    """Return the URL of the transport of the host's cell; a secret."""
     from nova import context, objects
 
-    return objects.HostMapping.get_by_host(context.get_admin_context(), host).cell_mapping
+    return str(objects.HostMapping.get_by_host(context.get_admin_context(), host).cell_mapping.transport_url)
 
 
-def _transport(host: str) -> Any:
+def _transport(cell_url: str) -> Any:
     import oslo_messaging as messaging
     from nova import conf, rpc
 
-    url = messaging.TransportURL.parse(conf.CONF, _cell_of(host).transport_url)
+    url = messaging.TransportURL.parse(conf.CONF, cell_url)
     if url.transport in ("fake", "none"):
         raise _UnreachableError(f"the transport of its cell is {url.transport}, which only works within one process")
     rpc.set_defaults(control_exchange="nova")

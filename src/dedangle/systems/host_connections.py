@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The connections to storage that this host holds, read from /sys and /proc; nothing is run and nothing is changed."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Collection, Iterator
+from pathlib import Path
+
+from dedangle.core.records import HostConnection
+
+_ROOT = Path("/")
+_REMOTE = ("tcp", "rdma", "fc")
+# A path of a namespace that several controllers share has the number of its controller in its name.
+_PATH_OF_NAMESPACE = re.compile(r"(nvme\d+)c\d+(n\d+)")
+
+
+def unused(sources: Collection[str], mount_bases: Collection[str]) -> tuple[HostConnection, ...]:
+    """Return the connections that none of the sources of the guests' disks, and nothing else on the host, uses.
+
+    sources are device paths and files of running and defined domains; mount_bases the directories below which Nova
+    mounts shares. A device counts as used if it or what is built on it is a guest's, is mounted, or is held by anything
+    but multipath. Raises OSError.
+    """
+    real = {os.path.realpath(each) for each in sources if each.startswith("/")}
+    devices = _Devices({Path(each).name for each in real})
+    found = [
+        *_multipath(devices),
+        *_iscsi(devices),
+        *_nvme(devices),
+        *_mounts(real, mount_bases),
+    ]
+    return tuple(sorted(found, key=lambda each: (each.kind, each.name)))
+
+
+class _Devices:
+    def __init__(self, of_guests: Collection[str]) -> None:
+        self._of_guests = of_guests
+        mounts = _read(_ROOT / "proc/self/mountinfo").splitlines()
+        self._mounted = {line.split()[2] for line in mounts}
+        self._swaps = {Path(line.split()[0]).name for line in _read(_ROOT / "proc/swaps").splitlines()[1:]}
+
+    def is_used(self, name: str) -> bool:
+        """Whether the device is in use; what holds it decides, if that is a multipath map."""
+        place = _ROOT / "sys/block" / name
+        parts = [place, *(each.parent for each in place.glob("*/partition"))]
+        if any(each.name in self._of_guests or each.name in self._swaps for each in parts):
+            return True
+        if any(_read(each / "dev").strip() in self._mounted for each in parts):
+            return True
+        holders = [holder.name for each in parts for holder in _entries(each / "holders")]
+        return any(not is_multipath(holder) or self.is_used(holder) for holder in holders)
+
+    def is_in_map(self, name: str) -> bool:
+        return any(is_multipath(each.name) for each in _entries(_ROOT / "sys/block" / name / "holders"))
+
+
+def is_multipath(name: str) -> bool:
+    """Whether the block device is a map of multipathd."""
+    return _read(_ROOT / "sys/block" / name / "dm/uuid").startswith("mpath-")
+
+
+def _multipath(devices: _Devices) -> Iterator[HostConnection]:
+    for place in _entries(_ROOT / "sys/block"):
+        if is_multipath(place.name) and not devices.is_used(place.name):
+            paths = tuple(each.name for each in _entries(place / "slaves"))
+            yield HostConnection(kind="multipath", name=_read(place / "dm/name").strip(), devices=(place.name, *paths))
+
+
+def _iscsi(devices: _Devices) -> Iterator[HostConnection]:
+    for session in _entries(_ROOT / "sys/class/iscsi_session"):
+        target = _read(session / "targetname").strip()
+        # Below it a SCSI device is named host:channel:target:lun.
+        luns = {each.name: each.parent.parent.name.split(":")[-1] for each in session.glob("device/target*/*/block/*")}
+        if not luns:
+            yield HostConnection(kind="iscsi", name=target)
+        for name, lun in sorted(luns.items()):
+            # The map is named where it has one.
+            if not devices.is_in_map(name) and not devices.is_used(name):
+                yield HostConnection(kind="iscsi", name=f"{target} LUN {lun}", devices=(name,))
+
+
+def _nvme(devices: _Devices) -> Iterator[HostConnection]:
+    namespaces: dict[str, set[str]] = {}
+    for controller in _entries(_ROOT / "sys/class/nvme"):
+        if _read(controller / "transport").strip() in _REMOTE:
+            names = {_PATH_OF_NAMESPACE.sub(r"\1\2", each.name) for each in controller.glob("nvme*n*")}
+            namespaces.setdefault(_read(controller / "subsysnqn").strip(), set()).update(names)
+    for subsystem, names in namespaces.items():
+        if not any(map(devices.is_used, names)):
+            yield HostConnection(kind="nvme", name=subsystem, devices=tuple(sorted(names)))
+
+
+def _mounts(sources: Collection[str], bases: Collection[str]) -> Iterator[HostConnection]:
+    roots = [os.path.realpath(each) for each in bases if each]
+    for line in _read(_ROOT / "proc/self/mountinfo").splitlines():
+        point = re.sub(r"\\([0-7]{3})", lambda found: chr(int(found[1], 8)), line.split()[4])
+        is_novas = any(point.startswith(f"{root}/") for root in roots)
+        if is_novas and not any(each.startswith(f"{point}/") for each in sources):
+            yield HostConnection(kind="mount", name=point)
+
+
+def _entries(directory: Path) -> list[Path]:
+    try:
+        return sorted(directory.iterdir())
+    except FileNotFoundError:
+        return []
+
+
+def _read(file: Path) -> str:
+    """Return the text of a file; empty if there is none."""
+    try:
+        return file.read_text()
+    except FileNotFoundError:
+        return ""
