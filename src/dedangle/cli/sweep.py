@@ -55,7 +55,7 @@ class Sweep(ChangingVerb):
         begun, shard = time.monotonic(), args.shard
         with contextlib.ExitStack() as held:
             if args.execute:
-                # The lock is taken before the first read, so that a second sweep does not read the cloud in vain.
+                # The lock is taken before the first read, so that a second sweep does not read the whole cloud first.
                 self._take_turn(args, wiring, held)
                 begun = self._turn_began = time.monotonic()
 

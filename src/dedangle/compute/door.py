@@ -38,9 +38,10 @@ class HostDoor:
         deadline: float | None = None,
         others: NovaRpc | None = None,
     ) -> None:
-        """Deadline is in seconds since 1970, by the clock of whoever asks; None if nobody waits for an answer.
+        """Create the door.
 
-        others asks the other hosts of the cell; None if they are not asked.
+        `deadline` is in seconds since 1970 by the caller's clock, None if no caller waits. `others` calls the other
+        hosts of the cell; None if they are not called.
         """
         self.instance = instance
         self._manager = manager

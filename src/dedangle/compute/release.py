@@ -30,12 +30,12 @@ def release(
     attachment_id: str,
     deadline: float,
 ) -> Refusal | None:
-    """Disconnect the volume from this host by what Cinder keeps of the attachment; return why it may be connected.
+    """Disconnect the volume from this host, by Cinder's connection of the attachment; return why it may remain.
 
-    After the deadline, in seconds since 1970 by the clock of whoever asks, nothing is done.
+    The deadline is in seconds since 1970 by the caller's clock. After it nothing is done.
     """
     if time.time() > deadline:
-        return Refusal(f"host {manager.host} was asked too late, or its clock differs")
+        return Refusal(f"host {manager.host} received the request too late, or its clock differs")
     disks = guests.disks(manager.driver, server_id)
     if not disks.complete:
         return Refusal(disks.why)

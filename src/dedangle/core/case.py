@@ -26,7 +26,7 @@ class Policy:
     allow_root: bool = False
     no_host: bool = False
     names_volume: bool = False
-    """Whether the operator named the volume, and so vouches for another host than the server's own with no_host."""
+    """Whether the operator named the volume; then no_host also skips other hosts than the server's own."""
     relink: bool = False
     reattach: bool = False
     """Whether a lost attachment is created again, instead of removing the mapping that names it."""
@@ -149,7 +149,7 @@ class Case:
 
     @property
     def vouches_for_other_host(self) -> bool:
-        """Whether an operator vouches that a host which the server is not on has no guest with the volume."""
+        """Whether the operator states that no guest on another host than the server's has the volume."""
         return self.policy.no_host and self.policy.names_volume and self.policy.door is Door.COMMAND
 
     @property

@@ -90,7 +90,7 @@ class FindingKey(NamedTuple):
 
 
 def way_out(commands: Sequence[str]) -> str:
-    """Return the end of a reason: the commands of a way out, if there is one."""
+    """Return the end of a reason: the commands that end the finding, if there are any."""
     return f" Run: {'; then: '.join(commands)}" if commands else ""
 
 

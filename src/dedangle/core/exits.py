@@ -96,7 +96,7 @@ def _way_out(
     """Return the commands of the least harmful way out, in order; none if the operator must first decide something.
 
     `simulate` judges a pair under a policy at a moment. A finding that only waits gets the command to run after the
-    wait. `names_volume` says that mappings of other volumes of the server are to be removed.
+    wait. `names_volume` says that mappings of other volumes of the server will be removed too.
     """
     if finding.code not in KINDS and finding.verdict is not Verdict.IN_FLIGHT:
         return ()

@@ -76,7 +76,7 @@ class Home:
 
     @contextlib.contextmanager
     def connect(self, database: str) -> Iterator[sa.Connection]:
-        """Open a transaction of our own in a database of the lab."""
+        """Open a separate transaction in a database of the lab."""
         engine = sa.create_engine(self.database_url(database), poolclass=sa.NullPool)
         with engine.begin() as connection:
             yield connection

@@ -35,7 +35,7 @@ class Process:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                # Ctrl-C is for whoever runs the lab, who then stops it in order.
+                # Ctrl-C goes to the process that runs the lab, which then stops all services in order.
                 start_new_session=True,
             )
         self._pid_file.write_text(json.dumps({"pid": self._child.pid, "started": _start_time(self._child.pid)}))

@@ -39,9 +39,9 @@ class Removals:
     out_of_time: Callable[[], bool] = lambda: False
     """Whether the time budget is used up, so that no other server may be started."""
     wanted: Callable[[Finding], bool] = lambda _: True
-    """Whether a finding that comes up only after a removal is to be carried out too."""
+    """Whether a finding that appears only after a removal must be carried out too."""
     unchanged_since: Callable[[FindingKey], datetime | None] = lambda _: None
-    """When a run before this one first gave up a change as changed-meanwhile, with the rows as they are now."""
+    """When an earlier run first ended a change as changed-meanwhile with exactly these rows; None if none did."""
     concurrency: int = 1
     """Number of servers to clean at the same time. With 1, a signal also interrupts the reads of the server."""
 
@@ -106,16 +106,16 @@ class Removals:
         return rest or servers
 
     def _counted(self, servers: Iterable[Judged]) -> list[Finding]:
-        """Return what the limits count: not what was given up before, whose rows are the same."""
+        """Return the changes that the limits count, without those that an earlier run ended as changed-meanwhile."""
         changes = (finding for one in servers for finding in one.changes)
         return [finding for finding in changes if self.unchanged_since(finding.key) is None]
 
     def _with_retries(
         self, servers: Iterable[Judged], planned: Sequence[Finding], totals: Counter[Scope], run: Run
     ) -> list[Finding]:
-        """Return what is planned, and what was given up before as far as the limits leave room; the run tells of more.
+        """Return the plan with the changes that an earlier run did not make, as many as the limits allow.
 
-        What is tried again is not counted at first, or what is given up in every run would trip the fuse for ever.
+        Retries are not counted at first. Otherwise changes that fail in every run could use up the limit permanently.
         """
         retries = [
             finding for one in servers for finding in one.changes if self.unchanged_since(finding.key) is not None

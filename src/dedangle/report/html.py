@@ -23,15 +23,21 @@ from dedangle.report import document
 # With more findings than this, the page opens with all of them closed.
 _OPEN_UP_TO = 10
 _GROUPS = {
-    "urgent": ("Urgent", "Two servers may write to one volume. Stop one of them before anything else."),
-    "failed": ("Tried and not done", "Refused, failed or without an answer: the reason tells what stood in the way."),
-    "report": ("To be decided by you", "Nothing of this is removed unasked; each says what stands in the way."),
-    "protect": ("Root disks", "Kept unless --allow-root names them; without its root disk a server does not boot."),
-    "remove": ("Ready to be removed", "Nothing stands in the way. The command changes something: read the reason."),
-    "wait": ("To be looked at again later", "It may be on its way, or was not seen for long enough."),
-    "changed": ("Changed meanwhile", "Somebody else changed it first. The next run judges it anew."),
-    "done": ("Done", "What was changed is in the journal: dedangle journal list"),
-    "quiet": ("Left alone", "In flight, another service's, or from before Cinder had attachments."),
+    "urgent": ("Urgent", "Two servers may write to one volume. Stop one of them before you do anything else."),
+    "failed": (
+        "Failed or refused",
+        "These changes failed, were refused, or had no answer. Each finding has the error.",
+    ),
+    "report": ("Your decision", "dedangle does not remove these by itself. Each finding has the reason."),
+    "protect": ("Root disks", "Kept unless you use --allow-root. A server does not boot without its root disk."),
+    "remove": ("Can be corrected", "The command of each finding makes a change. Read the reason before you run it."),
+    "wait": ("Check again later", "An operation may be in progress, or the grace period has not passed."),
+    "changed": (
+        "Changed meanwhile",
+        "A row changed during the run, so dedangle kept it. The next run checks it again.",
+    ),
+    "done": ("Done", "The journal has every change: dedangle journal list"),
+    "quiet": ("Left alone", "In progress, of another service, or from the time before Cinder had attachments."),
 }
 _OUTCOMES = {
     Result.REMOVED: "done",

@@ -171,11 +171,11 @@ class Database:
 
 @dataclasses.dataclass(frozen=True)
 class Written(Generic[T]):
-    """What came of a write."""
+    """The outcome of a write."""
 
     reading: Reading[T]
     may_be_written: bool
-    """Whether a try may have been committed that gave no answer: with an answer one before it, without one any."""
+    """Whether an attempt without an answer may have been committed."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -43,7 +43,7 @@ def mariadb(home: Home) -> list[str]:
 
 
 def epmd(home: Home) -> list[str]:
-    # In the foreground: the one that RabbitMQ would start stays behind for ever.
+    # In the foreground, because the epmd that RabbitMQ would start never stops.
     return ["epmd", "-address", ADDRESS, "-port", str(home.ports["epmd"])]
 
 

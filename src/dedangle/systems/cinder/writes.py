@@ -11,7 +11,7 @@ from dedangle.systems import rest
 from dedangle.systems.cinder import rows as cinder_rows
 from dedangle.systems.cinder.client import CinderClient, UnreadError, is_gone
 
-# A proxy answers so in place of a cinder-api that it lost: what was asked for may have been done.
+# Answers of a proxy that lost its cinder-api. The request may have been carried out.
 _OF_A_PROXY = (502, 504)
 
 
@@ -64,7 +64,7 @@ class CinderWrites(CinderClient):
         return Outcome(result=Result.REFUSED if answer.status_code in (403, 409) else Result.FAILED, detail=detail)
 
     def _look_for(self, attachment_id: str, why: str) -> Outcome:
-        """Find out what came of a deletion without an answer; one that is still there may go yet."""
+        """Return the outcome of a deletion without an answer; UNKNOWN if the attachment is still there."""
         found = self.attachment(attachment_id)
         if found.absent:
             return Outcome(result=Result.REMOVED, detail=f"{why}; the attachment is gone")

@@ -27,7 +27,7 @@ class NovaRpc:
     """Calls over the transport of the host's cell; `timeout` is in seconds, for each call."""
 
     def __init__(self, timeout: float, transport: Callable[[str], Any] | None = None) -> None:
-        """Transport returns the way to a host; by default that of its cell, which Nova's API database tells."""
+        """Create the client. `transport` returns the transport of a host; the default is that of its cell."""
         self._timeout = timeout
         self._transport = transport or self._of_cell
         self._asked: dict[str, Reading[Any]] = {}
