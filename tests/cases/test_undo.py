@@ -3,6 +3,8 @@
 
 import itertools
 import json
+import shlex
+import subprocess
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -13,6 +15,7 @@ import sqlalchemy as sa
 
 from cases.stage import Stage
 from dedangle.lab import rows
+from dedangle.lab.__main__ import write_use
 from dedangle.lab.builders import Server
 from dedangle.lab.client import wait_for
 from dedangle.lab.cloud import Cloud
@@ -111,6 +114,13 @@ def assert_whole(stage: Stage, dedangle: Dedangle, server: Server) -> None:
     assert {each["attach_status"] for each in attachments} == {"attached"}
     assert {now.volumes[each]["status"] for each in server.volumes} == {"in-use"}
     assert dedangle("audit", "--server", server.id, "--all", "-f", "json").findings == []
+
+
+def test_on_a_terminal_the_plan_ends_with_what_to_type(stage: Stage, removed: Removed, connector: str) -> None:
+    typed = f". {write_use(stage.cloud)}; dedangle undo {removed.entry} --connector {connector}"
+    terminal = ["script", "--quiet", "--return", "--command", f"bash -c {shlex.quote(typed)}", "/dev/null"]
+    shown = subprocess.run(terminal, capture_output=True, text=True, check=True).stdout
+    assert shown.rstrip().endswith("Nothing was changed. Run again with --execute."), shown
 
 
 @pytest.mark.parametrize("door", ["removed", "removed_by_reboot"])

@@ -61,18 +61,20 @@ class Undo(Guarded, ShowOne):
         if isinstance(found, Refusal):
             console.complain(f"Entry {undone.id} cannot be undone: {found}. Nothing was changed.")
             return exit_codes.INCOMPLETE
-        outcome = None
+        outcome, last_word = None, ""
         if not args.execute:
-            console.complain("Nothing was changed. Run again with --execute.")
+            last_word = "Nothing was changed. Run again with --execute."
         elif args.yes or console.confirm(f"{found.plan}\nDo this?"):
             try:
                 outcome = undoer.execute(wiring.journal(Door.COMMAND))
             except journal.JournalUnwritableError as error:
                 raise UsageError(f"{error}. Nothing was changed without it.") from error
         else:
-            console.complain("Nothing was changed.")
+            last_word = "Nothing was changed."
         self._row = _row(undone, found.plan, list(undoing.facts(observed)), outcome)
         self.show(args)
+        if last_word:
+            console.complain(last_word)
         return exit_codes.DONE if outcome is None or outcome.result is Result.RESTORED else exit_codes.INCOMPLETE
 
     def take_action(self, parsed_args: argparse.Namespace) -> tuple[tuple[str, ...], list[Field]]:  # noqa: ARG002
