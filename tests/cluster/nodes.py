@@ -9,6 +9,7 @@ import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import pymysql
 import sqlalchemy as sa
 
 from dedangle.lab import galera
@@ -118,8 +119,10 @@ class Cluster:
         """Make the one node that is left a cluster, if the others were killed: it cannot tell that from a split."""
         running = [number for number in NUMBERS if self.cloud.is_running(f"galera-{number}")]
         if len(running) == 1 and self.node(running[0]).status("wsrep_ready") != "ON":
-            with self.engine(running[0], "").connect() as connection:
-                connection.execute(sa.text("SET GLOBAL wsrep_provider_options = 'pc.bootstrap=YES'"))
+            # SQLAlchemy asks a few questions of its own as it connects, which such a node refuses.
+            port = self.node(running[0]).port
+            with pymysql.connect(host=ADDRESS, port=port, user="lab", password="lab") as connection:
+                connection.cursor().execute("SET GLOBAL wsrep_provider_options = 'pc.bootstrap=YES'")
 
     def _tell(self, command: str) -> str:
         with socket.create_connection((ADDRESS, self.cloud.ports["haproxy"]), timeout=10) as proxy:

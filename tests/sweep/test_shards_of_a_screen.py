@@ -6,6 +6,7 @@ from __future__ import annotations
 import uuid
 from collections import Counter
 from collections.abc import Collection, Iterator
+from datetime import datetime
 from typing import Any, cast
 
 from dedangle.core import packing, planning
@@ -52,11 +53,17 @@ class Cinder:
     def bulk(self) -> list[Iterator[Reading[packing.Page]]]:
         return [iter([Reading(self._pages)])]
 
+    def why_stale(self, _: datetime) -> None:
+        return None
+
     def multiattach(self, volume_ids: Collection[str]) -> Reading[str]:
         return Reading(tuple(volume_ids))
 
     def doubt(self) -> str:
         return ""
+
+    def clock(self) -> datetime:
+        return datetime.min
 
 
 def screen(shard: Shard) -> Screen:

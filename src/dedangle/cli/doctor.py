@@ -197,7 +197,7 @@ def _cinder(
     yield from checks.sees_all(wired.reconciler(Door.SWEEP), nova_api)
     database = wiring.bulk_of_cinder(settings)
     if database:
-        yield checks.cinder_database(database, wired.reconciler(Door.SWEEP))
+        yield checks.cinder_database(database, wired.reconciler(Door.SWEEP), wiring.clock())
 
 
 def _hosts(settings: Settings, cells: tuple[Cell, ...]) -> Iterator[Check]:

@@ -206,7 +206,7 @@ def sees_all(reconciler: Reconciler, power: NovaApi) -> Iterator[Check]:
         yield Check(in_nova, State.OK, f"Nova shows server {others[0].server_id} of another project.")
 
 
-def cinder_database(database: CinderDatabase, reconciler: Reconciler) -> Check:
+def cinder_database(database: CinderDatabase, reconciler: Reconciler, now: datetime) -> Check:
     """Check that the database of [dedangle] cinder_database answers, and that it is the one of Cinder's API."""
     name, step = CINDER_DATABASE, "Name the database that [database] connection of cinder.conf names, no copy of it."
     links = reconciler.nova.links("").rows
@@ -227,8 +227,13 @@ def cinder_database(database: CinderDatabase, reconciler: Reconciler) -> Check:
     (server,) = database.role().rows or (None,)
     if server is None:
         return unknown(name, f"{sentence[0].lower()}{sentence[1:]}, but does not report what kind of server it is")
+    stale = database.why_stale(now)
+    if stale:
+        return Check(name, State.FAIL, f"{_sentence(stale)} A sweep judges nothing by it.", step)
     trouble = not_primary(server)
     if trouble:
+        if server.seconds_behind is not None:
+            trouble += f" It is {server.seconds_behind:.0f} s behind."
         late = "A sweep may find the newest rows only in its next run."
         return Check(name, State.WARNING, f"{sentence}, {served_by(server)}. {trouble} {late}", step)
     return Check(name, State.OK, f"{sentence}, {served_by(server)}.")

@@ -40,6 +40,10 @@ def read_screen(
     Every attachment of a cell that does not answer looks dangling. So if a cell does not answer, only servers that Nova
     has in another cell are suspects.
     """
+    stale = cinder.why_stale(reconciler.clock())
+    if stale:
+        run.miss([f"every server: {stale}"])
+        return None
     silent: dict[str, str] = {}
 
     def heard(cell: str, pages: Iterator[Reading[Page]]) -> Iterator[Reading[Page]]:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
@@ -26,6 +27,8 @@ class Role(NamedTuple):
     """The state of the node and the size of its cluster; empty without a cluster."""
     sync_wait: int | None = None
     """The wsrep_sync_wait of the session; None if the server has no such variable."""
+    seconds_behind: float | None = None
+    """Of a replica, infinite where it does not replicate; None on no replica, and where the user may not see it."""
 
 
 def role(connection: sa.Connection) -> Role:
@@ -45,12 +48,14 @@ def _of_mysql(connection: sa.Connection) -> Role:
     if _is_on(settings.get("wsrep_on", "OFF")) and settings.get("wsrep_provider", "none") != "none":
         nodes = status.get("wsrep_cluster_size", "0")
         galera = f"{status.get('wsrep_local_state_comment', 'state unknown')}, {nodes} nodes"
+    replica, seconds_behind = _replication(connection, status)
     return Role(
         product="MariaDB" if "MariaDB" in settings.get("version", "") else "MySQL",
         read_only=", ".join(read_only),
-        replica=_replication(connection, status),
+        replica=replica,
         galera=galera,
         sync_wait=causality.setting(connection),
+        seconds_behind=seconds_behind,
     )
 
 
@@ -64,17 +69,19 @@ def _of_postgresql(connection: sa.Connection) -> Role:
     )
 
 
-def _replication(connection: sa.Connection, status: dict[str, str]) -> str:
+def _replication(connection: sa.Connection, status: dict[str, str]) -> tuple[str, float | None]:
     running = [name for name in ("Slave_running", "Slaves_running") if _is_on(status.get(name, "OFF"))]
-    if running:
-        return f"{running[0]}={status[running[0]]}"
+    told = f"{running[0]}={status[running[0]]}" if running else ""
     try:
-        followed = connection.execute(sa.text("SHOW REPLICA STATUS")).first()
+        followed = connection.execute(sa.text("SHOW REPLICA STATUS")).mappings().first()
     except Exception:  # noqa: BLE001 -- oslo.db translates errors into many kinds
         # Nova's user may lack the privilege (1227), and servers before MySQL 8.0.22 do not know the statement (1064).
         # oslo.db translates both errors. A failed statement does not end a transaction in MySQL.
-        return ""
-    return "SHOW REPLICA STATUS names a source" if followed else ""
+        return told, None
+    if not followed:
+        return told, None
+    seconds = followed.get("Seconds_Behind_Source", followed.get("Seconds_Behind_Master"))
+    return told or "SHOW REPLICA STATUS names a source", math.inf if seconds is None else float(seconds)
 
 
 def _named(connection: sa.Connection, what: str, names: tuple[str, ...]) -> dict[str, str]:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator
+from datetime import datetime
 from typing import Any, NamedTuple, Protocol
 
 from dedangle.core.case import Policy
@@ -116,6 +117,9 @@ class Bulk(Protocol):
 
     def multiattach(self, volume_ids: Collection[str]) -> Reading[str]:
         """Return those of the volumes that are multi-attach."""
+
+    def why_stale(self, now: datetime) -> Refusal | None:
+        """Return why nothing can be concluded from what it does not show: it may be a copy that lags."""
 
 
 class Fleet(Nova, Protocol):

@@ -12,7 +12,7 @@ from uuid import UUID
 from keystoneauth1 import exceptions as ks_exceptions
 
 from dedangle.core import packing
-from dedangle.core.records import Attachment, Reading, Volume
+from dedangle.core.records import Attachment, Reading, Refusal, Volume
 from dedangle.systems import rest
 from dedangle.systems.cinder import rows as cinder_rows
 from dedangle.systems.cinder.client import MarkerGoneError, UnreadError
@@ -169,6 +169,9 @@ class CinderApi(CinderLists):
         found = [self.volume(volume_id) for volume_id in list(dict.fromkeys(volume_ids))[:_FEW]]
         owners = {volume.project_id for each in found for volume in each.rows}
         return Reading((bool(owners - {self.project_id, None}),))
+
+    def why_stale(self, now: datetime) -> Refusal | None:  # noqa: ARG002 - it is what others are compared with
+        return None
 
     def multiattach(self, volume_ids: Collection[str]) -> Reading[str]:
         found = [self.volume(volume_id) for volume_id in sorted(volume_ids)]

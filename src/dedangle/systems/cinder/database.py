@@ -5,14 +5,16 @@ from __future__ import annotations
 
 import functools
 import itertools
+import math
 from collections.abc import Collection, Iterator
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import sqlalchemy as sa
 
 from dedangle.core import packing
 from dedangle.core.pairing import QUIET_MIGRATION
-from dedangle.core.records import Reading
+from dedangle.core.records import Reading, Refusal
 from dedangle.systems.database import Database, Source, or_none
 from dedangle.systems.database_role import Role, role
 
@@ -30,6 +32,10 @@ _volumes = sa.Table(
     sa.Column("multiattach", sa.Boolean),
     sa.Column("deleted", sa.Boolean),
 )
+_services = sa.Table("services", _metadata, sa.Column("updated_at", sa.DateTime), sa.Column("deleted", sa.Boolean))
+_LAST_REPORT = sa.select(sa.func.max(_services.c.updated_at)).where(_services.c.deleted == sa.false())
+# What is younger counts as in progress anyway.
+_MOST_BEHIND = timedelta(minutes=2)
 # Number of ids in one statement; each is looked up in an index.
 _CHUNK = 1000
 
@@ -98,6 +104,35 @@ class CinderDatabase:
             _volume_attachment.c.id == attachment_id, *_ATTACHMENTS.conditions
         )
         return self._database.ask(lambda connection: connection.execute(row).first() is not None)()
+
+    def why_stale(self, now: datetime) -> Refusal | None:
+        """Return why what it shows may be older than what Cinder's API shows, by more than an attach may take.
+
+        A server that is no replica may be a copy too: Cinder's services write the time there every ten seconds.
+        """
+        server = next(iter(self.role().rows), None)
+        if server is None:
+            # What reads it says so, too.
+            return None
+        told = _MOST_BEHIND.total_seconds()
+        if server.seconds_behind == math.inf:
+            return Refusal("Cinder's database is a replica that does not replicate")
+        if (server.seconds_behind or 0) > told:
+            return Refusal(f"Cinder's database is a replica that is {server.seconds_behind:.0f} s behind")
+        newest = self._database.ask(lambda connection: connection.execute(_LAST_REPORT).scalar_one())()
+        reported = next((each for each in newest.rows if each), None)
+        if reported is None:
+            is_unknown = server.replica and server.seconds_behind is None
+            why = f"Cinder's database is a replica ({server.replica}), and dedangle cannot read how far it is behind"
+            return Refusal(f"{why}: let its user read services") if is_unknown else None
+        silent = now - reported.replace(tzinfo=timezone.utc)
+        if silent > _MOST_BEHIND:
+            seconds = f"{silent.total_seconds():.0f} s"
+            return Refusal(
+                f"Cinder's database shows no report of a Cinder service for {seconds}: it lags, or is a copy, or no "
+                "Cinder service runs"
+            )
+        return None
 
     def role(self) -> Reading[Role]:
         """Return the role of the database server; a replica may have fewer rows than Cinder's API shows."""
