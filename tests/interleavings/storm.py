@@ -420,6 +420,19 @@ class Storm:
         self.ended = 0.0
         self._lock = threading.Lock()
         self._failed = threading.Event()
+        self._go_on = threading.Event()
+        self._go_on.set()
+        self._busy = 0
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """No operation is begun meanwhile, and those that were begun have ended; the sweep goes on."""
+        self._go_on.clear()
+        try:
+            wait_for("the operations in progress", lambda: not self._busy, 2 * PATIENCE)
+            yield
+        finally:
+            self._go_on.set()
 
     def rage(self, operations: int, plant_every: int) -> None:
         with ThreadPoolExecutor() as pool:
@@ -441,14 +454,20 @@ class Storm:
     def _work(self, user: User, tickets: Iterator[int], plant_every: int) -> None:
         try:
             while not self._failed.is_set():
+                self._go_on.wait()
                 with self._lock:
                     ticket = next(tickets, None)
+                    self._busy += ticket is not None
                 if ticket is None:
                     return
-                if ticket % plant_every == 0:
-                    user.plant(ticket // plant_every)
-                began = time.time()
-                kind = user.operate()
+                try:
+                    if ticket % plant_every == 0:
+                        user.plant(ticket // plant_every)
+                    began = time.time()
+                    kind = user.operate()
+                finally:
+                    with self._lock:
+                        self._busy -= 1
                 with self._lock:
                     self.done[kind] += 1
                     self.spent[kind] += time.time() - began
