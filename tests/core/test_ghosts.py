@@ -186,7 +186,7 @@ def test_two_disks_of_one_volume_and_two_connections_are_findings_of_their_own()
 def test_a_connection_that_nobody_uses_is_closed_by_what_the_kernel_refuses_where_it_is_used() -> None:
     mount = ghosts.unused(HOST, HostConnection(kind="mount", name="/mnt/a"))
     assert mount.next == (f"ssh {HOST} umount /mnt/a",)
-    assert mount.reason.startswith(f"Host {HOST} holds the mount /mnt/a, which no guest there uses.")
+    assert mount.reason.startswith(f"Host {HOST} has the mount /mnt/a connected, but no guest there uses it.")
     path = HostConnection(kind="iscsi", name="iqn.x LUN 1", devices=("sdb",))
     assert ghosts.unused(HOST, path).next == ()
     assert "the iSCSI device iqn.x LUN 1 (sdb)" in ghosts.unused(HOST, path).sentence

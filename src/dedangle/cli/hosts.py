@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
 OPTION: dict[str, Any] = {
     "action": "store_true",
-    "help": "ask every compute host that runs dedangle for the disks of its guests too: list those that Nova does not "
-    "map, and domains and connections that nothing explains, and judge by what the hosts show; a host that does not "
-    "answer counts as not checked",
+    "help": "also ask every compute host that runs dedangle for the disks of its guests. List disks that Nova does not "
+    "map, and domains and connections that nothing explains, and use the answers as proof. A host that does not answer "
+    "counts as not checked",
 }
 
 

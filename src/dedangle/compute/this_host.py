@@ -40,7 +40,7 @@ class ThisHost:
     def unused_connections(self, host: str) -> Reading[HostConnection]:
         return Reading.unread(f"only an audit asks host {host} for its connections")
 
-    def acts(self, host: str) -> bool:  # noqa: ARG002 - whoever asks is the one that acts
+    def acts(self, host: str) -> bool:  # noqa: ARG002 - the caller is the host that acts
         return False
 
     def may_answer(self, host: str) -> bool:

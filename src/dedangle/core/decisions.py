@@ -111,18 +111,18 @@ class Identity(NamedTuple):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class HostSide:
-    """What a host said of a disk, a domain or a connection."""
+    """What a host reported about a disk, a domain or a connection."""
 
     host: str
     domain: str | None = None
-    """running, or defined where only the domain of the next start has it; None for a connection."""
+    """"running", or "defined" if only the domain of the next start has it; None for a connection."""
     target: str = ""
     source: str = ""
     source_kind: str = ""
 
     @classmethod
     def of(cls, host: str, disk: Disk) -> HostSide:
-        """Return a disk as the host showed it."""
+        """Return a disk as the host reported it."""
         domain = "running" if disk.is_running else "defined"
         return cls(host=host, domain=domain, target=disk.target, source=disk.source, source_kind=disk.kind)
 
@@ -165,9 +165,9 @@ class Finding:
     held_on: str | None = None
     """The host through which the attachment to be removed is connected, if it is not the server's host."""
     host_side: tuple[HostSide, ...] | None = None
-    """What the hosts that answered have of it; None if none was asked or none answered."""
+    """What the hosts that answered report; None if no host was asked or answered."""
     place: str = ""
-    """Tells what only a host shows from the like on another host, or on the same one."""
+    """Distinguishes findings that only hosts report: the host and the source."""
     sighted_as: FindingKey | None = None
     """The key under which it was first seen, if its code has changed since."""
     server_name: str | None = dataclasses.field(default=None, compare=False)

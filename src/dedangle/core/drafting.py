@@ -133,7 +133,7 @@ def _held_on(finding: Finding, volume: Volume | None, server: Server | None) -> 
 
 
 def _host_side(pair: Pair) -> tuple[HostSide, ...] | None:
-    """Return the disks of the volume that the hosts that answered show in the server's guest."""
+    """Return the disks of the volume in the server's guest, from the hosts that answered."""
     answered = {host: reading for host, reading in sorted(pair.server_state.guests.items()) if reading.complete}
     disks = ((host, disk) for host, reading in answered.items() for disk in reading.rows)
     return (

@@ -46,7 +46,7 @@ class Kind:
     sentence: str
     """What is wrong. Placeholders: {server}, {volume}, {attachment}, {work} (the operations that do not end), {beside}
     (the attachment that the mapping does not name), {other} (the other server that holds the volume), {host},
-    {source} and {expected} (what is behind a disk, and what the mapping connects to), {connection} (of a host)."""
+    {source} and {expected} (the source of a disk, and that of the mapping), {connection} (of a host)."""
     advice: str = ""
     """What an operator must know before acting. core/exits.py adds the commands."""
     alternative: str = ""
@@ -302,31 +302,31 @@ TABLE = (
         states="M-11",
         sentence="The guest of server {server} runs with a disk of volume {volume}, but Nova does not map the volume "
         "to the server on that host.",
-        advice="Attach the volume to no other server while the guest runs. If Nova has no record of the server and it "
-        "is not of another installation, end its guest on the host: virsh destroy {server}.",
+        advice="Attach the volume to no other server while the guest runs. If Nova has no record of the server, and "
+        "it does not belong to another cloud, end its guest on the host: virsh destroy {server}.",
     ),
     Kind(
         code="disk-source-differs",
         states="M-12",
         sentence="The disk of volume {volume} in the guest of server {server} on host {host} is {source}, but Nova's "
         "mapping connects the volume to {expected}.",
-        advice="Compare the two on the host, with ls -l and lsblk. If they are one device under two names, such as "
-        "after a live migration, a hard reboot writes the name anew. If they are two, the guest has the data of "
-        "another volume: keep the server running, and move that data before anything else.",
+        advice="Compare the two on the host, with ls -l and lsblk. If they are two names of one device, for example "
+        "after a live migration, a hard reboot corrects the name. If they are two devices, the guest has the data of "
+        "another volume: keep the server running, and move that data before you do anything else.",
     ),
     Kind(
         code="guest-without-server",
         states="M-13",
-        sentence="Host {host} has a domain of server {server}, which Nova does not have on that host.",
-        advice="Look at what it runs before you end it. If Nova has no record of the server, it may be of another "
-        "installation.",
+        sentence="Host {host} has a domain of server {server}, but Nova does not have this server on that host.",
+        advice="Check what the domain runs before you end it. If Nova has no record of the server, it may belong to "
+        "another cloud.",
     ),
     Kind(
         code="connection-unused",
         states="M-14",
-        sentence="Host {host} holds {connection}, which no guest there uses.",
-        advice="An attach in progress, cinder-volume or the host itself may use it. If nothing does, close it on the "
-        "host: umount, multipath -f, iscsiadm --logout or nvme disconnect, whichever it is.",
+        sentence="Host {host} has {connection} connected, but no guest there uses it.",
+        advice="An attach in progress, cinder-volume or the host itself may use it. If nothing uses it, close it on "
+        "the host with umount, multipath -f, iscsiadm --logout or nvme disconnect.",
     ),
     Kind(
         code="mapping-duplicated",

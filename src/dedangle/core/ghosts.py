@@ -23,7 +23,7 @@ _WORDS = {"iscsi": "the iSCSI device", "multipath": "the multipath map", "nvme":
 
 
 class Suspicion(NamedTuple):
-    """What a host shows and Nova does not explain."""
+    """A domain or disk that a host reports and Nova does not explain."""
 
     code: str
     guest: Guest
@@ -32,18 +32,18 @@ class Suspicion(NamedTuple):
 
     @property
     def identity(self) -> tuple[str, str, str, str]:
-        """Names the same thing in another answer of the host."""
+        """Identifies the same domain or disk in another answer of the host."""
         return self.code, self.guest.server_id, *((self.disk.volume_id, self.disk.source) if self.disk else ("", ""))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Seen:
-    """A suspicion, and all that Nova, Cinder and the host have about it."""
+    """A suspicion, with all rows of Nova and Cinder and all reports of the host about it."""
 
     host: str
     suspicion: Suspicion
     server: Server | None
-    """None if Nova has no trace of the server."""
+    """None if Nova has no record of the server."""
     bdms: tuple[BlockDeviceMapping, ...] = ()
     """Live mappings of the volume, of any server."""
     volume: Reading[Volume] = dataclasses.field(default_factory=Reading)
@@ -66,7 +66,7 @@ class Seen:
 
     @property
     def is_urgent(self) -> bool:
-        """Whether anybody else may write to the disk, now or as soon as the volume is attached."""
+        """Whether another server may write to the disk, now or after the next attach of the volume."""
         own = any(each.server_id == self.suspicion.guest.server_id for each in self.attachments.rows)
         shown = next(iter(self.volume.rows), None)
         if self.suspicion.code == WITHOUT_SERVER or (shown is not None and shown.multiattach):
@@ -80,7 +80,7 @@ class Seen:
 def suspicions(
     host: str, guests: Iterable[Guest], servers: Iterable[Server], bdms: Iterable[BlockDeviceMapping]
 ) -> Iterator[Suspicion]:
-    """Yield what the guests of a host show and no live mapping of their servers on this host explains."""
+    """Yield the domains and disks of a host that no live mapping of their servers on this host explains."""
     by_id = {server.id: server for server in sorted(servers, key=lambda each: not each.deleted)}
     mapped = {(bdm.server_id, bdm.volume_id) for bdm in bdms if not bdm.deleted}
     for guest in guests:
@@ -92,7 +92,7 @@ def suspicions(
         if not is_here and not running and guest.is_novas:
             yield Suspicion(WITHOUT_SERVER, guest, None)
         explained = [disk for disk in running if is_here and (guest.server_id, disk.volume_id) in mapped]
-        # A swap leaves the label of the old volume on a disk that is of the new one; while it copies, both are shown.
+        # After a volume swap the disk of the new volume has the serial of the old one; during the copy both are there.
         swapped = {disk.source for disk in explained if disk.is_recognised}
         copied = {(disk.volume_id, disk.target) for disk in explained if disk.is_recognised}
         for disk in running:
@@ -105,7 +105,7 @@ def suspicions(
 
 
 def judge(seen: Seen) -> Finding:
-    """Return the finding of what the host reported twice."""
+    """Return the finding of a suspicion that the host reported twice."""
     server, guest, disk = seen.server, seen.suspicion.guest, seen.suspicion.disk
     volume = next(iter(seen.volume.rows), None)
     words = {
@@ -188,7 +188,7 @@ def _side(host: str, guest: Guest, disk: Disk | None) -> HostSide:
 def _ends(seen: Seen) -> Iterator[str]:
     server, guest = seen.server, seen.suspicion.guest
     if server is None or seen.suspicion.code == DIFFERS:
-        # The domain may belong to another installation; with two sources, nothing shows which one holds the data.
+        # The domain may belong to another cloud; with two sources, nothing shows which one has the data.
         return
     if not seen.is_here:
         if guest.is_running:
@@ -204,7 +204,7 @@ def _ends(seen: Seen) -> Iterator[str]:
 
 
 def _closes(host: str, connection: HostConnection) -> Iterator[str]:
-    """Yield the command that closes it; the kernel refuses it if anything uses the connection."""
+    """Yield the command that closes the connection; the kernel refuses it if anything uses the connection."""
     if connection.kind == "mount":
         yield f"ssh {host} umount {connection.name}"
     elif connection.kind == "multipath":

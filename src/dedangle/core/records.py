@@ -215,18 +215,18 @@ class Disk:
     kind: str = dataclasses.field(default="", compare=False)
     """The type of its source in the domain: block, file, or network with the protocol."""
     expected: str = dataclasses.field(default="", compare=False)
-    """What the live mapping of the volume connects to, if the host can compare it and it is not the source."""
+    """The source of the volume's live mapping, if the host can compare it and it differs from `source`."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Guest:
-    """A domain on a host, found by the id of its server."""
+    """A domain on a host, identified by the id of its server."""
 
     server_id: str
     is_running: bool = True
-    """Whether the domain is active; False: it is only defined."""
+    """Whether the domain is active; False if it is only defined."""
     is_novas: bool = True
-    """Whether Nova made the domain, by its metadata."""
+    """Whether Nova created the domain, according to its metadata."""
     disks: tuple[Disk, ...] = ()
     why: str = ""
     """Why not all disks could be read; empty if they were."""
@@ -238,7 +238,7 @@ class Guest:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class HostConnection:
-    """A connection to storage that a host holds."""
+    """A connection of a host to storage."""
 
     kind: str
     """iscsi, multipath, nvme or mount."""

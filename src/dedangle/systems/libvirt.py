@@ -110,7 +110,7 @@ def is_same_source(one: str, other: str) -> bool:
 
 
 def _look_up(driver: Any, server_id: str) -> _Domain | None:
-    """Read the domain of a server, which is looked up anew; None if libvirt has none."""
+    """Look up and read the domain of a server; None if libvirt has none."""
     try:
         # Nova looks a domain up by nothing but the uuid (nova virt/libvirt/host.py:_get_domain).
         return _read(driver._host.get_guest(objects.Instance(uuid=server_id)))
