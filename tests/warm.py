@@ -48,7 +48,7 @@ def _warm() -> socket.socket:
     # Tests call the command line from several threads.
     with _starting:
         if _requests is None:
-            # One message is one request, whoever else sends at the same time.
+            # One message is one request, even if others send at the same time.
             _requests, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
             with theirs:
                 number = theirs.fileno()
@@ -65,7 +65,7 @@ def _serve(requests: socket.socket) -> NoReturn:
     # cliff takes the program's name from it when it is imported.
     sys.argv = [_PROGRAM]
     _import_everything()
-    # Whoever is forked for a request ends by itself and is nobody's to wait for.
+    # A process that is forked for a request ends by itself, and nobody must wait for it.
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     while True:
         request, descriptors, _, _ = socket.recv_fds(requests, 1 << 20, 3)

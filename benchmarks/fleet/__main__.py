@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The bulk read of a sweep against a bare C client that reads the same rows and throws them away, in turns.
 
-Every size is made anew: Nova's and Cinder's own schemas, dead rows beside the live ones, 0.05 % of the pairs spoilt.
+Each size is created again: Nova's and Cinder's own schemas, dead rows beside the live ones, 0.05 % of the pairs broken.
 """
 
 from __future__ import annotations

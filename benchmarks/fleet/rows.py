@@ -147,7 +147,7 @@ def fill(nova: sa.Connection, cinder: sa.Connection, pairs: int, dead: int) -> N
 
 
 def plant(nova: sa.Connection, cinder: sa.Connection, pairs: int) -> set[str]:
-    """Spoil 0.05 % of the pairs, ten at least, in ten ways; returns the servers that must be suspected, no others."""
+    """Break 0.05 % of the pairs, ten at least, in ten ways; return exactly the servers that must be suspects."""
     truth: set[str] = set()
     count = max(len(_WAYS), int(pairs * _SHARE))
     for turn in range(count):
@@ -219,7 +219,7 @@ def _server_gone(nova: sa.Connection, cinder: sa.Connection, pair: int) -> set[s
 
 
 def _without_server(nova: sa.Connection, cinder: sa.Connection, pair: int) -> set[str]:
-    """An attachment of the Glance store: nobody is to be suspected."""
+    """An attachment of the Glance store: no server may be a suspect."""
     _cinder(cinder, "volume_attachment", "deleted = false, instance_uuid = NULL", ident("a", 4 * pair + 1))
     return set()
 

@@ -51,7 +51,7 @@ def main() -> None:
 
 
 def status(name: str) -> float:
-    """Of this process, in MB; unlike ru_maxrss it begins anew with exec."""
+    """Of this process, in MB; unlike ru_maxrss it starts at 0 with exec."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return int(next(line.split()[1] for line in lines if line.startswith(name))) / 1000
 

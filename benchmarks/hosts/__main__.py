@@ -21,7 +21,7 @@ def main() -> int:
     parser.add_argument("--guests", type=int, default=500, help="of one host")
     parser.add_argument("--disks", type=int, default=8, help="of each guest")
     parser.add_argument("--rounds", type=int, default=5, help="medians are shown")
-    parser.add_argument("--fleet", type=int, default=0, help="ask so many hosts over RabbitMQ in place of that")
+    parser.add_argument("--fleet", type=int, default=0, help="ask this many hosts over RabbitMQ instead")
     parser.add_argument("--processes", type=int, default=4, help="that the hosts of the fleet share")
     arguments = parser.parse_args()
     if arguments.fleet:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Domains as Nova's libvirt driver writes them, and a driver that has them in place of a libvirt."""
+"""Domains as Nova's libvirt driver writes them, and a driver that has them instead of libvirt."""
 
 from __future__ import annotations
 

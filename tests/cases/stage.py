@@ -48,7 +48,7 @@ class Case:
     doors: tuple[str, ...] = DOORS
     """The doors that can be opened on such a server at all."""
     way_out: tuple[str, ...] = ()
-    """What is typed until nothing is listed any more, with words in place of ids."""
+    """What is typed until nothing is listed any more, with words instead of ids."""
     outside: str = ""
     """What somebody must decide outside of dedangle, where something stays listed."""
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A reservation of a server that Nova has purged goes on an operator's word alone."""
+"""A reservation of a server that Nova has purged is removed with --assume-deleted alone."""
 
 import uuid
 

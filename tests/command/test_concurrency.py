@@ -20,7 +20,7 @@ SWEEP = ("sweep", "--execute", "--yes", "--max-removals", "1000", "-f", "json")
 
 
 def at_once(dedangle: Dedangle, server: str, directory: Path, *commands: tuple[str, ...]) -> list[Done]:
-    """Run the commands so that each has judged the server anew before any of them writes."""
+    """Run the commands so that each of them has judged the server again before any of them writes."""
     held = [directory / str(number) for number in range(len(commands))]
     running = [dedangle.start_until(str(each), server, *command) for each, command in zip(held, commands, strict=True)]
     for each, process in zip(held, running, strict=True):

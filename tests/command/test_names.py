@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A server is found by its name, or the operator is told why not."""
+"""A server is found by its name, or a message says why not."""
 
 import shutil
 import uuid

@@ -35,7 +35,7 @@ def actions(stage: Stage, server: Server) -> list[str]:
 
 @contextmanager
 def failing_once_stopped(stage: Stage, server: Server, api: str, **fault: Any) -> Iterator["subprocess.Popen[str]"]:
-    """A cleanup whose server was told to stop, and to which an API fails from then on."""
+    """A cleanup that has asked Nova to stop the server, and to which an API fails from then on."""
     faults = stage.cloud.faults
     # The answer is held back, so that the fault is there before anything follows from it.
     with (

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What Cinder tells of a connection is a secret, in whatever log."""
+"""The connection that Cinder returns is a secret, and no log has it."""
 
 from pathlib import Path
 

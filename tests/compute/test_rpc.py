@@ -143,7 +143,7 @@ def test_number_3_a_server_that_is_being_started_is_not_cleaned(bus: Cloud) -> N
     before = rows.snapshot(bus.home)
     with slow(bus, server):
         cleaning = Dedangle(bus).start("cleanup", server.id, "--execute", "--yes", "-f", "json")
-        # nova-compute starts it a second after dedangle began to look, and long before it looks anew on the host.
+        # nova-compute starts it a second after dedangle began to look, and long before it checks again on the host.
         time.sleep(1)
         builder.start(server.id)
         done = finish(cleaning)
@@ -186,7 +186,7 @@ def test_a_host_that_does_not_answer_is_not_presumed_to_agree(bus: Cloud) -> Non
 
 
 def test_what_was_never_connected_is_removed_of_a_server_in_error_too(bus: Cloud) -> None:
-    """Its host claims no server in ERROR, so that this ended in changed-meanwhile for ever."""
+    """Its host claims no server in ERROR, so this always ended in changed-meanwhile."""
     stage = Stage(bus)
     server = stage.server(0)
     attachment = stage.breaks.reserve_attachment(server.id, stage.user.volume())

@@ -116,7 +116,7 @@ def touches_what_is_in_flight(world: World, policy: Policy, finding: Finding) ->
     if not server:
         others = [each for each in world.attachments if each.volume_id == finding.volume_id]
         if all(each.server_id == SERVER for each in others):
-            # A delete that crashed leaves these for ever.
+            # A delete that crashed leaves these permanently.
             worked_on -= {"attaching", "detaching"}
     on_the_volume = volume is not None and (
         volume.status in worked_on or volume.migration_status not in (None, "none", "success", "error")
@@ -201,7 +201,7 @@ def ignores_a_guest_that_has_the_disk(world: World, policy: Policy, finding: Fin
     """Presence forbids: on any host, for any server, at any door that does not take that guest off first."""
     attachment, server = removed_attachment(finding), living(world)
     own_host = server.host if server else None
-    # Cinder tells the host of what is attached only.
+    # Cinder only returns the host of an attachment that is attached.
     own = [each.id for each in world.attachments if each.server_id == SERVER and each.status == "attached"]
     concerned = {*(each.host for each in world.servers), *(world.connected.get(each) for each in own)}
     for host in concerned & set(world.guests):
@@ -314,7 +314,7 @@ def takes_a_mapping_whose_new_attachment_may_be_there(world: World, policy: Poli
 
 
 def overwrites_the_status_of_a_volume(world: World, policy: Policy, finding: Finding) -> bool:
-    """Cinder computes the status anew from what is left; error, maintenance and the like would be lost."""
+    """Cinder recalculates the status from the rows that remain; error, maintenance and others would be lost."""
     settled = ("available", "in-use", "reserved", "attaching", "detaching")
     volume = next((each for each in world.volumes if each.id == finding.volume_id), None)
     return removed_attachment(finding) is not None and (volume is None or volume.status not in settled)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""States in which an obvious verdict would unplug somebody, or keep something for ever."""
+"""States in which an obvious verdict would unplug a disk in use, or keep a row permanently."""
 
 import dataclasses
 from collections.abc import Callable
@@ -194,7 +194,7 @@ def test_a_mapping_is_not_relinked_while_another_cell_is_silent() -> None:
     unseen = crashed.but(silent=UNSEEN)
     judged = Judged(findings(unseen, policy=how), observation(unseen))
     assert (judged.findings[0].code, judged.unread) == ("cannot-tell", ("other_servers_bdms did not answer",))
-    # What no door would relink is told all the same.
+    # A mapping that no door would relink is reported too.
     connected = unseen.but(attachments=(attachment("B"),))
     assert findings(connected, policy=how)[0].code == "mapping-names-lost-attachment"
 

@@ -37,7 +37,7 @@ class World:
     mappings: tuple[BlockDeviceMapping, ...] = ()
     tombstones: tuple[BlockDeviceMapping, ...] = ()
     attachments: tuple[Attachment, ...] = ()
-    """Every live row of Cinder's, whoever holds it."""
+    """Every live row of Cinder, of any server."""
     volumes: tuple[Volume, ...] = ()
     connected: MappingType[str, str] = dataclasses.field(default_factory=dict)
     """Attachment id -> host through which it is connected, where Cinder would tell it."""

@@ -119,7 +119,7 @@ def left(walker: Walker, planted: Planted) -> list[dict[str, Any]]:
 
 
 def shape(command: str, planted: Planted) -> str:
-    """Return the command with words in place of ids, as the manual prints it."""
+    """Return the command with words instead of ids, as the manual prints it."""
     for number, server in enumerate(planted.servers):
         command = command.replace(server, "SERVER" if not number else "OTHER_SERVER")
     of_volume = r"(volume (?:set|show)\b.*? |--volume |refresh SERVER |remove volume SERVER )[0-9a-f-]{36}"

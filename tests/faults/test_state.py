@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Without a place to write down what is meant, nothing is changed; with a spoilt journal all goes on."""
+"""Without a writable journal nothing is changed; with a damaged journal all verbs still work."""
 
 import json
 import os
@@ -103,7 +103,7 @@ def test_disk_that_is_full_after_the_first_removal(
         before = rows.snapshot(cloud.home)
         done = dedangle("cleanup", servers[1].id, servers[2].id, *execute, *elsewhere)
         after = rows.snapshot(cloud.home)
-    # What was done is told, and that not all was.
+    # The output shows the changes that were made, and that others were not.
     assert done.code == 5, done.err
     assert sorted(each["outcome"] or "" for each in done.findings) == ["", "removed"]
     assert "No space left on device. The run stopped before its other changes. Fix this and run again." in done.err

@@ -50,7 +50,7 @@ PATIENCE = 120
 
 
 class Weather(threading.Thread):
-    """Delays in front of both APIs, drawn anew all the time until `clear`."""
+    """Delays in front of both APIs, drawn again all the time until `clear`."""
 
     def __init__(self, cloud: Cloud, seed: str) -> None:
         super().__init__(name="weather", daemon=True)
@@ -77,7 +77,7 @@ class Weather(threading.Thread):
 
     @contextmanager
     def calm(self) -> Iterator[None]:
-        """No delay is drawn meanwhile, so that whoever injects a fault of his own is not overruled by one."""
+        """No delay is drawn meanwhile, so that no delay replaces a fault that a test injects."""
         with self._lock:
             self._drop()
             yield

@@ -61,7 +61,7 @@ def test_a_server_is_changed_before_or_after_it_is_cleaned_and_never_meanwhile(b
 
 
 def clean_while(bus: Cloud, server: Server, action: str, delay: float) -> tuple[Done, int, datetime]:
-    """Clean the server while its user does the action; return what came of it, nova-api's answer and when it came."""
+    """Clean the server while its user does the action; return the outcome, nova-api's answer and its time."""
     process = Dedangle(bus).start("cleanup", server.id, "--execute", "--yes", "-f", "json")
     with ThreadPoolExecutor() as other:
         ended = other.submit(finish, process)
@@ -74,7 +74,7 @@ def clean_while(bus: Cloud, server: Server, action: str, delay: float) -> tuple[
 
 
 def told(bus: Cloud, server: Server, done: Done, status: int, answered: datetime) -> str:
-    """What came of both, after asserting that the row went only if the outcome says so."""
+    """Return both outcomes, after asserting that the row is only gone if the outcome says so."""
     mapped = {each["volume_id"] for each in rows.snapshot(bus.home).mappings_of(server.id)}
     removed = "removed" in [each["outcome"] for each in done.findings]
     assert removed == (server.volumes[1] not in mapped), done.out

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A lab comes up, keeps what it holds, tells what it was asked, and leaves nothing behind."""
+"""A lab starts, keeps its data, answers requests, and leaves nothing behind."""
 
 import os
 import signal

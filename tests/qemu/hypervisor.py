@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A libvirtd of our own, and what libvirt and QEMU say of the guests."""
+"""A separate libvirtd, and what libvirt and QEMU report about the guests."""
 
 import os
 import re
@@ -100,7 +100,7 @@ class Hypervisor:
             thread.join()
 
     def writes(self, server: str) -> list[str]:
-        """Return what came of the writes to the guest's disks: QEMU prints it into its log."""
+        """Return the results of the writes to the guest's disks, which QEMU prints to its log."""
         return re.findall(r"wrote \d+/\d+ bytes|.*failed.*", self._log(server).read_text())
 
     def errors(self, server: str) -> str:

@@ -51,7 +51,7 @@ def test_reboot_takes_the_dangling_disks_from_the_guest_and_no_other(
     assert host.hypervisor.volumes(server.id) == [*server.volumes, *dangling]
     for volume in dangling:
         stage.breaks.lose_attachment(server.id, volume)
-    # Cinder has let go of it, but QEMU has not.
+    # Cinder has released the volume, but QEMU still has it.
     of_type = {each: {volume} for each, volume in zip(volume_types, dangling, strict=True)}
     assert host.exports() == {*server.volumes, *of_type.get("loop", ())}
     assert len(host.shares()) == len(of_type.get("nfs", ()))

@@ -93,7 +93,7 @@ def _screen(world: World, gathered: Gathered, forgotten: Sequence[str] = ()) -> 
         for ident, each in world.attachments.items()
     )
     volumes = packing.rows_of(((each,), b"") for each in world.quiet)
-    # Attachments come twice where Cinder's list started anew.
+    # Attachments appear twice if Cinder's list was restarted.
     gathered.take([packing.Attachments(attachments), packing.QuietVolumes(volumes), packing.Attachments(attachments)])
     for each in forgotten:
         gathered.forget(each)
@@ -101,7 +101,7 @@ def _screen(world: World, gathered: Gathered, forgotten: Sequence[str] = ()) -> 
 
 
 def suspects(world: World) -> set[str]:
-    """A pair is beyond suspicion where the one mapping of a live server for the volume names a quiet attachment."""
+    """A pair is consistent if the only mapping of a live server for the volume names a quiet attachment."""
     found = set()
     paired = set()
     for link in world.links:

@@ -40,7 +40,7 @@ def shown(tab: Page, tmp_path: Path) -> Iterator[Callable[[Run], Page]]:
     yield show
     asked = [each["request"]["url"] for each in tab.happened("Network.requestWillBeSent")]
     assert asked == [(tmp_path / "report.html").as_uri()]
-    # A script or style that the policy keeps out, or an error of our own.
+    # A script or style that the policy forbids, or an error of the page.
     assert tab.happened("Log.entryAdded") == []
     assert tab.happened("Runtime.exceptionThrown") == []
     assert tab.happened("Page.javascriptDialogOpening") == []

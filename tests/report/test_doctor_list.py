@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The doctor's list shows what is to be done first."""
+"""The doctor's list shows the failed checks first."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What Prometheus is told of a run."""
+"""The metrics of a run."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The journal keeps every entry that was acknowledged, whoever writes beside and whenever a writer dies."""
+"""The journal keeps every entry that was acknowledged, with several writers and whenever a writer dies."""
 
 import json
 import subprocess

@@ -30,7 +30,7 @@ ETCD = packages.Packages(("etcd-server",), ("etcd",))
 
 @pytest.fixture
 def redis(tmp_path: Path) -> Iterator[str]:
-    """The URL of a Redis of our own."""
+    """The URL of a Redis for the tests."""
     port = free_port()
     options = ["--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(tmp_path)]
     with serving(REDIS, port, options):
@@ -39,7 +39,7 @@ def redis(tmp_path: Path) -> Iterator[str]:
 
 @pytest.fixture
 def etcd(tmp_path: Path) -> Iterator[str]:
-    """The URL of an etcd of our own."""
+    """The URL of an etcd for the tests."""
     port, peers = free_port(), free_port()
     own, others = f"http://127.0.0.1:{port}", f"http://127.0.0.1:{peers}"
     options = {"data-dir": tmp_path / "etcd", "listen-client-urls": own, "advertise-client-urls": own}

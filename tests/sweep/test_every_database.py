@@ -74,7 +74,7 @@ def test_each_planted_state_is_found_and_none_invented(
     unread, screen = read(fleet.nova, fleet.cinder_url)
     assert unread is None
     assert set(screen.suspects) == fleet.spoilt
-    # One of the ten ways to spoil a pair is an attachment of no server.
+    # One of the ten ways to break a pair is an attachment of no server.
     assert len(screen.ownerless) == 1
     whole = [pair for pair in range(1, PAIRS + 1) if server_of(pair) not in fleet.spoilt]
     assert screen.paired == len(whole)
@@ -89,7 +89,7 @@ def test_mappings_of_a_project_are_counted(fleet: Fleet) -> None:
 
 
 def test_neighbours_of_a_mapping_are_found(fleet: Fleet) -> None:
-    # Pair k is mapping 4k - 3, and every fourth row is alive; the ten spoilt pairs are not all witnesses.
+    # Pair k is mapping 4k - 3, and every fourth row is alive; the ten broken pairs are not all of the checked ones.
     cell, number = Cell("Nova's cell1", lambda: fleet.nova, 60, "cell1"), 4 * 29 + 1
     answer = cell.ask(lambda connection: links.neighbours(connection, "cell1", server_of(30), [number]))()
     assert answer.complete, answer.why

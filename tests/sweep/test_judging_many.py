@@ -29,7 +29,7 @@ SERVERS = [f"server-{number:02}" for number in range(20)]
 
 
 class Judge:
-    """Judges every server consistent; `at` is told of each."""
+    """Judges every server consistent, and calls `at` for each."""
 
     def __init__(self, at: Callable[[str], object] = lambda _: None) -> None:
         self.at = at

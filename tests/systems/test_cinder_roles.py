@@ -62,7 +62,7 @@ def test_a_role_that_may_see_the_migration_status_alone_is_not_told_the_hosts(
     assert f"hides the hosts of the attachments of volume {used}" in why
     assert "context_is_admin" in why
     full = cloud.admin.cinder("GET", f"/volumes/{used}").body["volume"]
-    # An administrator who was told that there is no host was told the truth.
+    # For an administrator, a missing host really means that there is none.
     hostless = {**full, "attachments": [{**each, "host_name": None} for each in full["attachments"]]}
     assert rows.why_hidden(full) is rows.why_hidden(hostless) is None
 

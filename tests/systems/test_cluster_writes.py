@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What other nodes order while a write is on its way, and answers that are lost: each write has one outcome."""
+"""Writes of other nodes during a write, and lost answers: each write has one outcome."""
 
 from __future__ import annotations
 
@@ -181,7 +181,7 @@ def test_of_two_runs_on_two_nodes_at_most_one_goes_on(nodes: Nodes) -> None:
         others["second"] = _actions(two, "second").begin(server)
     assert [each.complete for each in others.values()] == [True, True]
     assert [name for name, other in others.items() if not other.rows] in ([], ["first"], ["second"])
-    # Whoever gave way is open no more, and stands in nobody's way.
+    # The run that stopped has no open action, so it blocks no other run.
     gave_way = [name for name, other in others.items() if other.rows]
     table = schema.instance_actions
     with one.connect() as connection:

@@ -102,7 +102,7 @@ def _service(rows: Rows, seen: timedelta, forced_down: bool) -> None:
         ([("stop", 1, None), ("stop", 1, 2)], []),
         ([("stop", 1, None), ("start", 3, 4)], []),
         ([("start", 0, 1), ("stop", 2, None)], ["stop"]),
-        # No task_state tells of these: they may go on whatever was begun since.
+        # These set no task_state, so they may go on whatever was started since.
         ([("attach_volume", 1, None), ("start", 3, 4)], ["attach_volume"]),
         ([("attach_volume", 1, None), ("reboot", 3, 4)], []),
         ([("attach_volume", 1, None), ("reboot", 3, None)], ["attach_volume", "reboot"]),

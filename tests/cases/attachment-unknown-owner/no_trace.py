@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""DC-9: an attachment names an id that Nova has no trace of"""
+"""DC-9: an attachment names an id that Nova has no record of"""
 
 import uuid
 
@@ -7,7 +7,7 @@ from cases.stage import Planted, Stage
 
 DISPOSITIONS = ("report",)
 DOORS = ("sweep", "command")
-OUTSIDE = "whose the id is that Nova has no trace of"
+OUTSIDE = "to whom the id belongs that Nova has no record of"
 
 
 def build(stage: Stage) -> Planted:

@@ -6,7 +6,7 @@ from cases.stage import Planted, Stage
 DISPOSITIONS = ("report",)
 # The command takes an id as Nova spells it, and anything else for a name.
 DOORS = ("sweep",)
-OUTSIDE = "whose the id is that Nova has no trace of"
+OUTSIDE = "to whom the id belongs that Nova has no record of"
 
 
 def build(stage: Stage) -> Planted:

@@ -79,7 +79,7 @@ class Cloud(base.ServersTestBase):  # type: ignore[misc]
         self.useFixture(fixtures.MonkeyPatch("nova.virt.libvirt.LibvirtDriver._disconnect_volume", disconnect))
 
         def answer_acpi(domain: fakelibvirt.Domain) -> None:
-            # fakelibvirt's own guest stays half-way down for ever.
+            # fakelibvirt's own guest never finishes its shutdown.
             self.shutdowns.append(domain.UUIDString())
             domain.destroy()
 

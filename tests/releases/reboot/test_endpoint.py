@@ -127,7 +127,7 @@ def test_a_soft_deleted_mapping_recognises_its_disk(cloud: Cloud) -> None:
 def test_a_guest_that_outlives_its_server_is_found(cloud: Cloud, how: str) -> None:
     server = cloud.server(1)
     cloud.forget(server, how)
-    # Without mappings nothing tells what is behind a disk.
+    # Without mappings the volume of a disk is unknown.
     assert disks(cloud, server) == [running(server.volumes[0], is_recognised=how == "deleted")]
 
 
