@@ -182,7 +182,7 @@ class User:
 
     def __init__(self, number: int, cloud: Cloud, seed: str, planted: Planted, weather: Weather) -> None:
         # A Cloud of its own is a set of logins of its own.
-        self._builder = Builder(Cloud(cloud.home.path), f"p{number % 2 + 1}")
+        self._builder = Builder(Cloud(cloud.home.path, database=cloud.home.database), f"p{number % 2 + 1}")
         self._breaker = Breaker(self._builder)
         self._home = cloud.home
         self._random = random.Random(seed)
