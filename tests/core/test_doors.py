@@ -49,7 +49,7 @@ LOST = World(servers=(stopped(),), mappings=(mapping("A"),), volumes=(volume("av
 
 # By the name of a rule: a world, and the policy of a door that would break a rule of the design without it.
 STOPS: dict[str, tuple[World, Policy]] = {
-    "held": (LEFT.but(volumes=(volume("error"),)), policy(Door.COMMAND)),
+    "rows_forbid": (LEFT.but(volumes=(volume("error"),)), policy(Door.COMMAND)),
     "root_disk": (LOST.but(mappings=(mapping("A", boot_index=0),)), policy(Door.COMMAND, no_host=True)),
     "guest_has_the_disk": (
         RELEASED.but(servers=(offloaded(),), guests={HOST: ("volume-1",)}),
@@ -69,7 +69,7 @@ STOPS: dict[str, tuple[World, Policy]] = {
     "guest_stays_on": (LOST.but(servers=(server(),)), policy(Door.REBOOT, guest_off=False)),
     "server_may_run": (LOST.but(servers=(server(),)), policy(Door.COMMAND, no_host=True)),
     "not_proved": (World(servers=(server(),), attachments=(attachment("A"),), volumes=(volume(),)), policy(Door.SWEEP)),
-    "held_elsewhere": (
+    "connected_on_another_host": (
         RELEASED.but(servers=(stopped(),), connected={"A": OTHER_HOST}, host_acts=True),
         policy(Door.COMMAND),
     ),
@@ -328,5 +328,5 @@ def test_dispose_asks_the_rules_in_order(monkeypatch: pytest.MonkeyPatch) -> Non
 
     monkeypatch.setattr(doors, "RULES", tuple(map(spy, doors.RULES)))
     assert removals(LOST, policy=policy(Door.COMMAND, no_host=True))
-    assert asked == [rule.__name__ for rule in (doors.held, doors.root_disk, doors.only_reported)] + asked[3:]
+    assert asked == [rule.__name__ for rule in (doors.rows_forbid, doors.root_disk, doors.only_reported)] + asked[3:]
     assert asked[-1] == "removable"

@@ -125,7 +125,7 @@ class Verb(Guarded, Lister):
             outcome = run.outcomes.get(each.key)
             result, detail = (outcome.result.value, outcome.detail) if outcome else ("", "")
             groups.setdefault((each.code, result or each.disposition.value, detail), []).append(each)
-        width, told = console.columns(), ""
+        width, explanation = console.columns(), ""
         for (code, fate, detail), alike in groups.items():
             first = alike[0]
             more = f" ({len(alike) - 1} more of this kind)" if len(alike) > 1 else ""
@@ -136,8 +136,8 @@ class Verb(Guarded, Lister):
             if not is_tried:
                 # Commands are not wrapped, so that they can be copied.
                 lines += [f"  {'then' if number else 'Run'}: {each}" for number, each in enumerate(first.next)]
-            told += "".join(f"{line}\n" for line in ["", *lines])
-        return told
+            explanation += "".join(f"{line}\n" for line in ["", *lines])
+        return explanation
 
     def take_action(self, parsed_args: argparse.Namespace) -> Any:
         raise NotImplementedError("Guarded.run replaces it")

@@ -62,15 +62,15 @@ class Signals:
 
     def _handle(self, signum: int, frame: FrameType | None) -> None:  # noqa: ARG002 - the signal module's signature
         self._pending = signum
-        self._mine.told = False
+        self._mine.raised = False
         self._tell()
         # The signal may have interrupted a write to stderr, and then Python raises RuntimeError for a second one.
         with contextlib.suppress(RuntimeError):
             console.complain("Finishing the change in progress, then stopping ...")
 
     def _tell(self) -> None:
-        if self._pending is not None and not self._mine.told and not self._mine.shields:
-            self._mine.told = True
+        if self._pending is not None and not self._mine.raised and not self._mine.shields:
+            self._mine.raised = True
             raise StoppedError(self._pending)
 
 
@@ -78,4 +78,4 @@ class _OfThread(threading.local):
     """The number of shielded blocks that this thread is in, and whether it has raised StoppedError."""
 
     shields = 0
-    told = False
+    raised = False

@@ -67,10 +67,10 @@ def _disconnect(
 ) -> Refusal | None:
     encryption: dict[str, Any] = {}
     if connection_info["data"].get("encrypted"):
-        told = cinder.encryption(volume_id)
-        if not told.rows:
-            return Refusal(f"how it is encrypted cannot be read: {told.why}")
-        (encryption,) = told.rows
+        answer = cinder.encryption(volume_id)
+        if not answer.rows:
+            return Refusal(f"the encryption of the volume could not be read: {answer.why}")
+        (encryption,) = answer.rows
     instance = objects.Instance.get_by_uuid(context, server_id)
     try:
         budget.spend(

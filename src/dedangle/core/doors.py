@@ -40,7 +40,7 @@ def guest_has_the_disk(case: Case) -> Ruling | None:
     return None
 
 
-def held(case: Case) -> Ruling | None:
+def rows_forbid(case: Case) -> Ruling | None:
     """The rows themselves forbid the remedy, for example because the server has a lost and an unknown attachment."""
     return Ruling(Disposition.REPORT, f"Kept: {case.kept_because}.") if case.kept_because else None
 
@@ -180,7 +180,7 @@ def not_proved(case: Case) -> Ruling | None:
     return Ruling(Disposition.REPORT, case.advice)
 
 
-def held_elsewhere(case: Case) -> Ruling | None:
+def connected_on_another_host(case: Case) -> Ruling | None:
     """The attachment is connected through another host than the server's, and not both hosts can be asked.
 
     The server's host claims the server, so that it does not move meanwhile. The other host disconnects the volume.
@@ -296,7 +296,7 @@ def removable(case: Case) -> Ruling:
 
 
 RULES: tuple[Callable[[Case], Ruling | None], ...] = (
-    held,
+    rows_forbid,
     root_disk,
     only_reported,
     work_is_open,
@@ -309,7 +309,7 @@ RULES: tuple[Callable[[Case], Ruling | None], ...] = (
     guest_stays_on,
     server_may_run,
     not_proved,
-    held_elsewhere,
+    connected_on_another_host,
     relink_not_asked,
     reattach_not_asked,
     not_seen_in_use,

@@ -46,10 +46,10 @@ def cinder_policies(cinder: CinderApi) -> Check:
 
 def nova_clock(nova: NovaApi, now: datetime, service_down_time: timedelta) -> Check:
     """Compare the clock of this machine with Nova's."""
-    told = nova.time()
-    if not told.complete:
-        return unknown(NOVA_CLOCK, told.why)
-    return clock(told.rows, now, service_down_time, name=NOVA_CLOCK, service="Nova")
+    answer = nova.time()
+    if not answer.complete:
+        return unknown(NOVA_CLOCK, answer.why)
+    return clock(answer.rows, now, service_down_time, name=NOVA_CLOCK, service="Nova")
 
 
 def nova_service_token(conf: Any) -> Check:

@@ -102,27 +102,27 @@ def served_by(server: Role) -> str:
 
 def not_primary(server: Role) -> str:
     """Return why reads there may be old or writes may fail; empty if the server is a primary."""
-    told = []
+    reasons = []
     if server.read_only:
-        told.append(f"It is read-only ({server.read_only}).")
+        reasons.append(f"It is read-only ({server.read_only}).")
     if server.replica:
-        told.append(f"It is a replica ({server.replica}): the newest rows may be missing.")
-    return " ".join(told)
+        reasons.append(f"It is a replica ({server.replica}): the newest rows may be missing.")
+    return " ".join(reasons)
 
 
 def cinder_filters(cinder: CinderApi, now: datetime, service_down_time: timedelta) -> Iterator[Check]:
     """Check Cinder's microversion, the filter that every run needs, and Cinder's clock."""
     yield _microversion(cinder.newest_microversion())
-    told = cinder.time_of_filtered_list()
-    if not told.complete:
+    answer = cinder.time_of_filtered_list()
+    if not answer.complete:
         step = "Check that cinder-api runs, and check its log."
-        if "answered 400" in told.why:
+        if "answered 400" in answer.why:
             step = "Restore the default resource_filters.json of cinder-api (option resource_query_filters_file)."
-        yield Check(CINDER_FILTERS, State.FAIL, _sentence(told.why), step)
+        yield Check(CINDER_FILTERS, State.FAIL, _sentence(answer.why), step)
         yield unknown(CLOCK, "Cinder did not list attachments")
         return
     yield Check(CINDER_FILTERS, State.OK, "Cinder lists the attachments of a server.")
-    yield clock(told.rows, now, service_down_time)
+    yield clock(answer.rows, now, service_down_time)
 
 
 def _microversion(newest: Reading[str]) -> Check:
@@ -139,12 +139,17 @@ def _microversion(newest: Reading[str]) -> Check:
 
 
 def clock(
-    told: Sequence[datetime], now: datetime, service_down_time: timedelta, *, name: str = CLOCK, service: str = "Cinder"
+    times: Sequence[datetime],
+    now: datetime,
+    service_down_time: timedelta,
+    *,
+    name: str = CLOCK,
+    service: str = "Cinder",
 ) -> Check:
     """Compare the clock of this machine with that of a service, to the second."""
-    if not told:
+    if not times:
         return unknown(name, f"{service}'s answers have no Date header")
-    skew = abs(now - told[0])
+    skew = abs(now - times[0])
     sentence = f"The clocks of this machine and of {service} differ by {skew.total_seconds():.0f} s."
     if skew <= _SKEW:
         return Check(name, State.OK, sentence)
