@@ -268,7 +268,7 @@ def row_revived(stage: Stage, removed: Removed) -> None:
         (attached_anew, "the server has the volume again, through mapping"),
         (reserved_by_somebody, "but no undo created it"),
         (held_by_glance, "of the volume now belongs to no server"),
-        (place_taken, "as /dev/sdb now"),
+        (place_taken, "as /dev/sdb"),
         (volume_deleted, "Cinder no longer has volume"),
         (volume_in_error, "the volume is error"),
         (volume_transferred, "the volume now belongs to project another"),
