@@ -48,7 +48,11 @@ def measure(hosts: int, processes: int, rounds: int) -> Iterator[str]:
 
 
 def _compare(database: MariaDb, url: str, names: list[str], rounds: int) -> Iterator[str]:
-    rpc = _rpc(url)
+    with _transport(url) as transport:
+        yield from _rounds(database, NovaRpc(60, lambda _: transport), names, rounds)
+
+
+def _rounds(database: MariaDb, rpc: NovaRpc, names: list[str], rounds: int) -> Iterator[str]:
     witnesses = Witnesses(nova=_nova(database), cinder=_Unasked(), hosts=rpc, progress=lambda *_: None)
     bare, ours = [], []
     for _ in range(rounds + 1):
@@ -81,7 +85,8 @@ class _Unasked:
         raise AssertionError(f"Cinder was asked: {name}")
 
 
-def _rpc(url: str) -> NovaRpc:
+@contextlib.contextmanager
+def _transport(url: str) -> Iterator[Any]:
     import oslo_messaging as messaging
     from nova import conf, objects, rpc
 
@@ -89,7 +94,10 @@ def _rpc(url: str) -> NovaRpc:
     conf.CONF([], project="nova", default_config_files=[])
     rpc.set_defaults(control_exchange="nova")
     transport = messaging.get_rpc_transport(conf.CONF, url=url)
-    return NovaRpc(60, lambda _: transport)
+    try:
+        yield transport
+    finally:
+        transport.cleanup()
 
 
 def _nova(database: MariaDb) -> NovaDatabase:

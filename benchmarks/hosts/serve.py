@@ -22,8 +22,6 @@ def main() -> None:
     url, hosts = sys.argv[1], json.loads(Path(sys.argv[2]).read_text())
     objects.register_all()
     conf.CONF([], project="nova", default_config_files=[])
-    # One message at a time is all that a host gets here; a thread more would only wait.
-    conf.CONF.set_override("executor_thread_pool_size", 2)
     libvirt._bdms = lambda _: {}
     rpc.set_defaults(control_exchange="nova")
     transport = messaging.get_rpc_transport(conf.CONF, url=url)

@@ -82,6 +82,14 @@ _OPTIONS = [
         "The bulk read of a sweep or an audit then uses the tables volume_attachment and volumes instead of Cinder's "
         "API. The API needs an hour or more for a million volumes.",
     ),
+    cfg.StrOpt(
+        "ceph_conf",
+        default="",
+        help="Path of the ceph.conf of the cluster with Cinder's RBD volumes. The command, the sweep and the audit "
+        "then ask Ceph, with the rbd command of this machine, which clients have an image open. A volume that a client "
+        "has open without another attachment keeps its rows. CEPH_ARGS in the environment can name the Ceph user, "
+        "which only needs to read. Without this option, Ceph is not asked.",
+    ),
     cfg.IntOpt(
         "stop_timeout",
         default=300,
@@ -130,6 +138,7 @@ class Settings:
     textfile_dir: Path | None
     cell_timeout: float
     cinder_database: str | None
+    ceph_conf: str
     stop_timeout: float
     available_means_gone: bool
     soft_reboot: str
@@ -169,6 +178,7 @@ def settings(conf: Any) -> Settings:
         textfile_dir=Path(own.textfile_dir) if own.textfile_dir else None,
         cell_timeout=own.cell_timeout,
         cinder_database=own.cinder_database,
+        ceph_conf=own.ceph_conf,
         stop_timeout=own.stop_timeout,
         available_means_gone=own.available_with_attachment == "remove",
         soft_reboot=own.soft_reboot,

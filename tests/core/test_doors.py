@@ -37,7 +37,7 @@ from worlds import (
 from dedangle.core import doors
 from dedangle.core.case import Case, Policy, Ruling
 from dedangle.core.decisions import Door
-from dedangle.core.records import Disk, Marker, Server
+from dedangle.core.records import Disk, Marker, Reading, Server
 
 JUST_CHANGED = NOW - timedelta(seconds=90)
 
@@ -159,6 +159,37 @@ def test_a_disk_that_nobody_recognises_forbids_where_no_guest_should_run() -> No
     other = Disk(volume_id="volume-9", source="/dev/sdz", is_running=True, is_recognised=False)
     assert removals(LEFT.but(guests={HOST: ()}), door=Door.COMMAND)
     assert removals(LEFT.but(guests={HOST: (other,)}), door=Door.COMMAND) == ()
+
+
+def test_a_client_of_ceph_that_nothing_else_explains_forbids_every_removal() -> None:
+    client, closed = "192.0.2.7:0/1", {VOLUME: Reading[str]()}
+    assert removals(LEFT.but(guests={HOST: ()}, watchers=closed), door=Door.COMMAND)
+    for door in (Door.COMMAND, Door.SWEEP):
+        for world in (LEFT.but(guests={HOST: ()}), LOST.but(servers=(stopped(),), host_acts=True)):
+            assert len(removals(world, door=door)) == len(removals(world.but(watchers=closed), door=door))
+            for reading in (Reading((client,)), Reading[str].unread("Ceph did not answer in 60 s")):
+                assert removals(world.but(watchers={VOLUME: reading}), door=door) == ()
+    (kept,) = findings(LEFT.but(guests={HOST: ()}, watchers={VOLUME: Reading((client,))}), door=Door.COMMAND)
+    assert f"Kept: a client of Ceph has the RBD image open ({client})." in kept.reason
+    assert f"Ceph: the RBD image of volume {VOLUME} is open by {client}" in kept.evidence
+
+
+def test_a_client_of_ceph_may_be_that_of_another_attachment() -> None:
+    moved = World(
+        servers=(server(),),
+        mappings=(mapping("B"),),
+        tombstones=(tombstone("A"),),
+        attachments=(attachment("A"), attachment("B")),
+        volumes=(volume(),),
+        connected={"A": OTHER_HOST, "B": HOST},
+        guests={HOST: (VOLUME,), OTHER_HOST: ()},
+        host_acts=True,
+    )
+    (before,) = removals(moved, door=Door.COMMAND)
+    assert before.attachment_id == "A"
+    one, two = Reading(("192.0.2.7:0/1",)), Reading(("192.0.2.7:0/1", "192.0.2.8:0/1"))
+    assert removals(moved.but(watchers={VOLUME: one}), door=Door.COMMAND)
+    assert removals(moved.but(watchers={VOLUME: two}), door=Door.COMMAND) == ()
 
 
 def test_a_serial_that_a_swap_left_behind_proves_nothing() -> None:

@@ -57,6 +57,8 @@ class World:
     live_migration_failed_at: datetime | None = None
     thorough: bool = False
     """Whether every volume is asked for, as the command and the sweep do."""
+    watchers: MappingType[str, Reading[str]] = dataclasses.field(default_factory=dict)
+    """By volume: the Ceph clients that have its image open."""
     host_acts: bool = False
     """Whether the server's host carries removals out itself."""
     silent: frozenset[str] = frozenset()
@@ -190,6 +192,7 @@ def observation(world: World, server_id: str = SERVER) -> Observation:
         guests=guests,
         other_servers=Reading(world.other_servers),
         askable_hosts=frozenset(each for each in guests if each in world.guests or each in world.silent_hosts),
+        watchers=world.watchers,
         host_acts=world.host_acts,
         cinder_is_behind=world.cinder_is_behind,
         nova_is_behind=world.nova_is_behind,

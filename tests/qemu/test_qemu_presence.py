@@ -7,6 +7,7 @@ The lab runs on RabbitMQ: with its in-process transport nobody else can ask the 
 import json
 from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,10 +22,11 @@ from dedangle.core import times
 from dedangle.lab import rows
 from dedangle.lab.builders import Server
 from dedangle.lab.client import wait_for
-from dedangle.lab.cloud import Cloud
+from dedangle.lab.cloud import MANAGER, Cloud
 from dedangle.lab.config import COMPUTE_HOST
 from shell import Dedangle, Done
 
+NOVA_MANAGER = "nova.compute.manager.ComputeManager"
 # Longer than dedangle leaves Nova to end the guest of a deleted server: from then on only the host knows.
 HOURS = timedelta(hours=2)
 OTHER = "lab-compute-2"
@@ -131,6 +133,43 @@ def end_as_told(stage: Stage, host: Host, server: Server) -> None:
     for each in commands:
         host.hypervisor.virsh(*each.split()[3:])
     assert server.id not in host.hypervisor.guests()
+
+
+def test_client_of_ceph_keeps_an_attachment_that_no_host_vouches_for(
+    stage: Stage, host: Host, ceph: Cluster, tmp_path: Path
+) -> None:
+    # Its attachments also prove that the credentials see all projects.
+    stage.server(0)
+    server = stage.server(0)
+    volume = attached(stage, server, "rbd")
+    delete_while_host_is_down(stage, server)
+    let_hours_pass(stage, server)
+    conf = tmp_path / "ceph.conf"
+    conf.write_text(f"[dedangle]\nceph_conf = {ceph.conf}\n")
+    plan = ("cleanup", server.id, "--no-host", "-f", "json")
+    # As a host without dedangle: nothing there tells that the guest runs on.
+    stage.cloud.manager = NOVA_MANAGER
+    stage.cloud.restart("nova-compute")
+    try:
+        without, asked = (
+            {each["volume_id"]: each for each in Dedangle(stage.cloud)(*options, *plan).findings}
+            for options in ((), ("--config-file", str(conf)))
+        )
+        assert without[volume]["disposition"] == "remove"
+        assert host.watched() == {volume: 1}
+        assert asked[volume]["disposition"] == "report"
+        assert "a client of Ceph has the RBD image open" in asked[volume]["reason"]
+        # Not in Ceph.
+        assert asked[server.volumes[0]]["disposition"] == "remove"
+
+        host.hypervisor.end(server.id)
+        host.wait_watched({})
+        gone = {each["volume_id"]: each for each in Dedangle(stage.cloud)("--config-file", str(conf), *plan).findings}
+        assert gone[volume]["disposition"] == "remove"
+        assert f"Ceph: the RBD image of volume {volume} is open by no client" in gone[volume]["evidence"]
+    finally:
+        stage.cloud.manager = MANAGER
+        stage.cloud.restart("nova-compute")
 
 
 @pytest.mark.parametrize("door", ["sweep", pytest.param("command", marks=pytest.mark.thorough)])

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from dedangle.cli.progress import Progress
     from dedangle.config import Settings
     from dedangle.reconcile.hosts import Witnesses
+    from dedangle.reconcile.images import Images
     from dedangle.reconcile.inspection import Inspection
     from dedangle.reconcile.restart import Restarter
     from dedangle.reconcile.server import Reconciler
@@ -98,6 +99,7 @@ class Wiring:
             nova=self.nova,
             cinder=self.cinder,
             hosts=hosts,
+            images=self._images(),
             repairs=Repairs(nova=self.nova, cinder=self.cinder, hosts=hosts, connector=connector or {}),
             policy=policy,
             clock=self.clock,
@@ -105,6 +107,13 @@ class Wiring:
             thorough=True,
             shield=self.signals.shield,
         )
+
+    def _images(self) -> Images | None:
+        from dedangle.reconcile.images import Images
+        from dedangle.systems.ceph import Ceph
+
+        conf = self.settings.ceph_conf
+        return Images(self.nova, self.cinder, Ceph(conf, self.settings.cell_timeout)) if conf else None
 
     def inspection(self, reconciler: Reconciler, progress: Progress, *, concurrency: int = 1) -> Inspection:
         from dedangle.cli import console

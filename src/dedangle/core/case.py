@@ -81,6 +81,8 @@ class Case:
     """Whether every host concerned proved that the server's guest there does not have the disk."""
     cinder_is_wrong: bool = False
     """Whether Cinder has lost attachments that are in use."""
+    image_is_open: Refusal | None = None
+    """Why a Ceph client may use the volume's image without another attachment."""
     explained_on: str | None = None
     """The host on which the guest has the disk through another, valid attachment."""
 

@@ -40,6 +40,16 @@ def guest_has_the_disk(case: Case) -> Ruling | None:
     return None
 
 
+def image_is_open(case: Case) -> Ruling | None:
+    """More Ceph clients have the RBD image open than other attachments of the volume explain: the row is kept.
+
+    The same if Ceph does not answer. Only `[dedangle] ceph_conf` makes dedangle ask Ceph.
+    """
+    if case.is_repair or case.image_is_open is None or case.guest_goes_off or not is_connected(case.finding):
+        return None
+    return Ruling(Disposition.REPORT, f"Kept: {case.image_is_open}. {case.advice}".rstrip())
+
+
 def rows_forbid(case: Case) -> Ruling | None:
     """The rows themselves forbid the remedy, for example because the server has a lost and an unknown attachment."""
     return Ruling(Disposition.REPORT, f"Kept: {case.kept_because}.") if case.kept_because else None
@@ -301,6 +311,7 @@ RULES: tuple[Callable[[Case], Ruling | None], ...] = (
     only_reported,
     work_is_open,
     guest_has_the_disk,
+    image_is_open,
     just_changed,
     too_young,
     in_grace,

@@ -107,6 +107,7 @@ def finding_of(
             guest_may_live=draft.guest_may_live,
             proved=draft.proved,
             explained_on=draft.explained_on,
+            image_is_open=_image_is_open(pair, attachment),
             cinder_is_wrong=draft.cinder_is_wrong,
         )
     )
@@ -130,6 +131,19 @@ def _held_on(finding: Finding, volume: Volume | None, server: Server | None) -> 
     host = volume.host_of(finding.attachment.id)
     is_elsewhere = server.host is not None and not server.deleted and host != server.host
     return host if is_elsewhere else None
+
+
+def _image_is_open(pair: Pair, attachment: Attachment | None) -> Refusal | None:
+    """Return why a Ceph client may use the volume by this row: no other attachment of the volume explains it."""
+    if pair.watchers is None:
+        return None
+    if not pair.watchers.complete:
+        return Refusal(f"whether a client has the RBD image open is unknown, because {pair.watchers.why}")
+    others = [each for each in (*pair.attachments, *pair.others.rows) if each != attachment]
+    explained = sum(each.status == "attached" for each in others)
+    if len(pair.watchers.rows) <= explained:
+        return None
+    return Refusal(f"a client of Ceph has the RBD image open ({', '.join(sorted(pair.watchers.rows))})")
 
 
 def _host_side(pair: Pair) -> tuple[HostSide, ...] | None:

@@ -39,6 +39,7 @@ def facts(pair: Pair, mapping: BlockDeviceMapping | None, attachment: Attachment
     if attachment:
         yield from _of_attachment(pair, attachment, is_named=mapping is not None)
     yield from _of_guests(pair)
+    yield from _of_image(pair)
     if (
         server_state.existence is Existence.DELETED
         and attachment
@@ -116,6 +117,12 @@ def _of_guests(pair: Pair) -> Iterator[str]:
                     f"Host {host}: the disk {disk.source} has the serial of volume {disk.volume_id}, but Nova's "
                     "mapping of that volume connects to another device"
                 )
+
+
+def _of_image(pair: Pair) -> Iterator[str]:
+    if pair.watchers is not None and pair.watchers.complete:
+        clients = ", ".join(sorted(pair.watchers.rows)) or "no client"
+        yield f"Ceph: the RBD image of volume {pair.volume_id} is open by {clients}"
 
 
 def _what_ended_the_guest(server_state: ServerState, server: Server) -> str:

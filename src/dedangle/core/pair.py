@@ -149,6 +149,8 @@ class Pair:
     released: frozenset[str] = frozenset()
     """Ids of attachments that a soft-deleted mapping of another server names."""
     named: MappingType[str, Reading[Attachment]] = dataclasses.field(default_factory=dict)
+    watchers: Reading[str] | None = None
+    """The Ceph clients that have its RBD image open; None if Ceph was not asked."""
 
     @property
     def open_work(self) -> tuple[Marker, ...]:

@@ -150,6 +150,7 @@ def pairs(observation: Observation) -> tuple[Pair, ...]:
                 other_servers=observation.other_servers,
                 released=frozenset(each.attachment_id for each in of_others if each.deleted and each.attachment_id),
                 named=cinder.named,
+                watchers=observation.watchers.get(volume_id),
             )
         )
     return tuple(result)

@@ -19,6 +19,7 @@ from dedangle.core.observations import CinderView, NovaView, Observation
 from dedangle.core.pair import Pair
 from dedangle.core.records import HostState, Reading, Refusal, Server, Volume
 from dedangle.reconcile.control import ControlRead
+from dedangle.reconcile.images import Images
 from dedangle.reconcile.repairs import Repairs
 from dedangle.state.journal import Journal, JournalUnwritableError
 from dedangle.systems import ports
@@ -77,6 +78,8 @@ class Reconciler:
     first_seen: Callable[[FindingKey], datetime | None]
     thorough: bool = False
     """Whether every volume is read, even if all mappings and attachments pair."""
+    images: Images | None = None
+    """Asks Ceph for the clients of RBD images, where the operator has named a cluster."""
     repairs: Repairs | None = None
     """The repairs that give a server its volumes back; only the command has them."""
     shield: Callable[..., contextlib.AbstractContextManager[object]] = lambda **_: contextlib.nullcontext()
@@ -188,6 +191,7 @@ class Reconciler:
         )
         # The guest is read before Nova is read again, because an attach writes its mapping before the disk.
         guests = {host: self.hosts.disks(server_id, host) for host in pairing.hosts_concerned(before, cinder)}
+        watchers = self.images.watchers(before, cinder) if self.images else {}
         other_servers_bdms = self.nova.other_servers_bdms(volume_ids, server_id)
         return Observation(
             server_id=server_id,
@@ -198,6 +202,7 @@ class Reconciler:
             other_servers=self.nova.servers(pairing.other_holders(server_id, cinder, other_servers_bdms)),
             guests=guests,
             askable_hosts=frozenset(filter(self.hosts.may_answer, guests)),
+            watchers=watchers,
             host_acts=self._acts_itself(before),
             cinder_is_behind=trust.cinder_is_behind,
             nova_is_behind=control.nova_is_behind(

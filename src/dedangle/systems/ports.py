@@ -77,6 +77,11 @@ class Hosts(Protocol):
         """Let the host judge the server again with the instance lock held, and make the change if it still holds."""
 
 
+class Ceph(Protocol):
+    def watchers(self, image: str) -> Reading[str]:
+        """Return the clients that have the RBD image (pool/name) open; empty if there is no such image."""
+
+
 class Restoring(Nova, Protocol):
     def connection_info(self, expected: BlockDeviceMapping) -> Reading[dict[str, Any]]:
         """Return the connection_info of a live mapping, a secret; empty if it has none, unread if the row changed."""
