@@ -410,6 +410,7 @@ class Storm:
     """Users who work at the same time, until so many operations are done or one has failed."""
 
     def __init__(self, cloud: Cloud, seed: int, users: int) -> None:
+        self._cloud = cloud
         self.planted = Planted()
         self.weather = Weather(cloud, f"{seed}/weather")
         self.sweeper = Sweeper(cloud)
@@ -449,7 +450,13 @@ class Storm:
                 self.weather.clear()
                 if not self._failed.is_set():
                     self.sweeper.wait_for_a_whole_one()
+                    # The last ones were seen a moment ago, and their grace period runs.
+                    wait_for("what was planted is gone", self._is_swept, PATIENCE)
                 self.sweeper.stop()
+
+    def _is_swept(self) -> bool:
+        now = rows.snapshot(self._cloud.home)
+        return all(now.attachments[each]["deleted"] for each in self.planted.attachments)
 
     def _work(self, user: User, tickets: Iterator[int], plant_every: int) -> None:
         try:

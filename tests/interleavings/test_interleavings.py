@@ -5,11 +5,13 @@ import os
 import time
 from collections import Counter
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
 
+from dedangle.core import times
 from dedangle.lab import rows
 from dedangle.lab.cloud import Cloud
 from interleavings.storm import Run, Storm, wrong
@@ -21,10 +23,21 @@ USERS = 6
 SEED = int(os.environ.get("DEDANGLE_STORM_SEED", "1"))
 
 
+# Seconds: of what was connected, and of what nothing was ever connected through.
+GRACES = ((0, 0), (20, 5))
+
+
+@pytest.fixture(scope="module", params=GRACES, ids=lambda graces: f"grace-{graces[0]}-reserved-{graces[1]}")
+def graces(request: pytest.FixtureRequest) -> tuple[int, int]:
+    found: tuple[int, int] = request.param
+    return found
+
+
 @pytest.fixture(scope="module")
-def stormy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
+def stormy(graces: tuple[int, int], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
+    grace, reserved = map(str, graces)
     overrides = {
-        "dedangle": {"grace_period": "0", "max_removals": "1000"},
+        "dedangle": {"grace_period": grace, "grace_period_reserved": reserved, "max_removals": "1000"},
         # The lab's Placement closes a connection that was idle for ten seconds, maybe just when Nova uses it again.
         "placement": {"connect_retries": "3"},
         "DEFAULT": {"compute_driver": "fake.RescueBFVDriver"},
@@ -33,7 +46,7 @@ def stormy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
         yield cloud
 
 
-def test_nothing_that_is_used_is_removed_while_users_work(stormy: Cloud) -> None:
+def test_nothing_that_is_used_is_removed_while_users_work(stormy: Cloud, graces: tuple[int, int]) -> None:
     storm = Storm(stormy, SEED, USERS)
     try:
         storm.rage(OPERATIONS, PLANT_EVERY)
@@ -51,6 +64,7 @@ def test_nothing_that_is_used_is_removed_while_users_work(stormy: Cloud) -> None
     assert [each for each in removals if each["attachment_id"] not in planted] == []
     assert {each for each in planted if not now.attachments[each]["deleted"]} == set()
     assert {now.volumes[each]["status"] for each in planted.values()} == {"available"}
+    assert [each for each in removals if seen_for(each) < grace_of(each, graces)] == []
     # What was planted early went while users were working, not in the calm at the end.
     in_the_storm = [each for each in storm.sweeper.runs if each.ended < storm.ended]
     assert len(in_the_storm) >= 5
@@ -60,11 +74,26 @@ def test_nothing_that_is_used_is_removed_while_users_work(stormy: Cloud) -> None
     assert [unexplained(run, set(planted)) for run in storm.sweeper.runs if unexplained(run, set(planted))] == []
 
 
+def grace_of(removal: dict[str, Any], graces: tuple[int, int]) -> timedelta:
+    grace, reserved = graces
+    never_connected = removal["code"] in ("attachment-never-used", "mapping-never-attached")
+    return timedelta(seconds=reserved if never_connected else grace)
+
+
+def seen_for(removal: dict[str, Any]) -> timedelta:
+    """For how long the sweep had seen a finding when it wrote down its removal; first_seen has whole seconds."""
+    return times.parse(removal["intended_at"]) - times.parse(removal["first_seen"])
+
+
 def entries(cloud: Cloud) -> list[dict[str, Any]]:
     """Every removal that was ever meant, with its outcome."""
     lines = journal(cloud.home.state / "dedangle")
     outcomes = {each["entry"]: each for each in lines if each["phase"] == "outcome"}
-    return [{**each, **outcomes.get(each["entry"], {})} for each in lines if each["phase"] == "intent"]
+    return [
+        {**each, "intended_at": each["at"], **outcomes.get(each["entry"], {})}
+        for each in lines
+        if each["phase"] == "intent"
+    ]
 
 
 def lost_and_left(now: rows.Snapshot) -> tuple[set[object], set[object]]:
