@@ -143,7 +143,7 @@ def test_a_volume_that_another_server_has_by_now_is_left_to_it(
     before = rows.snapshot(cloud.home)
     done = reattach(dedangle, server, "--connector", connector)
     assert [each["outcome"] for each in done.findings] == [None]
-    assert f"server {other.id} holds the volume too" in done.findings[0]["reason"]
+    assert f"server {other.id} also holds the volume" in done.findings[0]["reason"]
     assert not rows.diff(before, rows.snapshot(cloud.home))
 
 

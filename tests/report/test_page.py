@@ -201,4 +201,4 @@ def test_nothing_found_is_said(shown: Show) -> None:
     page = shown(run_of(not_checked=["every server: Cinder did not answer"]))
     text = page.run("document.body.innerText")
     assert "There are no findings, but the run is not complete." in text
-    assert "Nothing is dangling" not in text
+    assert "No dangling volume attachments found" not in text
