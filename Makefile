@@ -9,7 +9,7 @@ unexport PYTHONDONTWRITEBYTECODE
 # Else make takes them for leavings of a chain of rules and deletes them.
 .PRECIOUS: .venvs/%/made-from
 
-.PHONY: demo lab lab-break lab-down test test-libvirt test-galera test-thorough test-releases coverage lint docs pictures clean
+.PHONY: demo lab lab-break lab-down test test-libvirt test-galera test-thorough test-releases coverage lint docs pictures transcripts clean
 
 demo: .venv/made-from ## a cloud comes up, is broken, and is cleaned through all doors
 	@.venv/bin/python -m dedangle.lab.demo
@@ -54,6 +54,9 @@ lint: .venv/made-from
 docs: .venvs/docs/made-from ## the manual in build/docs/html and dedangle(1) in build/docs/man; a warning is an error
 	.venvs/docs/bin/sphinx-build -E -W --keep-going -q -d build/docs/doctrees -b html docs build/docs/html
 	.venvs/docs/bin/sphinx-build -W --keep-going -q -d build/docs/doctrees -b man docs build/docs/man
+
+transcripts: .venv/made-from ## docs/transcripts.md, written from what a terminal in the lab shows
+	DEDANGLE_THOROUGH=1 DEDANGLE_WRITE_TRANSCRIPTS=1 .venv/bin/pytest tests/docs/test_transcripts.py
 
 pictures: .venv/made-from ## pictures and transcripts of README and manual, taken in the lab; by hand, with chromium
 	.venv/bin/python tools/make_pictures.py
