@@ -170,7 +170,7 @@ def test_the_fuse_counts_a_project_over_its_cells(of_cells: tuple[int, ...], ref
 
 def test_projects_are_not_counted_where_the_fuse_trips_anyway() -> None:
     nova = Counting(Reading((10**6,)))
-    assert "26 removals in this run" in str(fused(26, nova).refusal)
+    assert "26 removals planned in this run" in str(fused(26, nova).refusal)
     assert not nova.asked
 
 
