@@ -176,3 +176,19 @@ def test_a_volume_that_nobody_knows_is_a_slip(dedangle: Dedangle, volume: str) -
         assert (done.code, done.out) == (2, "")
         assert volume in done.err
         assert "openstack volume list --all-projects" in done.err
+
+
+def test_control_c_while_a_run_begins_shows_no_traceback() -> None:
+    program = (
+        "import builtins, sys\n"
+        "original = builtins.__import__\n"
+        "def interrupted(name, *rest):\n"
+        "    if name.startswith('cliff'):\n"
+        "        raise KeyboardInterrupt\n"
+        "    return original(name, *rest)\n"
+        "builtins.__import__ = interrupted\n"
+        "from dedangle.cli.main import main\n"
+        "sys.exit(main(['audit']))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")

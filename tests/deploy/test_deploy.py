@@ -15,7 +15,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from dedangle.cli.main import Dedangle
+from dedangle.cli.app import Dedangle
 from dedangle.cli.sweep import Sweep
 from dedangle.core.sharding import Shard
 from dedangle.lab import packages
