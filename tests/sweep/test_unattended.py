@@ -163,8 +163,8 @@ def test_the_fuse_counts_within_the_shard(cloud: Cloud, dedangle: Dedangle, stag
     [
         (("--time-budget", "soon"), "invalid duration"),
         (("--time-budget", "0m"), "invalid duration"),
-        (("--shard", "0/4"), "no shard 0 of 4"),
-        (("--shard", "5/4"), "no shard 5 of 4"),
+        (("--shard", "0/4"), "invalid shard 0/4: use 1/N to N/N"),
+        (("--shard", "5/4"), "invalid shard 5/4: use 1/N to N/N"),
         (("--shard", "half"), "invalid shard 'half': use 1/4 or auto"),
         (("--shard", "auto"), "DEDANGLE_SHARDS"),
         (("--max-removals", "-1"), "invalid number '-1': use 0 or more"),
