@@ -129,17 +129,21 @@ def test_a_short_id_that_is_somebody_s_name_too_is_refused(
 
 
 def test_a_short_id_that_nothing_has_is_a_slip(dedangle: Dedangle) -> None:
-    for arguments in (("cleanup", "0bad0bad"), ("audit", "--volume", "0bad0bad")):
+    sentences = {
+        ("cleanup", "0bad0bad"): "No cell has a server named 0bad0bad. ",
+        ("audit", "--volume", "0bad0bad"): "There is no volume 0bad0bad. ",
+    }
+    for arguments, sentence in sentences.items():
         done = dedangle(*arguments)
         assert (done.code, done.out) == (2, "")
-        assert " named 0bad0bad" in done.err
+        assert sentence in done.err
 
 
 def test_projects_have_names_if_keystone_lists_them(cloud: Cloud, dedangle: Dedangle, reserved: Server) -> None:
     project_id = cloud.user("p1").project_id
     audit = ("audit", "--server", reserved.id, "--project", "p1", "-f", "json")
     assert [(each["project_id"], each["project_name"]) for each in dedangle(*audit).findings] == [(project_id, "p1")]
-    assert f"project p1 ({project_id})" in dedangle("cleanup", reserved.id).out
+    assert f"Project:    p1 ({project_id})" in dedangle("cleanup", reserved.id).out
     with cloud.faults.inject("keystone", method="GET", path="/v3/projects", status=403):
         done = dedangle("audit", "--server", reserved.id, "--project", str(project_id), "-f", "json")
     assert done.code == 0, done.err

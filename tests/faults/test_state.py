@@ -144,7 +144,7 @@ def test_malformed_journal_is_named_and_written_on(
 def test_no_journal_yet(dedangle: Dedangle, state_dir: Path, elsewhere: tuple[str, str]) -> None:
     done = dedangle("journal", "list", "-f", "json", *elsewhere)
     assert (done.code, json.loads(done.out)) == (0, [])
-    assert done.err == f"There is no journal {state_dir / NAME} yet.\n"
+    assert done.err == f"There is no journal {state_dir / NAME} yet: dedangle has made no changes on this machine.\n"
     done = dedangle("journal", "list", "--journal", str(state_dir / "copy"), *elsewhere)
     assert (done.code, done.out, done.err) == (2, "", f"There is no journal {state_dir / 'copy'}.\n")
     (state_dir / NAME).mkdir()
