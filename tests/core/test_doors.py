@@ -359,5 +359,6 @@ def test_dispose_asks_the_rules_in_order(monkeypatch: pytest.MonkeyPatch) -> Non
 
     monkeypatch.setattr(doors, "RULES", tuple(map(spy, doors.RULES)))
     assert removals(LOST, policy=policy(Door.COMMAND, no_host=True))
-    assert asked == [rule.__name__ for rule in (doors.rows_forbid, doors.root_disk, doors.only_reported)] + asked[3:]
+    first = (doors.rows_forbid, doors.root_disk, doors.guest_runs_elsewhere, doors.only_reported)
+    assert asked == [rule.__name__ for rule in first] + asked[4:]
     assert asked[-1] == "removable"

@@ -32,7 +32,7 @@ from worlds import (
 
 from dedangle.core import addresses
 from dedangle.core.decisions import Door, Finding
-from dedangle.core.records import Disk
+from dedangle.core.records import Disk, Server
 
 CLEANUP = f"dedangle cleanup {SERVER}"
 GET_CONNECTOR = f"ssh {HOST} nova-manage volume_attachment get_connector --json > connector.json"
@@ -194,6 +194,36 @@ def test_a_half_done_migration_ends_where_the_guest_runs() -> None:
         GET_CONNECTOR,
         f"nova-manage volume_attachment refresh {SERVER} {VOLUME} connector.json",
     )
+
+
+MOVED = TWO.but(
+    mappings=(mapping("B"),),
+    attachments=(attachment("A"), attachment("B")),
+    connected={"A": HOST, "B": OTHER_HOST},
+)
+BY_HAND = MOVED.but(attachments=(attachment("B"),), connected={"B": OTHER_HOST})
+
+
+@pytest.mark.parametrize("one", [server(), stopped()], ids=["running", "stopped"])
+@pytest.mark.parametrize("world", [MOVED, BY_HAND], ids=["relink", "refresh"])
+def test_no_second_guest_is_started_while_one_runs_on_another_host(world: World, one: Server) -> None:
+    split = world.but(servers=(one,), guests={HOST: (), OTHER_HOST: (VOLUME,)})
+    assert repairs(split, policy=policy(Door.COMMAND, relink=True)) == ()
+    assert ways(split)["migration-half-done"] == (
+        f"ssh {OTHER_HOST} virsh shutdown {SERVER}",
+        f"while ssh {OTHER_HOST} virsh list --uuid | grep -q {SERVER}; do sleep 2; done",
+    )
+    # Once that guest has ended, the way of the migration itself is open.
+    ended = ways(split.but(guests={HOST: (), OTHER_HOST: ()}))["migration-half-done"]
+    assert not any("virsh" in line for line in ended)
+    assert any("--relink" in line or "refresh" in line for line in ended)
+
+
+@pytest.mark.parametrize("one", [server(), stopped()], ids=["running", "stopped"])
+@pytest.mark.parametrize("world", [MOVED, BY_HAND], ids=["relink", "refresh"])
+def test_a_silent_host_is_asked_before_a_server_is_started_on_its_own(world: World, one: Server) -> None:
+    silent = ways(world.but(servers=(one,), guests={}))["migration-half-done"]
+    assert silent[0].startswith(f"ssh {OTHER_HOST} 'virsh list && ! virsh dominfo {SERVER}' && ")
 
 
 def test_a_stuck_detach_is_rolled_back_where_the_guest_has_the_disk() -> None:

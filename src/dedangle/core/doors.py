@@ -18,6 +18,8 @@ from dedangle.core.times import utc
 # Longer than the observed lag of a Galera node after a restart or of a replica during a backup. A row that is younger
 # proves nothing about the other side.
 SETTLED_AFTER = timedelta(minutes=2)
+# Without a remedy of dedangle they end with a start or a hard reboot of the server (core/exits.py).
+_ENDED_BY_START = ("migration-half-done", "mapping-without-connection")
 
 
 def guest_has_the_disk(case: Case) -> Ruling | None:
@@ -38,6 +40,28 @@ def guest_has_the_disk(case: Case) -> Ruling | None:
             return Ruling(Disposition.REPORT, f"{kept} End that guest first.", _end_guest(host, case.server_id))
         return Ruling(Disposition.REPORT, f"{kept} {case.advice}".rstrip())
     return None
+
+
+def guest_runs_elsewhere(case: Case) -> Ruling | None:
+    """The guest runs with the disk on another host than Nova says: a start here would run a second guest on it.
+
+    The rule keeps what a repair, or the commands for it, would lead to a start of the server on its own host.
+    """
+    leads_to_start = case.is_repair or case.finding.code in _ENDED_BY_START
+    if not leads_to_start or case.server is None or case.server.host is None:
+        return None
+    hosts = [each for each in case.server_state.hosts_with_disk(case.finding.volume_id) if each != case.server.host]
+    if not hosts:
+        return None
+    return Ruling(
+        Disposition.REPORT,
+        f"Kept: the guest is running on host {hosts[0]}, but Nova says that the server is on host {case.server.host}. "
+        "A start there would run a second guest on the same disk.",
+        (
+            f"ssh {hosts[0]} virsh shutdown {case.server_id}",
+            f"while ssh {hosts[0]} virsh list --uuid | grep -q {case.server_id}; do sleep 2; done",
+        ),
+    )
 
 
 def image_is_open(case: Case) -> Ruling | None:
@@ -308,6 +332,7 @@ def removable(case: Case) -> Ruling:
 RULES: tuple[Callable[[Case], Ruling | None], ...] = (
     rows_forbid,
     root_disk,
+    guest_runs_elsewhere,
     only_reported,
     work_is_open,
     guest_has_the_disk,

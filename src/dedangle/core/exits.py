@@ -108,7 +108,8 @@ def _way_out(
             commands = _commands(way, finding, pair, policy, now, simulate, names_volume=names_volume)
             if commands:
                 return commands
-    return tuple(_fixed(finding, pair))
+    fixed = _unless_a_guest_runs(pair, finding, tuple(_fixed(finding, pair)))
+    return tuple(line.format(server=finding.server_id) for line in fixed)
 
 
 def _ways_for(finding: Finding) -> Iterator[Way]:
@@ -198,7 +199,7 @@ def _commands(
     if relinks and is_connected and way.stops:
         after = ("openstack server start {server}",)
     cleanup = _cleanup(way, options, finding, names_volume=names_volume)
-    lines = (*before, cleanup, *after)
+    lines = _unless_a_guest_runs(pair, finding, (*before, cleanup, *after))
     return tuple(line.format(server=finding.server_id, volume=finding.volume_id) for line in lines)
 
 
@@ -208,9 +209,28 @@ def _cleanup(way: Way, options: str, finding: Finding, *, names_volume: bool) ->
         options = f" --volume {{volume}}{options}"
     command = f"dedangle cleanup {{server}}{options} --execute"
     if way.allows.get("names_volume"):
-        # Nothing is removed unless libvirt answers there, and has no guest of the server.
-        return f"ssh {finding.held_on} 'virsh list && ! virsh dominfo {{server}}' && {command}"
+        return f"{_no_guest_on(finding.held_on or 'HOST')} && {command}"
     return command
+
+
+def _no_guest_on(host: str) -> str:
+    """Return the command that succeeds if libvirt answers on the host and has no guest of the server."""
+    return f"ssh {host} 'virsh list && ! virsh dominfo {{server}}'"
+
+
+def _unless_a_guest_runs(pair: Pair, finding: Finding, lines: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the lines that end a migration; the first one asks the other host, if that host is silent.
+
+    After a live migration that died the guest may run on the host of the attachment that the mapping names.
+    """
+    state, volume = pair.server_state, next(iter(pair.volume.rows), None)
+    if finding.code != "migration-half-done" or volume is None or state.server is None:
+        return lines
+    if state.server.host in state.hosts_with_disk(pair.volume_id):
+        return lines
+    named = {volume.host_of(mapping.attachment_id) for mapping in pair.mappings if mapping.attachment_id}
+    silent = sorted(host for host in named if host and host != state.server.host and not state.has_answered(host))
+    return ("".join(f"{_no_guest_on(host)} && " for host in silent) + lines[0], *lines[1:]) if silent else lines
 
 
 def _with_server(pair: Pair, server: Server | None) -> Pair:

@@ -88,7 +88,7 @@ def hosts_concerned(nova: NovaView, cinder: CinderView) -> frozenset[str]:
     """Return the hosts that must report the server's guest: its own host, and the host of each of its attachments.
 
     They are only asked if something does not pair: an attachment is lost, a row has no partner, a detach is not
-    finished, or the server is deleted.
+    finished, an attachment is connected through another host than the server's, or the server is deleted.
     """
     named = {mapping.attachment_id for mapping in nova.mappings}
     attachments = cinder.attachments.rows
@@ -98,11 +98,13 @@ def hosts_concerned(nova: NovaView, cinder: CinderView) -> frozenset[str]:
     volumes = [volume for reading in cinder.volumes.values() for volume in reading.rows]
     detaching = any(volume.status == "detaching" for volume in volumes)
     unnamed = any(attachment.id not in named for attachment in attachments)
-    if not (lost or gone or unlinked or unnamed or detaching):
-        return frozenset()
     connected = [attachment for attachment in attachments if not attachment.is_reserved]
-    hosts = {host for volume in volumes for each in connected for host in [volume.host_of(each.id)]}
-    return frozenset(host for host in (*hosts, *(server.host for server in nova.servers)) if host)
+    hosts = {host for volume in volumes for each in connected if (host := volume.host_of(each.id))}
+    own_hosts = {server.host for server in nova.servers if server.host}
+    elsewhere = bool(own_hosts and hosts - own_hosts)
+    if not (lost or gone or unlinked or unnamed or detaching or elsewhere):
+        return frozenset()
+    return frozenset(hosts | own_hosts)
 
 
 def other_holders(

@@ -5,7 +5,7 @@ from cases.stage import Planted, Stage
 
 DISPOSITIONS = ("report",)
 WAY_OUT = (
-    "openstack server stop SERVER",
+    "ssh elsewhere 'virsh list && ! virsh dominfo SERVER' && openstack server stop SERVER",
     'until [ "$(openstack server show -f value -c status SERVER)" = SHUTOFF ]; do sleep 2; done',
     "dedangle cleanup SERVER --relink --execute",
     "openstack server start SERVER",
