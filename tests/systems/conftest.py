@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One cluster of two nodes for all tests that need one."""
+"""One cluster of two nodes for all tests that need one, and a single server for each file that needs one."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 import galera
 import pytest
 import sqlalchemy as sa
+from benchmarks.fleet.databases import MariaDb
 
 from dedangle.lab import packages
 from dedangle.lab.errors import LabError
@@ -28,3 +29,11 @@ def nodes() -> Iterator[tuple[galera.Node, galera.Node]]:
             connection.execute(sa.text("CREATE TABLE brake (id INT AUTO_INCREMENT PRIMARY KEY)"))
         galera.add_server(engine, "s")
         yield first, second
+
+
+@pytest.fixture(scope="module")
+def single_mariadb(mariadb: None) -> Iterator[MariaDb]:
+    with tempfile.TemporaryDirectory() as path:
+        server = MariaDb(Path(path), "32M", "pymysql")
+        with server.running():
+            yield server

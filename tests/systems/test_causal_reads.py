@@ -3,9 +3,7 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 
 import galera
 import pytest
@@ -70,18 +68,9 @@ def test_a_larger_wait_of_the_operator_is_kept(nodes: tuple[galera.Node, galera.
         assert causality.setting(connection) == 8
 
 
-@pytest.fixture(scope="module")
-def server(request: pytest.FixtureRequest) -> Iterator[MariaDb]:
-    request.getfixturevalue("mariadb")
-    with tempfile.TemporaryDirectory() as path:
-        found = MariaDb(Path(path), "32M", "pymysql")
-        with found.running():
-            yield found
-
-
 @pytest.fixture
-def counted(server: MariaDb) -> Iterator[tuple[Database, list[str]]]:
-    engine, statements = sa.create_engine(server.url("nova"), pool_size=1), list[str]()
+def counted(single_mariadb: MariaDb) -> Iterator[tuple[Database, list[str]]]:
+    engine, statements = sa.create_engine(single_mariadb.url("nova"), pool_size=1), list[str]()
     sa.event.listen(engine, "before_cursor_execute", lambda *args: statements.append(str(args[2])))
     yield Database("MariaDB", lambda: engine, 60), statements
     engine.dispose()

@@ -6,9 +6,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import socket
-import tempfile
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import galera
@@ -78,14 +76,9 @@ def test_what_another_node_orders_before_the_commit_counts(
 
 
 @pytest.fixture(scope="module")
-def single(request: pytest.FixtureRequest) -> Iterator[MariaDb]:
-    request.getfixturevalue("mariadb")
-    with tempfile.TemporaryDirectory() as path:
-        server = MariaDb(Path(path), "32M", "pymysql")
-        with server.running():
-            engine = sa.create_engine(server.url("nova"))
-            galera.make_tables(engine)
-            yield server
+def single(single_mariadb: MariaDb) -> MariaDb:
+    galera.make_tables(sa.create_engine(single_mariadb.url("nova")))
+    return single_mariadb
 
 
 def test_a_single_server_that_reads_what_is_committed_lets_nobody_in_between(single: MariaDb) -> None:

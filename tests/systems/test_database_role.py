@@ -23,11 +23,8 @@ POSTGRESQL = packages.Packages(("postgresql",), ("pg_createcluster", "psql"))
 
 
 @pytest.fixture
-def mariadb_server(mariadb: None) -> Iterator[sa.Engine]:
-    with tempfile.TemporaryDirectory() as path:
-        server = MariaDb(Path(path), "32M", "pymysql")
-        with server.running():
-            yield sa.create_engine(server.url("nova"), poolclass=sa.NullPool)
+def mariadb_server(single_mariadb: MariaDb) -> sa.Engine:
+    return sa.create_engine(single_mariadb.url("nova"), poolclass=sa.NullPool)
 
 
 @pytest.fixture

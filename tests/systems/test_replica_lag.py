@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from types import SimpleNamespace
@@ -64,21 +62,17 @@ def test_a_sweep_concludes_nothing_from_a_copy_that_lags(tmp_path: Path) -> None
 
 
 @pytest.fixture(scope="module")
-def replica(mariadb: None) -> Iterator[MariaDb]:
+def replica(single_mariadb: MariaDb) -> MariaDb:
     """A server that follows another one, which it cannot reach."""
-    with tempfile.TemporaryDirectory() as path:
-        server = MariaDb(Path(path), "32M", "pymysql")
-        with server.running():
-            socket = f"{path}/mariadb/mariadb.sock"
-            engine = sa.create_engine(f"mysql+pymysql://root@localhost/?unix_socket={socket}", poolclass=sa.NullPool)
-            with engine.connect() as connection:
-                connection.execute(
-                    sa.text("CHANGE MASTER TO MASTER_HOST='127.0.0.1', MASTER_PORT=1, MASTER_USER='nobody'")
-                )
-                connection.execute(sa.text("START SLAVE"))
-                connection.execute(sa.text("CREATE USER cinder IDENTIFIED BY 'cinder'"))
-                connection.execute(sa.text("GRANT SELECT ON cinder.* TO cinder"))
-            yield server
+    with sa.create_engine(single_mariadb.url("cinder"), poolclass=sa.NullPool).connect() as connection:
+        socket = connection.execute(sa.text("SELECT CONCAT(@@datadir, @@socket)")).scalar_one()
+    engine = sa.create_engine(f"mysql+pymysql://root@localhost/?unix_socket={socket}", poolclass=sa.NullPool)
+    with engine.connect() as connection:
+        connection.execute(sa.text("CHANGE MASTER TO MASTER_HOST='127.0.0.1', MASTER_PORT=1, MASTER_USER='nobody'"))
+        connection.execute(sa.text("START SLAVE"))
+        connection.execute(sa.text("CREATE USER cinder IDENTIFIED BY 'cinder'"))
+        connection.execute(sa.text("GRANT SELECT ON cinder.* TO cinder"))
+    return single_mariadb
 
 
 def test_a_replica_that_does_not_replicate_is_not_believed(replica: MariaDb) -> None:
