@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """One node of the lab's Galera cluster; its part is its number. The first one makes the data of all."""
 
-import signal
 import subprocess
 import time
 
@@ -24,13 +23,7 @@ def main() -> None:
         time.sleep(0.05)
     node = nodes[number - 1]
     child = subprocess.Popen(node.command(*node.start_options()), env=node.environment())
-    # The lab signals the whole process group, so the child has heard it too.
-    signal.signal(signal.SIGTERM, lambda *_: None)
-    while child.poll() is None and not node.is_synchronised():
-        time.sleep(0.05)
-    if child.poll() is None:
-        program.ready()
-    print(f"mariadbd ended with {child.wait()}", flush=True)
+    program.attend(child, node.is_synchronised)
 
 
 if __name__ == "__main__":

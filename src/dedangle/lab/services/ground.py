@@ -3,12 +3,9 @@
 
 import getpass
 import os
-import signal
 import socket
 import subprocess
-import time
 from collections.abc import Callable
-from pathlib import Path
 
 from dedangle.lab.home import ADDRESS, DATABASES, Home
 from dedangle.lab.packages import RABBITMQ_SERVER
@@ -74,13 +71,7 @@ COMMANDS: dict[str, Callable[[Home], list[str]]] = {"mariadb": mariadb, "epmd": 
 def main() -> None:
     program = Program()
     child = subprocess.Popen(COMMANDS[program.name](program.home))
-    # The lab signals the whole process group, so the child has heard it too.
-    signal.signal(signal.SIGTERM, lambda *_: None)
-    while child.poll() is None and not _answers(program.home.ports[program.name]):
-        time.sleep(0.05)
-    if child.poll() is None:
-        program.ready()
-    print(f"{Path(child.args[0]).name} ended with {child.wait()}", flush=True)  # type: ignore[arg-type, index]
+    program.attend(child, lambda: _answers(program.home.ports[program.name]))
 
 
 def _answers(port: int) -> bool:

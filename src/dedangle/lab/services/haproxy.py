@@ -3,11 +3,9 @@
 
 import contextlib
 import http.server
-import signal
 import socket
 import subprocess
 import threading
-import time
 
 import sqlalchemy as sa
 
@@ -89,13 +87,7 @@ def main() -> None:
     path.write_text(configuration(home))
     answer_checks(home)
     child = subprocess.Popen(["haproxy", "-db", "-f", str(path)])
-    # The lab signals the whole process group, so the child has heard it too.
-    signal.signal(signal.SIGTERM, lambda *_: None)
-    while child.poll() is None and not has_a_node(home):
-        time.sleep(0.05)
-    if child.poll() is None:
-        program.ready()
-    print(f"haproxy ended with {child.wait()}", flush=True)
+    program.attend(child, lambda: has_a_node(home))
 
 
 if __name__ == "__main__":

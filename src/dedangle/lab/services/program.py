@@ -4,6 +4,7 @@
 import argparse
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -73,6 +74,16 @@ class Program:
     def ready(self) -> None:
         """Tell the lab that this process is up."""
         ready_file(self.home, self.name).touch()
+
+    def attend(self, child: "subprocess.Popen[bytes]", is_up: Callable[[], bool]) -> None:
+        """Say that a program of another package is up once it is, and stay until it ends."""
+        # The lab signals the whole process group, so the child has heard it too.
+        signal.signal(signal.SIGTERM, lambda *_: None)
+        while child.poll() is None and not is_up():
+            time.sleep(0.05)
+        if child.poll() is None:
+            self.ready()
+        print(f"{self.name} ended with {child.wait()}", flush=True)
 
     def stay(self, running: Sequence[object] = ()) -> NoReturn:
         """Say that everything is up, and keep what is `running` until SIGTERM."""
