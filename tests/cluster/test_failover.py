@@ -87,6 +87,14 @@ def offloaded(stage: Stage) -> Server:
     return server
 
 
+def stopped(stage: Stage) -> Server:
+    """A stopped server with a mapping whose attachment Cinder has lost."""
+    server = stage.server(1)
+    stage.user.stop(server.id)
+    stage.breaks.lose_attachment(server.id, server.volumes[1])
+    return server
+
+
 # Intent, instance action, soft-delete, outcome: before the first, after each.
 @pytest.mark.parametrize("step", [2, *(pytest.param(each, marks=THOROUGH) for each in (0, 1, 3, 4))])
 @pytest.mark.parametrize("deed", DEEDS, ids=name)
@@ -153,10 +161,7 @@ def test_cleanup_through_the_host(
     cloud: Cloud, cluster: Cluster, dedangle: Dedangle, tmp_path: Path, deed: Deed
 ) -> None:
     """The host claims the server, disconnects and removes through nova-conductor."""
-    stage = Stage(cloud)
-    server = stage.server(1)
-    stage.user.stop(server.id)
-    stage.breaks.lose_attachment(server.id, server.volumes[1])
+    server = stopped(Stage(cloud))
     before = rows.snapshot(cloud.home)
     done = held(dedangle, tmp_path / "held", 2, lambda: deed(cluster), "cleanup", server.id, *EXECUTE)
     cluster.make_whole()
@@ -171,10 +176,7 @@ def test_cleanup_through_the_host(
 def test_cleanup_when_the_hosts_nova_compute_dies(
     cloud: Cloud, cluster: Cluster, dedangle: Dedangle, tmp_path: Path
 ) -> None:
-    stage = Stage(cloud)
-    server = stage.server(1)
-    stage.user.stop(server.id)
-    stage.breaks.lose_attachment(server.id, server.volumes[1])
+    server = stopped(Stage(cloud))
     before = rows.snapshot(cloud.home)
     conf = tmp_path / "short.conf"
     conf.write_text("[dedangle]\ncell_timeout = 10\n")
