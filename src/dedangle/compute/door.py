@@ -9,7 +9,7 @@ from typing import Any
 from oslo_log import log as logging
 
 from dedangle.compute import lease, teardown
-from dedangle.compute.budget import Budget, OutOfTimeError
+from dedangle.compute.budget import Budget
 from dedangle.compute.this_host import ThisHost
 from dedangle.core.case import Policy
 from dedangle.core.decisions import Door, Finding, Remedy, Result
@@ -96,7 +96,15 @@ class HostDoor:
                 raise UnpreparedError(kept.why)
             return self._left(finding, kept)
         encryption = self._encryption(finding.volume_id, connection_info.get("data", {}))
-        failed = self._disconnect(connection_info, encryption)
+        failed = teardown.attempt(
+            self._budget,
+            self._context,
+            self._manager.driver,
+            self.instance,
+            connection_info,
+            encryption,
+            guest_is_off=self._policy.door is Door.REBOOT and self._policy.guest_off,
+        )
         # If the mapping stayed, the reboot would try to connect a dead volume, and the server would end in ERROR.
         if failed and not (self._policy.door is Door.REBOOT and finding.remedy is Remedy.REMOVE_MAPPING):
             raise UnpreparedError(f"the volume stays connected: {failed}")
@@ -108,26 +116,6 @@ class HostDoor:
         if refusal and not self._policy.no_host:
             raise UnpreparedError(refusal.why)
         return Refusal(f"host {host} may keep the connection: {refusal}") if refusal else None
-
-    def _disconnect(self, connection_info: dict[str, Any], encryption: dict[str, Any]) -> Refusal | None:
-        """Disconnect the volume within the budget; return why the connection may still exist."""
-        guest_is_off = self._policy.door is Door.REBOOT and self._policy.guest_off
-        try:
-            self._budget.spend(
-                lambda: teardown.disconnect(
-                    self._context,
-                    self._manager.driver,
-                    self.instance,
-                    connection_info,
-                    encryption,
-                    guest_is_off=guest_is_off,
-                )
-            )
-        except OutOfTimeError as error:
-            return Refusal(f"the disconnect timed out: {error}")
-        except Exception as error:  # noqa: BLE001  # whatever the driver raises, the connection may be left
-            return Refusal(f"the disconnect failed ({type(error).__name__})")
-        return None
 
     def _left(self, finding: Finding, why: Refusal) -> Refusal:
         """Return that the host may keep the connection; raise UnpreparedError if an attachment must stay therefore."""

@@ -10,9 +10,9 @@ from nova import objects
 from oslo_log import log as logging
 
 from dedangle.compute import lease, teardown
-from dedangle.compute.budget import Budget, OutOfTimeError
+from dedangle.compute.budget import Budget
 from dedangle.core import connections
-from dedangle.core.records import Refusal
+from dedangle.core.records import Reading, Refusal
 from dedangle.systems import guests
 from dedangle.systems.cinder.api import CinderApi
 
@@ -51,36 +51,22 @@ def release(
         return Refusal(connected.why)
     multiattach = any(volume.multiattach for volume in cinder.volume(volume_id).rows)
     connection_info = connections.from_attachment(connected.rows[0], volume_id, multiattach=multiattach)
-    return lease.check(context, manager.driver, manager.host, server_id, None, connection_info) or _disconnect(
-        manager, context, cinder, budget, server_id, volume_id, connection_info
-    )
-
-
-def _disconnect(
-    manager: Any,
-    context: Any,
-    cinder: CinderApi,
-    budget: Budget,
-    server_id: str,
-    volume_id: str,
-    connection_info: dict[str, Any],
-) -> Refusal | None:
-    encryption: dict[str, Any] = {}
-    if connection_info["data"].get("encrypted"):
-        answer = cinder.encryption(volume_id)
-        if not answer.rows:
-            return Refusal(f"the encryption of the volume could not be read: {answer.why}")
-        (encryption,) = answer.rows
+    refusal = lease.check(context, manager.driver, manager.host, server_id, None, connection_info)
+    if refusal:
+        return refusal
+    encryption = _encryption(cinder, volume_id, connection_info)
+    if not encryption.rows:
+        return Refusal(f"the encryption of the volume could not be read: {encryption.why}")
     instance = objects.Instance.get_by_uuid(context, server_id)
-    try:
-        budget.spend(
-            lambda: teardown.disconnect(
-                context, manager.driver, instance, connection_info, encryption, guest_is_off=False
-            )
-        )
-    except OutOfTimeError as error:
-        return Refusal(f"the disconnect on host {manager.host} ran out of time: {error}")
-    except Exception as error:  # noqa: BLE001  # whatever the driver raises, the connection may be left
-        return Refusal(f"the disconnect on host {manager.host} failed ({type(error).__name__})")
+    failed = teardown.attempt(
+        budget, context, manager.driver, instance, connection_info, encryption.rows[0], guest_is_off=False
+    )
+    if failed:
+        return Refusal(f"host {manager.host}: {failed}")
     LOG.info("Disconnected volume %s, which the server has left here", volume_id, instance=instance)
     return None
+
+
+def _encryption(cinder: CinderApi, volume_id: str, connection_info: dict[str, Any]) -> Reading[dict[str, Any]]:
+    """Return what the driver needs to close the volume: nothing of one that is not encrypted."""
+    return cinder.encryption(volume_id) if connection_info["data"].get("encrypted") else Reading(({},))

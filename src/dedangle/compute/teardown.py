@@ -6,6 +6,9 @@ from __future__ import annotations
 import inspect
 from typing import Any
 
+from dedangle.compute.budget import Budget, OutOfTimeError
+from dedangle.core.records import Refusal
+
 
 def disconnect(
     context: Any, driver: Any, instance: Any, connection_info: dict[str, Any], encryption: Any, *, guest_is_off: bool
@@ -22,3 +25,25 @@ def disconnect(
         # Without a device name, because the driver falls back to it if it does not find the disk by its alias, and
         # another disk may have the name now (nova virt/libvirt/driver.py:_get_guest_disk_device).
         driver.detach_volume(context, connection_info, instance, "", encryption=encryption)
+
+
+def attempt(
+    budget: Budget,
+    context: Any,
+    driver: Any,
+    instance: Any,
+    connection_info: dict[str, Any],
+    encryption: Any,
+    *,
+    guest_is_off: bool,
+) -> Refusal | None:
+    """Disconnect the volume within the budget; return why the connection may still exist."""
+    try:
+        budget.spend(
+            lambda: disconnect(context, driver, instance, connection_info, encryption, guest_is_off=guest_is_off)
+        )
+    except OutOfTimeError as error:
+        return Refusal(f"the disconnect timed out: {error}")
+    except Exception as error:  # noqa: BLE001  # whatever the driver raises, the connection may be left
+        return Refusal(f"the disconnect failed ({type(error).__name__})")
+    return None
