@@ -100,15 +100,15 @@ def test_the_device_is_still_the_volume(devices: Devices) -> None:
     devices.disk("sda", OURS, ISCSI_PATH, FC_PATH)
     devices.multipath("dm-0", OURS, "sda")
     for each in (iscsi, fibre_channel):
-        assert other(each(multipath_id=OURS)) == ""
-        assert other(each(device_path=f"/dev/disk/by-id/scsi-{OURS}")) == ""
-        assert other(each(device_path="/dev/dm-0", multipath_id=OURS)) == ""
+        assert other(each(multipath_id=OURS)) is None
+        assert other(each(device_path=f"/dev/disk/by-id/scsi-{OURS}")) is None
+        assert other(each(device_path="/dev/dm-0", multipath_id=OURS)) is None
 
 
 @pytest.mark.parametrize("connection_info", [iscsi(multipath_id=OURS), fibre_channel(multipath_id=OURS)])
 def test_the_lun_was_given_to_another_volume(devices: Devices, connection_info: dict[str, Any]) -> None:
     devices.disk("sdb", OTHER, "ip-192.0.2.1:3260-iscsi-iqn.of-another-lun-1", f"pci-0-fc-0x{PORT}-lun-1")
-    assert other(connection_info) == ""
+    assert other(connection_info) is None
     devices.disk("sda", OTHER, ISCSI_PATH, FC_PATH)
     assert other(connection_info) == OTHER
 
@@ -122,7 +122,7 @@ def test_the_device_answers_with_another_wwn_than_sysfs_keeps(devices: Devices) 
 def test_a_device_that_is_dead_is_no_other_volume(devices: Devices) -> None:
     devices.disk("sda", OURS, ISCSI_PATH)
     devices.answers.clear()
-    assert other(iscsi(multipath_id=OURS)) == ""
+    assert other(iscsi(multipath_id=OURS)) is None
 
 
 def test_a_path_of_the_multipath_device_is_another_volume(devices: Devices) -> None:
@@ -138,7 +138,7 @@ def test_a_multipath_device_of_another_volume(devices: Devices) -> None:
 
 
 def test_without_a_device_or_a_recorded_wwn_there_is_nothing_to_compare(devices: Devices) -> None:
-    assert other(iscsi(multipath_id=OURS, device_path="/dev/sda")) == ""
+    assert other(iscsi(multipath_id=OURS, device_path="/dev/sda")) is None
     devices.disk("sda", OTHER, ISCSI_PATH)
-    assert other(iscsi(device_path="/dev/sda")) == ""
-    assert other({"driver_volume_type": "rbd", "data": {"name": "volumes/volume-1"}}) == ""
+    assert other(iscsi(device_path="/dev/sda")) is None
+    assert other({"driver_volume_type": "rbd", "data": {"name": "volumes/volume-1"}}) is None
