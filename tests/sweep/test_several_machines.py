@@ -15,9 +15,9 @@ from dedangle.lab.builders import Server
 from dedangle.lab.client import wait_for
 from dedangle.lab.cloud import Cloud
 from dedangle.lab.config import COMPUTE_HOST
-from shell import THOROUGH, Dedangle, finish, journal
+from shell import Dedangle, finish, journal
 
-pytestmark = pytest.mark.skipif(not THOROUGH, reason="ten processes, and minutes: make test-thorough runs it")
+pytestmark = pytest.mark.thorough
 
 MORE_HOSTS = ("lab-compute-2", "lab-compute-3")
 HOSTS = (COMPUTE_HOST, *MORE_HOSTS)
