@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a door may do about a finding: an ordered tuple of rules. The first rule that applies decides.
 
-The manual's page of rules is generated from the names and docstrings of RULES, in their order.
+The file is long because the order of the rules decides: read it from top to bottom. The manual's page of rules is
+generated from the names and docstrings of RULES, in their order.
 """
 
 from __future__ import annotations

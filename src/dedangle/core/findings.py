@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The table of findings: one row for each code that dedangle can report."""
+"""The table of findings: one row for each code that dedangle can report. The file grows by a row for each code."""
 
 from __future__ import annotations
 
