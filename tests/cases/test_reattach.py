@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """A volume whose attachment Cinder has lost is attached again, and nothing else changes."""
 
+import json
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
 from cases.stage import Stage
 from cases.test_undo import SECRET, connector_of
@@ -145,6 +147,86 @@ def test_a_volume_that_another_server_has_by_now_is_left_to_it(
     assert [each["outcome"] for each in done.findings] == [None]
     assert f"server {other.id} also holds the volume" in done.findings[0]["reason"]
     assert not rows.diff(before, rows.snapshot(cloud.home))
+
+
+def attach_modes(cloud: Cloud, server: Server) -> dict[str, str]:
+    return {each["volume_id"]: each["attach_mode"] for each in rows.snapshot(cloud.home).attachments_of(server.id)}
+
+
+def test_an_encrypted_a_read_only_and_a_root_disk_come_back_as_they_were(
+    cloud: Cloud, dedangle: Dedangle, connector: str
+) -> None:
+    stage = Stage(cloud)
+    server = stage.server(0)
+    encrypted, read_only = stage.user.volume(), stage.user.volume()
+    # What tells Cinder that the connection must say so; the lab has no key manager.
+    stage.edit_volume(encrypted, encryption_key_id="5f4dcc3b-5aa7-465d-8327-deb882cf9901")
+    flag = {"os-update_readonly_flag": {"readonly": True}}
+    stage.cloud.admin.cinder("POST", f"/volumes/{read_only}/action", flag, expect=202)
+    for volume in (encrypted, read_only):
+        stage.user.attach(server.id, volume)
+    server = Server(server.id, (*server.volumes, encrypted, read_only))
+    modes = attach_modes(cloud, server)
+    stage.user.stop(server.id)
+    for volume in server.volumes:
+        stage.breaks.lose_attachment(server.id, volume)
+
+    done = reattach(dedangle, server, "--connector", connector)
+
+    assert outcomes(done) == [("restore-attachment", "restored")] * 3, done
+    after = rows.snapshot(cloud.home)
+    assert is_whole(after, server)
+    assert attach_modes(cloud, server) == modes
+    with cloud.home.connect("nova_cell1") as nova:
+        query = "SELECT volume_id, connection_info FROM block_device_mapping WHERE instance_uuid = :id AND deleted = 0"
+        found = {row[0]: json.loads(row[1])["data"] for row in nova.execute(sa.text(query), {"id": server.id})}
+    assert [found[volume]["encrypted"] for volume in server.volumes] == [False, True, False]
+    assert found[read_only]["access_mode"] == "ro"
+    stage.user.start(server.id)
+
+
+def test_one_server_of_a_multi_attach_volume_gets_it_back_and_the_other_keeps_it(
+    cloud: Cloud, dedangle: Dedangle, connector: str
+) -> None:
+    stage = Stage(cloud)
+    server, other, volume = stage.server(0), stage.server(0), stage.multiattach_volume()
+    for each in (server, other):
+        stage.user.attach(each.id, volume)
+    stage.user.stop(server.id)
+    stage.breaks.lose_attachment(server.id, volume)
+    others = rows.snapshot(cloud.home).attachments_of(other.id)
+
+    assert outcomes(reattach(dedangle, server, "--connector", connector)) == [("restore-attachment", "restored")]
+
+    after = rows.snapshot(cloud.home)
+    assert is_whole(after, Server(server.id, (*server.volumes, volume)))
+    assert after.attachments_of(other.id) == others
+    assert after.volumes[volume]["status"] == "in-use"
+
+
+def test_a_volume_that_another_server_takes_between_the_plan_and_the_write_is_left_to_it(
+    cloud: Cloud, dedangle: Dedangle, connector: str, tmp_path: Path
+) -> None:
+    stage = Stage(cloud)
+    server, other = stage.server(), stage.server(0)
+    stage.user.stop(server.id)
+    stage.breaks.lose_attachment(server.id, server.volumes[1])
+    options = ("--reattach", "--connector", connector, "--execute", "--yes", "-f", "json")
+
+    done = dedangle.cleanup_while(
+        tmp_path / "held",
+        server.id,
+        # Nova itself refuses the attach, because a mapping of the first server names the volume.
+        lambda _: stage.breaks.attach_unknown(other.id, server.volumes[1], COMPUTE_HOST),
+        *options,
+    )
+
+    (finding,) = done.findings
+    assert (done.code, finding["outcome"]) == (5, "failed"), done
+    after = rows.snapshot(cloud.home)
+    assert {each["volume_id"] for each in after.attachments_of(other.id)} == {*other.volumes, server.volumes[1]}
+    assert {each["volume_id"] for each in after.attachments_of(server.id)} == {server.volumes[0]}
+    assert {each["volume_id"] for each in after.mappings_of(server.id)} == set(server.volumes)
 
 
 def test_what_a_killed_run_left_is_finished(cloud: Cloud, dedangle: Dedangle, connector: str) -> None:

@@ -289,7 +289,10 @@ def takes_what_another_server_may_share(world: World, policy: Policy, finding: F
     attachment = removed_attachment(finding)
     if not attachment or attachment.status == "reserved":
         return False
+    is_mapped = living(world) and any(each.volume_id == attachment.volume_id for each in world.mappings)
     for other in world.attachments:
+        if other.server_id == SERVER and not is_mapped:
+            continue
         if other.id == attachment.id or other.volume_id != attachment.volume_id or other.status == "reserved":
             continue
         hosts = [world.connected.get(each.id) if each.status == "attached" else None for each in (attachment, other)]
@@ -309,13 +312,18 @@ def takes_the_disk_from_another_server(world: World, policy: Policy, finding: Fi
 def takes_a_mapping_whose_new_attachment_may_be_there(world: World, policy: Policy, finding: Finding) -> bool:
     """A migration, a shelving or a swap that crashed: the live disk is behind an attachment that no mapping names."""
     named = {each.attachment_id for each in world.mappings}
-    spare = any(each.server_id == SERVER and each.id not in named for each in world.attachments)
+    spare = any(
+        each.server_id == SERVER
+        and each.id not in named
+        and (each.status != "reserved" or each.volume_id == finding.volume_id)
+        for each in world.attachments
+    )
     return connected_mapping_of_the_living(world, finding) and bool(finding.attachment_id) and spare
 
 
 def overwrites_the_status_of_a_volume(world: World, policy: Policy, finding: Finding) -> bool:
     """Cinder recalculates the status from the rows that remain; error, maintenance and others would be lost."""
-    settled = ("available", "in-use", "reserved", "attaching", "detaching")
+    settled = ("available", "in-use", "reserved", "attaching", "detaching", "error_attaching", "error_detaching")
     volume = next((each for each in world.volumes if each.id == finding.volume_id), None)
     return removed_attachment(finding) is not None and (volume is None or volume.status not in settled)
 

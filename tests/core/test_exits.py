@@ -136,3 +136,16 @@ def test_reattach_names_the_volume_where_another_one_of_the_server_is_to_go() ->
     # Of a running server that has lost its root too nothing is to go.
     runs = {each.next[-1] for each in with_ways_out(lost.but(servers=(server(),)))}
     assert runs == {f"{CLEANUP} --reattach --connector connector.json --execute"}
+
+
+def test_a_purged_server_that_the_journal_knows_has_a_way_out_and_any_other_id_has_none() -> None:
+    purged = World(attachments=(attachment("A", "reserved"),), volumes=(volume("reserved"),))
+    (unknown,) = with_ways_out(purged)
+    assert (unknown.code, unknown.next) == ("attachment-unknown-owner", ())
+    (known,) = with_ways_out(purged.but(is_journalled=True))
+    assert (known.code, known.disposition) == ("attachment-unknown-owner", "report")
+    assert list(known.next) == [f"{CLEANUP} --assume-deleted --execute"]
+    assert any(each.startswith("Journal: ") for each in known.evidence)
+    # What was connected needs the proof of its host.
+    (connected,) = with_ways_out(purged.but(is_journalled=True, attachments=(attachment("A"),), volumes=(volume(),)))
+    assert connected.next == ()

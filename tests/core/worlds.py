@@ -54,6 +54,7 @@ class World:
     """Hosts that run dedangle and do not answer."""
     cinder_is_behind: tuple[str, ...] = ()
     nova_is_behind: tuple[str, ...] = ()
+    is_journalled: bool = False
     live_migration_failed_at: datetime | None = None
     thorough: bool = False
     """Whether every volume is asked for, as the command and the sweep do."""
@@ -196,6 +197,7 @@ def observation(world: World, server_id: str = SERVER) -> Observation:
         host_acts=world.host_acts,
         cinder_is_behind=world.cinder_is_behind,
         nova_is_behind=world.nova_is_behind,
+        is_journalled=world.is_journalled,
     )
 
 

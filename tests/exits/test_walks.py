@@ -31,7 +31,11 @@ pytestmark = pytest.mark.thorough
 # The lab's services have two cores between them: more builders only wait for each other.
 BUILDERS = 4
 ROUNDS = 4
-CASES = cases()
+REFRESH = "nova-manage volume_attachment refresh"
+# It asks nova-compute over the message bus, which in the lab on SQLite ends at the process: see test_walks_on_a_bus.py.
+ALL = cases()
+ON_A_BUS = [case for case in ALL if any(REFRESH in command for command in case.way_out)]
+CASES = [case for case in ALL if case not in ON_A_BUS]
 BIN = Path(sys.executable).parent
 # The lab's compute host is this machine; its guests are Nova's fake ones, and it has no os-brick to ask.
 CONNECTOR = json.dumps({"host": COMPUTE_HOST, "ip": "127.0.0.1", "initiator": "iqn.2026-11.org.example:walker"})
@@ -124,14 +128,15 @@ def shape(command: str, planted: Planted) -> str:
         command = command.replace(server, "SERVER" if not number else "OTHER_SERVER")
     of_volume = r"(volume (?:set|show)\b.*? |--volume |refresh SERVER |remove volume SERVER )[0-9a-f-]{36}"
     command = re.sub(of_volume, r"\1VOLUME", command)
-    command = re.sub(r"(attachment complete )[0-9a-f-]{36}", r"\1ATTACHMENT", command)
+    command = re.sub(r"(attachment (?:complete|delete) )[0-9a-f-]{36}", r"\1ATTACHMENT", command)
     return re.sub(r"[0-9a-f]{8}-[0-9a-f-]{27}", "OTHER_SERVER", command).replace(COMPUTE_HOST, "HOST")
 
 
 @pytest.fixture(scope="module")
 def planted(cloud: Cloud, request: pytest.FixtureRequest) -> dict[str, Planted]:
-    asked = {item.callspec.params["case"].name for item in request.session.items if item.module.__name__ == __name__}
-    chosen = [case for case in CASES if case.name in asked]
+    here = [item for item in request.session.items if item.module is request.module]
+    asked = {item.callspec.params["case"].name for item in here}
+    chosen = [case for case in ALL if case.name in asked]
     with ThreadPoolExecutor(BUILDERS) as pool:
         built = list(pool.map(lambda case: case.build(Stage(cloud)), chosen))
         # The youngest attachments are whole: a cloud that has lost most of its own looks like a restored database.
@@ -163,6 +168,11 @@ def steps(walker: Walker, planted: Planted) -> Iterator[tuple[str, ...]]:
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_a_way_out_is_followed_to_its_end(case: Case, planted: dict[str, Planted], walker: Walker) -> None:
+    follow(case, planted, walker)
+
+
+def follow(case: Case, planted: dict[str, Planted], walker: Walker) -> None:
+    """Type the way out of the case to its end, and compare it with what the case says."""
     state = planted[case.name]
     typed = [command for commands in steps(walker, state) for command in commands]
     assert typed == list(case.way_out)

@@ -30,9 +30,11 @@ def data(lun: int | None) -> dict[str, Any]:
 class FakeNova:
     lun: int | None
     named: Outcome = CHANGED
+    access_mode: str = "rw"
 
     def connection_info(self, _: BlockDeviceMapping) -> Reading[dict[str, Any]]:
-        return Reading(({"driver_volume_type": "iscsi", "data": data(self.lun)},))
+        mode = {"access_mode": self.access_mode}
+        return Reading(({"driver_volume_type": "iscsi", "data": {**data(self.lun), **mode}},))
 
     def name_attachment(self, *_: Any) -> Outcome:
         return self.named
@@ -43,11 +45,13 @@ class FakeCinder:
     lun: int = 1
     completes: bool = True
     deleted: list[str] = dataclasses.field(default_factory=list)
+    connectors: list[dict[str, Any]] = dataclasses.field(default_factory=list)
 
     def create_attachment(self, *_: str) -> Reading[Attachment]:
         return Reading((NEW,))
 
-    def connect_attachment(self, *_: Any) -> Reading[dict[str, Any]]:
+    def connect_attachment(self, _: str, connector: dict[str, Any]) -> Reading[dict[str, Any]]:
+        self.connectors.append(connector)
         return Reading(({"connection_info": {"driver_volume_type": "iscsi", **data(self.lun)}},))
 
     def complete_attachment(self, _: str) -> Reading[Any]:
@@ -88,3 +92,10 @@ def test_a_connection_that_the_guest_may_use_stays(lun: int | None, cinder: Fake
 def test_a_connection_that_no_guest_uses_is_ended() -> None:
     assert deleted(RUNS, FakeNova(2), FakeCinder()) == ["new"]
     assert deleted(STOPPED, FakeNova(1), FakeCinder()) == ["new"]
+
+
+@pytest.mark.parametrize(("access_mode", "mode"), [("rw", None), ("ro", "ro")])
+def test_a_disk_that_is_read_only_stays_so(access_mode: str, mode: str | None) -> None:
+    cinder = FakeCinder()
+    deleted(STOPPED, FakeNova(1, access_mode=access_mode), cinder)
+    assert [each.get("mode") for each in cinder.connectors] == [mode]

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The journal keeps every entry that was acknowledged, with several writers and whenever a writer dies."""
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -175,3 +176,11 @@ def test_full_disk_refuses_the_intent(tmp_path: Path) -> None:
     (tmp_path / journal.NAME).symlink_to("/dev/full")
     with pytest.raises(JournalUnwritableError, match="cannot be written: No space left on device"):
         writer(tmp_path).intend(FINDING)
+
+
+def test_servers_that_nova_knew_when_they_were_changed(tmp_path: Path) -> None:
+    one = writer(tmp_path)
+    one.intend(dataclasses.replace(FINDING, server_id="nova-knew-it", project_id="project"))
+    # On an operator's word alone: Nova told no project.
+    one.intend(dataclasses.replace(FINDING, server_id="purged", project_id=None))
+    assert journal.read(tmp_path / journal.NAME).known_servers == {"nova-knew-it"}

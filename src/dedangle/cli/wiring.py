@@ -104,6 +104,7 @@ class Wiring:
             policy=policy,
             clock=self.clock,
             first_seen=self.sightings.first_seen,
+            is_journalled=lambda server_id: server_id in self._journalled,
             thorough=True,
             shield=self.signals.shield,
         )
@@ -114,6 +115,16 @@ class Wiring:
 
         conf = self.settings.ceph_conf
         return Images(self.nova, self.cinder, Ceph(conf, self.settings.cell_timeout)) if conf else None
+
+    @functools.cached_property
+    def _journalled(self) -> frozenset[str]:
+        """The servers of which the journal of this machine has a change; none if it cannot be read."""
+        from dedangle.state import journal
+
+        try:
+            return journal.read(self.settings.state_dir / journal.NAME).known_servers
+        except OSError:
+            return frozenset()
 
     def inspection(self, reconciler: Reconciler, progress: Progress, *, concurrency: int = 1) -> Inspection:
         from dedangle.cli import console

@@ -43,6 +43,11 @@ class Policy:
     at_host: bool = False
     """Whether the door runs on the server's own host, holds the instance lock, and disconnects volumes there."""
 
+    @property
+    def vouches_for_other_host(self) -> bool:
+        """Whether the operator states that no guest on another host than the server's has the volume."""
+        return self.no_host and self.names_volume and self.door is Door.COMMAND
+
 
 class Ruling(NamedTuple):
     """What the door does, and the sentence about it for the operator."""
@@ -148,11 +153,6 @@ class Case:
     def is_seen_unused(self) -> bool:
         own_host = self.server.host if self.server else None
         return self.server_state.guest_lacks(self.finding.volume_id, {own_host})
-
-    @property
-    def vouches_for_other_host(self) -> bool:
-        """Whether the operator states that no guest on another host than the server's has the volume."""
-        return self.policy.no_host and self.policy.names_volume and self.policy.door is Door.COMMAND
 
     @property
     def must_connect(self) -> bool:

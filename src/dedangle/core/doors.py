@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 from dedangle.core.case import Case, Ruling
 from dedangle.core.decisions import Disposition, Door, Finding, Remedy, Verdict
 from dedangle.core.findings import Needs
+from dedangle.core.manual import hosts_with_second_guest, shut_down_guest
 from dedangle.core.records import Server
 from dedangle.core.times import utc
 
@@ -51,17 +52,14 @@ def guest_runs_elsewhere(case: Case) -> Ruling | None:
     leads_to_start = case.is_repair or case.finding.code in _ENDED_BY_START
     if not leads_to_start or case.server is None or case.server.host is None:
         return None
-    hosts = [each for each in case.server_state.hosts_with_disk(case.finding.volume_id) if each != case.server.host]
+    hosts = hosts_with_second_guest(case.server_state, case.finding.volume_id)
     if not hosts:
         return None
     return Ruling(
         Disposition.REPORT,
         f"Kept: the guest is running on host {hosts[0]}, but Nova says that the server is on host {case.server.host}. "
         "A start there would run a second guest on the same disk.",
-        (
-            f"ssh {hosts[0]} virsh shutdown {case.server_id}",
-            f"while ssh {hosts[0]} virsh list --uuid | grep -q {case.server_id}; do sleep 2; done",
-        ),
+        shut_down_guest(hosts[0], case.server_id),
     )
 
 
@@ -210,7 +208,7 @@ def not_proved(case: Case) -> Ruling | None:
         return None
     held_on = case.finding.held_on
     is_left_host = held_on is not None and case.explained_on is not None
-    if is_left_host and case.vouches_for_other_host and not case.server_state.has_answered(held_on or ""):
+    if is_left_host and case.policy.vouches_for_other_host and not case.server_state.has_answered(held_on or ""):
         return None
     return Ruling(Disposition.REPORT, case.advice)
 
@@ -221,7 +219,7 @@ def connected_on_another_host(case: Case) -> Ruling | None:
     The server's host claims the server, so that it does not move meanwhile. The other host disconnects the volume.
     """
     held_on, server = case.finding.held_on, case.server
-    if held_on is None or server is None or case.vouches_for_other_host:
+    if held_on is None or server is None or server.deleted or case.policy.vouches_for_other_host:
         return None
     answers = case.server_state.has_answered(held_on)
     if answers and case.host_acts:

@@ -129,8 +129,7 @@ def _held_on(finding: Finding, volume: Volume | None, server: Server | None) -> 
     if finding.remedy is not Remedy.REMOVE_ATTACHMENT or not (finding.attachment and volume and server):
         return None
     host = volume.host_of(finding.attachment.id)
-    is_elsewhere = server.host is not None and not server.deleted and host != server.host
-    return host if is_elsewhere else None
+    return host if server.host is not None and host != server.host else None
 
 
 def _image_is_open(pair: Pair, attachment: Attachment | None) -> Refusal | None:

@@ -47,6 +47,8 @@ def facts(pair: Pair, mapping: BlockDeviceMapping | None, attachment: Attachment
         and server_state.server
     ):
         yield _what_ended_the_guest(server_state, server_state.server)
+    if server_state.server is None and server_state.is_journalled:
+        yield f"Journal: dedangle changed server {server_state.server_id} when Nova knew it"
     yield from (*server_state.cinder_is_behind, *server_state.nova_is_behind)
     for volume in pair.volume.rows:
         yield f"Cinder: volume {volume.id} is {volume.status}" + (", multiattach" if volume.multiattach else "")

@@ -12,13 +12,15 @@ from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
-from dedangle.core import planning
+from dedangle.core import manual, planning
 from dedangle.core.case import Policy
 from dedangle.core.decisions import Door, Finding, Remedy, Verdict, way_out
 from dedangle.core.doors import SETTLED_AFTER
 from dedangle.core.findings import KINDS
+from dedangle.core.manual import STOP, before_second_guest, no_guest_on
 from dedangle.core.pair import Pair
-from dedangle.core.records import Disk, Reading, Server
+from dedangle.core.pairing import SETTLED
+from dedangle.core.records import Disk, Reading, Server, Volume
 
 _OF_MAPPINGS = (Remedy.REMOVE_MAPPING, Remedy.RELINK_MAPPING)
 # What nova/virt/fake.py and libvirt report for a guest that is off (nova/compute/power_state.py:SHUTDOWN).
@@ -29,13 +31,10 @@ _TO_ACTIVE = {
     "suspended": "openstack server resume {server}",
     "rescued": "openstack server unrescue {server}",
 }
-# `server stop` returns at once, but the guest may take a minute to shut down.
-_STOP = (
-    "openstack server stop {server}",
-    'until [ "$(openstack server show -f value -c status {server})" = SHUTOFF ]; do sleep 2; done',
-)
 # A start uses the connection_info of the mapping, and a relinked mapping has none. Only an unshelve asks Cinder for it.
 _RECONNECT = ("openstack server shelve --offload --wait {server}", "openstack server unshelve --wait {server}")
+# Of the statuses that a removal must not overwrite, those that the client takes.
+_CAN_BE_SET = ("error", "error_deleting")
 
 Simulate = Callable[[Pair, Policy, datetime], tuple[Finding, ...]]
 
@@ -56,6 +55,7 @@ class Way(NamedTuple):
 _OTHER_HOST = {"no_host": True, "names_volume": True}
 _REATTACH = {"reattach": True}
 _REATTACH_STOPPED = {"reattach": True, "restart": True}
+_ASSUME_DELETED = Way(" --assume-deleted", {"assume_deleted": True})
 WAYS = (
     Way("", {}),
     Way(" --reattach", _REATTACH),
@@ -69,6 +69,8 @@ WAYS = (
     Way(" --reattach --restart", _REATTACH_STOPPED),
     Way(" --reattach --restart", _REATTACH_STOPPED, fetches_connector=True),
     Way(" --relink", {"relink": True}, stops=True),
+    Way("", {}, stops=True),
+    Way(" --no-host", {"no_host": True}, stops=True),
     Way(" --allow-root --no-host", {"allow_root": True, "no_host": True}),
     Way(" --allow-root --no-host", {"allow_root": True, "no_host": True}, stops=True),
 )
@@ -108,8 +110,59 @@ def _way_out(
             commands = _commands(way, finding, pair, policy, now, simulate, names_volume=names_volume)
             if commands:
                 return commands
-    fixed = _unless_a_guest_runs(pair, finding, tuple(_fixed(finding, pair)))
-    return tuple(line.format(server=finding.server_id) for line in fixed)
+    if finding.code == "attachment-unknown-owner" and pair.server_state.is_journalled:
+        # An id in the journal proves that the server was once Nova's. The operator still states that it is deleted.
+        return _commands(_ASSUME_DELETED, finding, pair, policy, now, simulate, names_volume=False)
+    reset = _with_status_reset(finding, pair, policy, now, simulate)
+    return reset or before_second_guest(pair, finding, tuple(manual.commands(finding, pair)))
+
+
+def _with_status_reset(
+    finding: Finding, pair: Pair, policy: Policy, now: datetime, simulate: Simulate
+) -> tuple[str, ...]:
+    """Return the commands for what is kept only because of the volume's status.
+
+    Cinder recalculates the status when an attachment is deleted, so an error is set again after that.
+    """
+    volume = next(iter(pair.volume.rows), None)
+    if volume is None:
+        return ()
+    # A detach that has deleted the attachment already, and not the mapping yet.
+    if finding.code == "transition-stuck" and pair.mappings and not pair.attachments:
+        # Cinder does not set a volume without an attachment to in-use.
+        settled = _with_status(pair, volume, "available")
+        after = (
+            _way_out(each, settled, policy, now, simulate, names_volume=False)
+            for each in simulate(settled, policy, now)
+            if each.code in KINDS
+        )
+        return (_set_status(volume, "available"), *next(after, ()))
+    if finding.remedy is not Remedy.REMOVE_ATTACHMENT or not finding.attachment or volume.status in SETTLED:
+        return ()
+    # While a volume is in-use nobody else can attach it. The status needs an attachment, and a reserved one may expire.
+    meanwhile = "available" if finding.attachment.is_reserved else "in-use"
+    settled = _with_status(pair, volume, meanwhile)
+    for way in _ways_for(finding):
+        commands = _commands(way, finding, settled, policy, now, simulate, names_volume=False)
+        if commands:
+            kept = volume.status if volume.status in _CAN_BE_SET else "error"
+            return (_set_status(volume, meanwhile), *commands, _set_status(volume, kept))
+    return ()
+
+
+def _with_status(pair: Pair, volume: Volume, status: str) -> Pair:
+    """Return the pair as it is when somebody has set the volume's status, so that no work on it is open."""
+    state = pair.server_state
+    markers = tuple(each for each in state.markers if each.kind != "volume" or each.volume_id != volume.id)
+    return dataclasses.replace(
+        pair,
+        volume=Reading((dataclasses.replace(volume, status=status),)),
+        server_state=dataclasses.replace(state, markers=markers),
+    )
+
+
+def _set_status(volume: Volume, status: str) -> str:
+    return f"openstack volume set --state {status} {volume.id}"
 
 
 def _ways_for(finding: Finding) -> Iterator[Way]:
@@ -162,7 +215,7 @@ def _commands(
         if way.stops:
             if server.vm_state not in ("active", "error") or server.host is None:
                 return ()
-            before.extend(_STOP)
+            before.extend(STOP)
             server = dataclasses.replace(server, vm_state="stopped", power_state=_SHUTDOWN)
     elif way.stops:
         return ()
@@ -176,8 +229,8 @@ def _commands(
     is_unheld = volume is not None and not (volume.multiattach or pair.attachments)
     if way.allows.get("reattach") and volume is not None and volume.status == "in-use" and is_unheld:
         # Cinder attaches only a volume that is available; this one is still in-use because of the lost attachment.
-        before.append(f"openstack volume set --state available {volume.id}")
-        pair = dataclasses.replace(pair, volume=Reading((dataclasses.replace(volume, status="available"),)))
+        before.append(_set_status(volume, "available"))
+        pair = _with_status(pair, volume, "available")
     allowed = Policy(
         door=Door.COMMAND,
         grace=timedelta(),
@@ -196,10 +249,10 @@ def _commands(
     is_connected = any(each.attachment and not each.attachment.is_reserved for each in acting)
     relinks = way.allows.get("relink") and server is not None and server.host
     after: tuple[str, ...] = _RECONNECT if relinks and not is_connected else ()
-    if relinks and is_connected and way.stops:
+    if way.stops and not after and not way.allows.get("allow_root"):
         after = ("openstack server start {server}",)
     cleanup = _cleanup(way, options, finding, names_volume=names_volume)
-    lines = _unless_a_guest_runs(pair, finding, (*before, cleanup, *after))
+    lines = before_second_guest(pair, finding, (*before, cleanup, *after))
     return tuple(line.format(server=finding.server_id, volume=finding.volume_id) for line in lines)
 
 
@@ -209,28 +262,9 @@ def _cleanup(way: Way, options: str, finding: Finding, *, names_volume: bool) ->
         options = f" --volume {{volume}}{options}"
     command = f"dedangle cleanup {{server}}{options} --execute"
     if way.allows.get("names_volume"):
-        return f"{_no_guest_on(finding.held_on or 'HOST')} && {command}"
+        # Nothing is removed unless libvirt answers there, and has no guest of the server.
+        return f"{no_guest_on(finding.held_on or 'HOST', finding.server_id)} && {command}"
     return command
-
-
-def _no_guest_on(host: str) -> str:
-    """Return the command that succeeds if libvirt answers on the host and has no guest of the server."""
-    return f"ssh {host} 'virsh list && ! virsh dominfo {{server}}'"
-
-
-def _unless_a_guest_runs(pair: Pair, finding: Finding, lines: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the lines that end a migration; the first one asks the other host, if that host is silent.
-
-    After a live migration that died the guest may run on the host of the attachment that the mapping names.
-    """
-    state, volume = pair.server_state, next(iter(pair.volume.rows), None)
-    if finding.code != "migration-half-done" or volume is None or state.server is None:
-        return lines
-    if state.server.host in state.hosts_with_disk(pair.volume_id):
-        return lines
-    named = {volume.host_of(mapping.attachment_id) for mapping in pair.mappings if mapping.attachment_id}
-    silent = sorted(host for host in named if host and host != state.server.host and not state.has_answered(host))
-    return ("".join(f"{_no_guest_on(host)} && " for host in silent) + lines[0], *lines[1:]) if silent else lines
 
 
 def _with_server(pair: Pair, server: Server | None) -> Pair:
@@ -250,64 +284,3 @@ def _off(reading: Reading[Disk]) -> Reading[Disk]:
     return dataclasses.replace(
         reading, rows=tuple(dataclasses.replace(disk, is_running=False) for disk in reading.rows)
     )
-
-
-def _fixed(finding: Finding, pair: Pair) -> Iterator[str]:
-    """Yield the commands for a finding that dedangle itself has no remedy for."""
-    volume = next(iter(pair.volume.rows), None)
-    own = next((each for each in pair.attachments if each.id == finding.attachment_id), None)
-    others_attached = any(each.status == "attached" for each in pair.attachments if each is not own)
-    half_made = [each for each in (pair.attachments if own is None else (own,)) if each.status == "attaching"]
-    unfinished = half_made[0] if len(half_made) == 1 and not others_attached else None
-    state = pair.server_state.server
-    stopped_or_active = state is not None and (state.is_stopped or state.can_be_stopped)
-    server, volume_id = finding.server_id, finding.volume_id
-    if volume is not None and volume.status == "error" and finding.attachment and finding.attachment.is_reserved:
-        # Cinder recalculates the status when an attachment is deleted, so the error status is set again after that.
-        yield f"openstack volume set --state available {volume_id}"
-        yield f"dedangle cleanup {server} --execute"
-        yield f"openstack volume set --state error {volume_id}"
-        return
-    match finding.code:
-        case "transition-stuck" if unfinished:
-            yield f"openstack --os-volume-api-version 3.44 volume attachment complete {unfinished.id}"
-        case "transition-stuck" if own is None or any(each.status == "attached" for each in pair.attachments):
-            # This rolls the detach back: the guest keeps its disk, and the user can detach the volume again.
-            yield f"openstack volume set --state in-use {volume_id}"
-        case "transition-stuck":
-            # Nothing was connected, or the detach failed: Nova's own detach removes the rows on both sides.
-            yield f"openstack volume set --state in-use --attached {volume_id}"
-            yield f"openstack server remove volume {server} {volume_id}"
-        case "volume-status-wrong":
-            yield f"openstack volume set --state in-use --attached {volume_id}"
-        case "work-never-ends":
-            yield from _end_of_work(pair)
-        case "mapping-without-connection" if state is not None and state.can_be_stopped:
-            # Only a hard reboot reads the connection from Cinder.
-            yield f"openstack server reboot --hard --wait {server}"
-        case "volume-in-use-elsewhere":
-            yield from (line.format(server=pair.server_without_right) for line in _STOP)
-            yield f"dedangle cleanup {pair.server_without_right} --no-host --execute"
-        case "migration-half-done" | "mapping-without-connection" if stopped_or_active and state is not None:
-            host, runs = state.host, not state.is_stopped
-            if runs:
-                yield from (line.format(server=server) for line in _STOP)
-            yield f"ssh {host} nova-manage volume_attachment get_connector --json > connector.json"
-            yield f"nova-manage volume_attachment refresh {server} {volume_id} connector.json"
-            if runs:
-                yield f"openstack server start {server}"
-
-
-def _end_of_work(pair: Pair) -> Iterator[str]:
-    """Yield the command that ends the first of the operations that never end, if there is such a command."""
-    state = pair.server_state
-    work = next((marker for marker in state.markers if marker.since), None)
-    match work.kind if work else "":
-        case "event" if state.server is not None and state.server.can_be_stopped:
-            # The reboot takes the instance lock, so it proves that the earlier operation no longer holds it.
-            yield f"openstack server reboot --hard --wait {state.server_id}"
-        case "task_state":
-            yield f"openstack server set --state active {state.server_id}"
-        case "volume" if work is not None:
-            is_held = work.volume_id != pair.volume_id or bool(pair.mappings or pair.attachments)
-            yield f"openstack volume set --state {'in-use' if is_held else 'available'} {work.volume_id}"

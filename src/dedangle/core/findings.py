@@ -233,8 +233,7 @@ TABLE = (
     Kind(
         code="transition-stuck",
         states="M-5",
-        sentence="Volume {volume} of server {server} is stuck in an attach or detach. Nova and Cinder both have "
-        "attachment {attachment}.",
+        sentence="Volume {volume} of server {server} is stuck in an attach or detach through attachment {attachment}.",
         advice="A detach can be rolled back if the guest still has the disk. If the guest does not have it, finish the "
         "detach after the rollback: openstack server remove volume {server} {volume}",
         remedy=Remedy.ROLL_BACK_DETACH,

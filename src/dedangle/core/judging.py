@@ -15,13 +15,10 @@ from dedangle.core.decisions import Disposition, Door, Finding, FindingKey, Reme
 from dedangle.core.drafting import Draft, finding_of
 from dedangle.core.lost import WasInUse, lost_mapping
 from dedangle.core.pair import Pair
-from dedangle.core.pairing import never_ends
+from dedangle.core.pairing import SETTLED, never_ends
 from dedangle.core.records import Attachment, BlockDeviceMapping, Existence, Refusal, Volume
 from dedangle.core.sharing import connected_beside, is_named_by_other_server, is_root, may_share_host
 
-# Cinder recalculates the status of a volume when an attachment is deleted. It may overwrite these statuses, but not
-# another one (error, maintenance, ...) that an administrator has set (cinder/db/sqlalchemy/api.py:volume_detached).
-_SETTLED = ("available", "in-use", "reserved", "attaching", "detaching")
 # The mapping of these findings can be changed to name another attachment.
 _RELINKABLE = (
     *("mapping-names-lost-attachment", "mapping-names-reservation"),
@@ -89,7 +86,7 @@ def _drafts(pair: Pair, policy: Policy, now: datetime, was_in_use: WasInUse) -> 
     elif server_state.hosts_with_disk(pair.volume_id) and pair.other_writers and not (volume and volume.multiattach):
         yield from _all(pair, Verdict.MISMATCH, "volume-in-use-elsewhere", is_urgent=True)
     elif server_state.existence in (Existence.DELETED, Existence.UNKNOWN):
-        yield from _of_deleted(pair, volume)
+        yield from _of_deleted(pair, volume, policy)
     else:
         if (
             any(never_ends(marker, now) for marker in server_state.markers)
@@ -149,7 +146,11 @@ def _obstructing(pair: Pair, policy: Policy, now: datetime) -> bool:
 def _in_flight(pair: Pair, volume: Volume | None) -> Iterator[Draft]:
     only_volumes = all(marker.kind == "volume" for marker in pair.open_work)
     stuck = volume is not None and volume.status in ("attaching", "detaching")
-    if only_volumes and stuck and pair.mappings:
+    if only_volumes and stuck and not pair.mappings and _is_own_work(pair):
+        # An attach begins with the mapping, and a detach ends with it: neither goes on without one.
+        for attachment in pair.attachments:
+            yield Draft(Verdict.MISMATCH, "transition-stuck", attachment=attachment, no_remedy=True)
+    elif only_volumes and stuck and pair.mappings:
         mapping = pair.mappings[0]
         own = any(each.id == mapping.attachment_id and each.status == "attached" for each in pair.attachments)
         rolls_back = volume is not None and volume.status == "detaching" and own
@@ -158,17 +159,23 @@ def _in_flight(pair: Pair, volume: Volume | None) -> Iterator[Draft]:
         yield from _all(pair, Verdict.IN_FLIGHT)
 
 
-def _of_deleted(pair: Pair, volume: Volume | None) -> Iterator[Draft]:
+def _is_own_work(pair: Pair) -> bool:
+    """Whether nobody but the server can be attaching or detaching the volume, and no swap of the server can."""
+    alone = pair.others.absent and pair.other_servers_bdms.absent
+    return alone and all(marker.volume_id == pair.volume_id for marker in pair.open_work)
+
+
+def _of_deleted(pair: Pair, volume: Volume | None, policy: Policy) -> Iterator[Draft]:
     if any(mapping.is_legacy for mapping in pair.mappings):
         yield from _all(pair, Verdict.LEGACY)
         return
     for mapping in pair.mappings:
         yield Draft(Verdict.DANGLING, "mapping-of-deleted-server", mapping=mapping)
     for attachment in pair.attachments:
-        yield _left_by_deleted(pair, volume, attachment)
+        yield _left_by_deleted(pair, volume, attachment, policy)
 
 
-def _left_by_deleted(pair: Pair, volume: Volume | None, attachment: Attachment) -> Draft:
+def _left_by_deleted(pair: Pair, volume: Volume | None, attachment: Attachment, policy: Policy) -> Draft:
     server = pair.server_state.server
     if is_named_by_other_server(pair, attachment):
         return Draft(Verdict.MISMATCH, "link-mismatch", attachment=attachment)
@@ -178,7 +185,8 @@ def _left_by_deleted(pair: Pair, volume: Volume | None, attachment: Attachment) 
     if any(marker.kind == "host" for marker in pair.server_state.markers):
         return Draft(Verdict.IN_FLIGHT, attachment=attachment)
     host = volume.host_of(attachment.id) if volume else None
-    if may_share_host(pair, volume, host, attachment):
+    # The server is deleted: either it uses no attachment, or all of them are kept.
+    if may_share_host(pair, volume, host, attachment, ()):
         return Draft(Verdict.MISMATCH, "attachment-shares-host", attachment=attachment)
     hosts = {host, server.host if server else None} - {None}
     proved = pair.server_state.guest_lacks(pair.volume_id, hosts)
@@ -190,19 +198,21 @@ def _left_by_deleted(pair: Pair, volume: Volume | None, attachment: Attachment) 
         Verdict.DANGLING,
         "attachment-of-deleted-server",
         attachment=attachment,
-        kept_because=_kept_attachment(pair, volume) or _host_left_behind(pair, host) or unasked,
+        kept_because=_kept_attachment(pair, volume) or _host_left_behind(pair, host, policy) or unasked,
         guest_may_live=True,
         proved=proved,
     )
 
 
-def _host_left_behind(pair: Pair, host: str | None) -> Refusal | None:
+def _host_left_behind(pair: Pair, host: str | None, policy: Policy) -> Refusal | None:
     """Return why a host other than the server's last one may still have a guest with the disk.
 
     An evacuation or a live migration can leave such an attachment. Returns None if the attachment's host proves that no
-    guest of the server there has the disk.
+    guest of the server there has the disk, or if it does not answer and the operator states it.
     """
     server = pair.server_state.server
+    if policy.vouches_for_other_host and not pair.server_state.has_answered(host or ""):
+        return None
     if not (host and server and server.host and host != server.host) or pair.server_state.guest_lacks(
         pair.volume_id, {host}
     ):
@@ -369,7 +379,9 @@ def _unmapped(pair: Pair, volume: Volume | None, attachment: Attachment, kept_be
     if attachment.is_reserved:
         return Draft(Verdict.DANGLING, "attachment-never-used", attachment=attachment, kept_because=kept_because)
     host = volume.host_of(attachment.id) if volume else None
-    if may_share_host(pair, volume, host, attachment):
+    # Where no mapping uses the volume, none of the server's attachments of it is in use, or all of them are kept.
+    own = pair.attachments if pair.mappings else ()
+    if may_share_host(pair, volume, host, attachment, own):
         kept_because = kept_because or _SHARES_HOST
     if attachment.status.startswith("error"):
         return Draft(Verdict.DANGLING, "attachment-failed", attachment=attachment, kept_because=kept_because)
@@ -383,6 +395,16 @@ def _unmapped(pair: Pair, volume: Volume | None, attachment: Attachment, kept_be
             attachment=attachment,
             kept_because=kept_because,
             proved=proved,
+        )
+    was_legacy = any(tombstone.is_legacy for tombstone in pair.tombstones)
+    if attachment.is_unconnected and host is None and not was_legacy:
+        # A client of Cinder's API made it: nothing on a host belongs to it, and no backend is asked when it goes.
+        return Draft(
+            Verdict.DANGLING,
+            "attachment-unknown-to-nova",
+            attachment=attachment,
+            kept_because=kept_because,
+            acts_as="attach-half-made",
         )
     verdict = Verdict.DANGLING if proved else Verdict.MISMATCH
     return Draft(verdict, "attachment-unknown-to-nova", attachment=attachment, kept_because=kept_because, proved=proved)
@@ -399,6 +421,6 @@ def _kept_attachment(pair: Pair, volume: Volume | None) -> Refusal | None:
         )
     if volume is None:
         return Refusal("Cinder has the attachment but not its volume")
-    if volume.status not in _SETTLED:
+    if volume.status not in SETTLED:
         return Refusal(f"the volume is {volume.status}, and the removal of an attachment would overwrite this status")
     return None

@@ -26,7 +26,8 @@ def lost_mapping(
     # Cold migration, resize, shelving and rebuild create an attachment, delete the old one and update the mapping last.
     # A volume swap does the same with another volume. After a crash the disk in use has an attachment that no mapping
     # names.
-    if pair.attachments or server_state.unmapped:
+    # A reservation of another volume is none of these: a swap connects the new volume before it lets the old one go.
+    if pair.attachments or server_state.unmapped_connected:
         behind = Refusal("; ".join(server_state.cinder_is_behind)) if server_state.cinder_is_behind else None
         # A single attachment of the same volume that was never connected is the new one of the operation.
         alone = pair.attachments[0] if len(pair.attachments) == len(server_state.unmapped) == 1 else None
@@ -100,7 +101,8 @@ def _kept_lost_mapping(pair: Pair, volume: Volume | None, policy: Policy) -> Ref
     server = pair.server_state.server
     # The server's own host sees what else uses the device, and then removes the mapping without a disconnect.
     by_host = policy.at_host or pair.server_state.host_acts
-    if not by_host and may_share_host(pair, volume, server.host if server else None, None):
+    host = server.host if server else None
+    if not by_host and host and may_share_host(pair, volume, host, None):
         # Nova counts the users of a multi-attach volume on a host by Cinder's attachments alone
         # (nova/virt/libvirt/driver.py:_should_disconnect_target), so a disconnect can unplug another server's disk.
         return Refusal("another server may use the volume on the same host, and a disconnect could unplug its disk")

@@ -77,3 +77,5 @@ class Observation:
     """Facts that prove that Cinder has lost attachments that are in use. A missing attachment proves nothing then."""
     nova_is_behind: tuple[str, ...] = ()
     """Facts that prove that Nova has lost mappings that are in use."""
+    is_journalled: bool = False
+    """Whether the journal has a change of the server from a time when Nova knew it. Read only if Nova does not now."""

@@ -40,6 +40,8 @@ class ServerState:
     """Ids of attachments that live mappings name and that Cinder does not have for this server and volume."""
     unmapped: frozenset[str]
     """Ids of the server's attachments that no live mapping names, without those of legacy mappings."""
+    unmapped_connected: frozenset[str]
+    """Those of them that may be connected."""
     only_volume: str | None
     """The volume of the only live mapping, or of the only one that was ever connected."""
     twice_named: frozenset[str]
@@ -51,6 +53,8 @@ class ServerState:
     """Whether the server's own host carries removals out."""
     cinder_is_behind: tuple[str, ...]
     nova_is_behind: tuple[str, ...]
+    is_journalled: bool
+    """Whether the journal has a change of the server from a time when Nova knew it."""
     live_migration_failed_at: datetime | None
 
     def failed_to_migrate_since(self, moment: datetime | None) -> bool:

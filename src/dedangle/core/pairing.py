@@ -16,6 +16,9 @@ _TRANSITIONAL = (
     *("attaching", "detaching", "creating", "downloading", "uploading", "extending", "backing-up"),
     *("restoring-backup", "retyping", "maintenance", "awaiting-transfer", "deleting", "managing"),
 )
+# Cinder recalculates the status of a volume when an attachment is deleted. It may overwrite these statuses, but not
+# another one (error, maintenance, ...) that an administrator has set (cinder/db/sqlalchemy/api.py:volume_detached).
+SETTLED = ("available", "in-use", "reserved", "attaching", "detaching", "error_attaching", "error_detaching")
 # From nova/db/main/api.py:migration_get_in_progress_by_host_and_node. `finished` is missing, because it waits for the
 # user.
 MIGRATION_OVER = ("confirmed", "reverted", "error", "failed", "completed", "cancelled", "done")
@@ -84,6 +87,15 @@ def needed_of_cinder(
     return frozenset(volumes), frozenset(lost)
 
 
+def in_doubt(nova: NovaView, attachments: Iterable[Attachment], volumes: Iterable[Volume]) -> frozenset[str]:
+    """Return the ids of attachments that no mapping names and whose host Cinder does not show."""
+    named = {mapping.attachment_id for mapping in nova.mappings}
+    shown = {ident for volume in volumes for ident, _ in volume.hosts}
+    return frozenset(
+        each.id for each in attachments if each.id not in named and each.id not in shown and each.status == "attached"
+    )
+
+
 def hosts_concerned(nova: NovaView, cinder: CinderView) -> frozenset[str]:
     """Return the hosts that must report the server's guest: its own host, and the host of each of its attachments.
 
@@ -96,13 +108,14 @@ def hosts_concerned(nova: NovaView, cinder: CinderView) -> frozenset[str]:
     gone = _existence(nova) is not Existence.LIVE and bool(attachments or nova.mappings)
     unlinked = any(mapping.attachment_id is None and not mapping.is_legacy for mapping in nova.mappings)
     volumes = [volume for reading in cinder.volumes.values() for volume in reading.rows]
-    detaching = any(volume.status == "detaching" for volume in volumes)
+    wrong_status = any(volume.status != "in-use" for volume in volumes)
+    half_way = any(attachment.status not in ("attached", "reserved") for attachment in attachments)
     unnamed = any(attachment.id not in named for attachment in attachments)
     connected = [attachment for attachment in attachments if not attachment.is_reserved]
     hosts = {host for volume in volumes for each in connected if (host := volume.host_of(each.id))}
     own_hosts = {server.host for server in nova.servers if server.host}
     elsewhere = bool(own_hosts and hosts - own_hosts)
-    if not (lost or gone or unlinked or unnamed or detaching or elsewhere):
+    if not (lost or gone or unlinked or unnamed or wrong_status or half_way or elsewhere):
         return frozenset()
     return frozenset(hosts | own_hosts)
 
@@ -177,9 +190,11 @@ def server_state(observation: Observation) -> ServerState:
     nova, cinder = observation.after, observation.cinder
     existence = _existence(nova)
     listed = {attachment.id: attachment.volume_id for attachment in cinder.attachments.rows}
+    connected = {attachment.id for attachment in cinder.attachments.rows if not attachment.is_reserved}
     legacy = {mapping.volume_id for mapping in nova.mappings if mapping.is_legacy}
     named = Counter(mapping.attachment_id for mapping in nova.mappings if mapping.attachment_id)
     lost = frozenset(each for each in named if each not in listed and cinder.named.get(each, Reading.unread("")).absent)
+    unmapped = frozenset(each for each, volume in listed.items() if each not in named and volume not in legacy)
     incomplete = [reading.why for reading in cinder.readings() if not reading.complete]
     return ServerState(
         server_id=observation.server_id,
@@ -196,7 +211,8 @@ def server_state(observation: Observation) -> ServerState:
             for mapping in nova.mappings
             if mapping.attachment_id and listed.get(mapping.attachment_id) != mapping.volume_id
         ),
-        unmapped=frozenset(each for each, volume in listed.items() if each not in named and volume not in legacy),
+        unmapped=unmapped,
+        unmapped_connected=unmapped & connected,
         only_volume=_only_volume(nova.mappings),
         twice_named=frozenset(each for each, times in named.items() if times > 1),
         guests=observation.guests,
@@ -204,6 +220,7 @@ def server_state(observation: Observation) -> ServerState:
         host_acts=observation.host_acts,
         cinder_is_behind=(*observation.cinder_is_behind, *_root_is_lost_too(nova, lost)),
         nova_is_behind=observation.nova_is_behind,
+        is_journalled=observation.is_journalled,
         live_migration_failed_at=nova.live_migration_failed_at,
     )
 

@@ -168,6 +168,11 @@ class Attachment:
     """None if it was read from a list, which does not have this field."""
 
     @property
+    def is_unconnected(self) -> bool:
+        """Whether Cinder shows that it was completed without ever being connected through a host."""
+        return self.status == "attached" and self.has_connection_info is False
+
+    @property
     def is_reserved(self) -> bool:
         """Whether it was never connected. Its deletion needs no backend (cinder volume/api.py:attachment_delete)."""
         return self.status == "reserved" and not self.has_connection_info

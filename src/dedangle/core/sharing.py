@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from dedangle.core.pair import Pair
 from dedangle.core.pairing import is_root_device
 from dedangle.core.records import Attachment, BlockDeviceMapping, Volume
@@ -26,15 +28,22 @@ def is_named_by_other_server(pair: Pair, attachment: Attachment) -> bool:
     return any(bdm.attachment_id == attachment.id for bdm in pair.other_servers_bdms.rows)
 
 
-def may_share_host(pair: Pair, volume: Volume | None, host: str | None, except_server: Attachment | None) -> bool:
+def may_share_host(
+    pair: Pair,
+    volume: Volume | None,
+    host: str | None,
+    except_server: Attachment | None,
+    own: Iterable[Attachment] | None = None,
+) -> bool:
     """Whether somebody else may use the volume through the host.
 
     Many backends have one export for each (volume, host), so the end of one connection can unplug another. If Cinder
-    does not return a host, it may be the same host.
+    does not return a host, it may be the same host. `own` are the attachments of the server that may be in use, all by
+    default.
     """
     connected = [
         attachment
-        for attachment in (*pair.others.rows, *pair.attachments)
+        for attachment in (*pair.others.rows, *(pair.attachments if own is None else own))
         if attachment != except_server and not attachment.is_reserved
     ]
     hosts = [volume.host_of(attachment.id) if volume else None for attachment in connected]

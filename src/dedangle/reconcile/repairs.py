@@ -65,7 +65,10 @@ class Repairs:
             # An unshelve will connect it. Until then a reserved attachment is the normal state.
             outcome = self.nova.name_attachment(mapping, server, attachment.id, None)
         else:
-            connected = attaching.connect(self.cinder, attachment, mapping, connector.rows[0])
+            kept = self.nova.connection_info(mapping)
+            read_only = any(each.get("data", {}).get("access_mode") == "ro" for each in kept.rows)
+            mode = {"mode": "ro"} if read_only else {}
+            connected = attaching.connect(self.cinder, attachment, mapping, {**connector.rows[0], **mode})
             outcome = self._name(mapping, server, volume, attachment, connected)
         is_own = existing is None
         # If Nova's database did not answer, the row may already name the attachment, so the attachment stays.

@@ -7,7 +7,7 @@ import contextlib
 import dataclasses
 import functools
 import logging
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from datetime import datetime
 
 from dedangle.core import exits, pairing, planning
@@ -17,7 +17,7 @@ from dedangle.core.doors import is_connected
 from dedangle.core.judging import judge
 from dedangle.core.observations import CinderView, NovaView, Observation
 from dedangle.core.pair import Pair
-from dedangle.core.records import HostState, Reading, Refusal, Server, Volume
+from dedangle.core.records import Attachment, HostState, Reading, Refusal, Server, Volume
 from dedangle.reconcile.control import ControlRead
 from dedangle.reconcile.images import Images
 from dedangle.reconcile.repairs import Repairs
@@ -76,6 +76,8 @@ class Reconciler:
     policy: Policy
     clock: Callable[[], datetime]
     first_seen: Callable[[FindingKey], datetime | None]
+    is_journalled: Callable[[str], bool] = lambda _: False
+    """Whether the journal has a change of a server from a time when Nova knew it."""
     thorough: bool = False
     """Whether every volume is read, even if all mappings and attachments pair."""
     images: Images | None = None
@@ -183,21 +185,24 @@ class Reconciler:
         control = ControlRead(self.nova, self.cinder)
         lost = [ident for ident, reading in named_ones.items() if reading.absent]
         trust = control.trust(before, attachments.rows, lost)
+        volumes = {volume_id: self.cinder.volume(volume_id) for volume_id in sorted(volume_ids)}
         cinder = CinderView(
-            attachments=Reading(attachments.rows, not trust.doubt, str(trust.doubt or "")),
+            attachments=self._with_details(before, attachments, volumes, trust.doubt),
             named=named_ones,
-            volumes={volume_id: self.cinder.volume(volume_id) for volume_id in sorted(volume_ids)},
+            volumes=volumes,
             of_volumes={volume_id: self.cinder.attachments_of_volume(volume_id) for volume_id in sorted(volume_ids)},
         )
         # The guest is read before Nova is read again, because an attach writes its mapping before the disk.
         guests = {host: self.hosts.disks(server_id, host) for host in pairing.hosts_concerned(before, cinder)}
         watchers = self.images.watchers(before, cinder) if self.images else {}
         other_servers_bdms = self.nova.other_servers_bdms(volume_ids, server_id)
+        after = self.nova.observe(server_id)
         return Observation(
             server_id=server_id,
             before=before,
             cinder=cinder,
-            after=self.nova.observe(server_id),
+            after=after,
+            is_journalled=not after.servers and self.is_journalled(server_id),
             other_servers_bdms=other_servers_bdms,
             other_servers=self.nova.servers(pairing.other_holders(server_id, cinder, other_servers_bdms)),
             guests=guests,
@@ -209,6 +214,23 @@ class Reconciler:
                 [attachment for attachment in attachments.rows if attachment.id not in named]
             ),
         )
+
+    def _with_details(
+        self,
+        nova: NovaView,
+        attachments: Reading[Attachment],
+        volumes: Mapping[str, Reading[Volume]],
+        doubt: Refusal | None,
+    ) -> Reading[Attachment]:
+        """Return the list, with what only the attachment itself tells where the list leaves a doubt.
+
+        An attachment whose details are not read stays as it is listed, so its connection stays unknown.
+        """
+        shown = [volume for reading in volumes.values() for volume in reading.rows]
+        asked = {each: self.cinder.attachment(each) for each in pairing.in_doubt(nova, attachments.rows, shown)}
+        detailed = {row.id: row for reading in asked.values() for row in reading.rows}
+        rows = tuple(detailed.get(each.id, each) for each in attachments.rows)
+        return Reading(rows, not doubt, str(doubt or ""))
 
     def _acts_itself(self, nova: NovaView) -> bool:
         # A host that is down would only cost a timeout, and its servers count as in flight anyway.

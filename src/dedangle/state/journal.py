@@ -116,6 +116,12 @@ class History:
     unreadable: tuple[str, ...] = ()
     """File and line number of each line that is not an entry."""
 
+    @property
+    def known_servers(self) -> frozenset[str]:
+        """The servers that Nova knew when they were changed. Only Nova has the project of a server."""
+        intents = (entry.intent for entry in self.entries)
+        return frozenset(str(each["server_id"]) for each in intents if each.get("server_id") and each.get("project_id"))
+
 
 def read(path: Path) -> History:
     """Return the entries of a journal and of its renamed files; raise FileNotFoundError if there is none, OSError."""

@@ -5,7 +5,14 @@ from cases.stage import Planted, Stage
 from dedangle.lab.config import COMPUTE_HOST
 
 DISPOSITIONS = ("report",)
-OUTSIDE = "which of the two attachments the host uses"
+WAY_OUT = (
+    "openstack server stop SERVER",
+    'until [ "$(openstack server show -f value -c status SERVER)" = SHUTOFF ]; do sleep 2; done',
+    "openstack --os-volume-api-version 3.27 volume attachment delete ATTACHMENT",
+    "ssh HOST nova-manage volume_attachment get_connector --json > connector.json",
+    "nova-manage volume_attachment refresh SERVER VOLUME connector.json",
+    "openstack server start SERVER",
+)
 
 
 def build(stage: Stage) -> Planted:

@@ -1,0 +1,169 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The commands of Nova's, Cinder's and libvirt's own clients for a finding that dedangle itself has no remedy for."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from dedangle.core.decisions import Finding
+from dedangle.core.pair import Pair, ServerState
+from dedangle.core.records import Attachment
+from dedangle.core.sharing import is_root
+
+# `server stop` returns at once, but the guest may take a minute to shut down.
+STOP = (
+    "openstack server stop {server}",
+    'until [ "$(openstack server show -f value -c status {server})" = SHUTOFF ]; do sleep 2; done',
+)
+_STARTS = re.compile("openstack server (start|reboot)|volume_attachment refresh")
+
+
+def commands(finding: Finding, pair: Pair) -> Iterator[str]:
+    """Yield the commands of the way out, in order; none if the operator must first decide something."""
+    state, server, volume_id = pair.server_state.server, finding.server_id, finding.volume_id
+    match finding.code:
+        case "transition-stuck":
+            yield from _end_of_transition(finding, pair)
+        case "volume-status-wrong":
+            yield f"openstack volume set --state in-use --attached {volume_id}"
+            yield from _detach_of_unused(pair)
+        case "work-never-ends":
+            yield from _end_of_work(pair)
+        case "mapping-without-connection" if state is not None and state.can_be_stopped:
+            # Only a hard reboot reads the connection from Cinder.
+            yield f"openstack server reboot --hard --wait {server}"
+        case "volume-in-use-elsewhere":
+            yield from (line.format(server=pair.server_without_right) for line in STOP)
+            yield f"dedangle cleanup {pair.server_without_right} --no-host --execute"
+        case "migration-half-done" | "mapping-without-connection":
+            yield from _refreshed(pair)
+        case "attachment-shares-host" | "attachment-failed" if _is_twin(pair, finding) and finding.attachment:
+            delete = f"openstack --os-volume-api-version 3.27 volume attachment delete {finding.attachment.id}"
+            # Its deletion may end the connection of the other one, which the refresh makes again.
+            yield from _refreshed(pair, delete)
+        case _ if state is not None and state.vm_state == "stopped" and not state.is_stopped and not state.task_state:
+            # Nova believes it to be off, and a guest was seen: a hard reboot brings the two together.
+            yield f"openstack server reboot --hard --wait {server}"
+
+
+def _end_of_transition(finding: Finding, pair: Pair) -> Iterator[str]:
+    volume_id = finding.volume_id
+    own = next((each for each in pair.attachments if each.id == finding.attachment_id), None)
+    others_attached = any(each.status == "attached" for each in pair.attachments if each is not own)
+    half_made = [each for each in (pair.attachments if own is None else (own,)) if each.status == "attaching"]
+    mapping = next(iter(pair.mappings), None)
+    if mapping is None or own is None or own.status == "attached":
+        if mapping is not None and len(half_made) == 1 and not others_attached:
+            yield _complete(half_made[0])
+            return
+        # This rolls a detach back: the guest keeps its disk, and the user can detach the volume again. Without a
+        # mapping the attachment is judged by itself then.
+        yield f"openstack volume set --state in-use {volume_id}"
+        if mapping is not None and own is not None:
+            yield from _detach_of_unused(pair)
+    elif others_attached:
+        yield f"openstack volume set --state in-use {volume_id}"
+    elif own.status == "attaching":
+        yield _complete(own)
+    elif own.status in ("detached", "error_detaching") and not _is_unused(pair):
+        # The detach has failed, or rows were edited: the guest may have the disk, and keeps it.
+        yield _complete(own)
+    elif own.status != "error_detaching" and (mapping.has_connection_info or is_root(pair, mapping)):
+        yield from _refreshed(pair)
+    else:
+        # Nothing was connected, or the detach failed: Nova's own detach removes the rows on both sides.
+        yield f"openstack volume set --state in-use --attached {volume_id}"
+        yield f"openstack server remove volume {finding.server_id} {volume_id}"
+
+
+def _complete(attachment: Attachment) -> str:
+    return f"openstack --os-volume-api-version 3.44 volume attachment complete {attachment.id}"
+
+
+def _detach_of_unused(pair: Pair) -> Iterator[str]:
+    """Yield Nova's own detach of a volume that the guest is proved to lack; Nova refuses it for a root disk."""
+    if _is_unused(pair) and not any(is_root(pair, mapping) for mapping in pair.mappings):
+        yield f"openstack server remove volume {pair.server_state.server_id} {pair.volume_id}"
+
+
+def _is_unused(pair: Pair) -> bool:
+    state = pair.server_state
+    return state.server is not None and state.guest_lacks(pair.volume_id, {state.server.host})
+
+
+def _is_twin(pair: Pair, finding: Finding) -> bool:
+    """Whether the attachment stands beside the one that the mapping names, and no other server has the volume."""
+    named = {mapping.attachment_id for mapping in pair.mappings}
+    is_mapped = any(each.id in named and each.status == "attached" for each in pair.attachments)
+    alone = pair.others.absent and pair.other_servers_bdms.absent
+    return len(pair.mappings) == 1 and finding.attachment_id not in named and is_mapped and alone
+
+
+def _refreshed(pair: Pair, *before: str) -> Iterator[str]:
+    """Yield what gives the server a new attachment of the volume, which Nova does for a stopped server alone."""
+    state = pair.server_state.server
+    if state is None or not (state.is_stopped or state.can_be_stopped):
+        return
+    elsewhere = hosts_with_second_guest(pair.server_state, pair.volume_id)
+    if elsewhere:
+        yield from shut_down_guest(elsewhere[0], state.id)
+        return
+    if not state.is_stopped:
+        yield from (line.format(server=state.id) for line in STOP)
+    yield from before
+    yield f"ssh {state.host} nova-manage volume_attachment get_connector --json > connector.json"
+    yield f"nova-manage volume_attachment refresh {state.id} {pair.volume_id} connector.json"
+    if not state.is_stopped:
+        yield f"openstack server start {state.id}"
+
+
+def before_second_guest(pair: Pair, finding: Finding, lines: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the lines; if they lead to a start of the server, the first one asks each silent host for a guest.
+
+    After a live migration that died the guest may run on the host of the attachment that the mapping names.
+    """
+    state, volume = pair.server_state, next(iter(pair.volume.rows), None)
+    leads_to_start = finding.code == "migration-half-done" or any(_STARTS.search(line) for line in lines)
+    if not leads_to_start or volume is None or state.server is None:
+        return lines
+    if state.server.host in state.hosts_with_disk(pair.volume_id):
+        return lines
+    named = {volume.host_of(mapping.attachment_id) for mapping in pair.mappings if mapping.attachment_id}
+    silent = sorted(host for host in named if host and host != state.server.host and not state.has_answered(host))
+    check = "".join(f"{no_guest_on(host, state.server_id)} && " for host in silent)
+    return (check + lines[0], *lines[1:]) if silent else lines
+
+
+def hosts_with_second_guest(state: ServerState, volume_id: str) -> list[str]:
+    """Return the hosts other than the server's own where a guest of it runs with the disk; none if it has no host."""
+    own_host = state.server.host if state.server else None
+    return [host for host in state.hosts_with_disk(volume_id) if host != own_host] if own_host else []
+
+
+def shut_down_guest(host: str, server_id: str) -> tuple[str, ...]:
+    """Return the commands that end a guest on a host where Nova cannot stop it."""
+    return (
+        f"ssh {host} virsh shutdown {server_id}",
+        f"while ssh {host} virsh list --uuid | grep -q {server_id}; do sleep 2; done",
+    )
+
+
+def no_guest_on(host: str, server_id: str) -> str:
+    """Return the command that succeeds if libvirt answers on the host and has no guest of the server."""
+    return f"ssh {host} 'virsh list && ! virsh dominfo {server_id}'"
+
+
+def _end_of_work(pair: Pair) -> Iterator[str]:
+    """Yield the command that ends the first of the operations that never end, if there is such a command."""
+    state = pair.server_state
+    work = next((marker for marker in state.markers if marker.since), None)
+    match work.kind if work else "":
+        case "event" if state.server is not None and state.server.can_be_stopped:
+            # The reboot takes the instance lock, so it proves that the earlier operation no longer holds it.
+            yield f"openstack server reboot --hard --wait {state.server_id}"
+        case "task_state":
+            yield f"openstack server set --state active {state.server_id}"
+        case "volume" if work is not None:
+            is_held = work.volume_id != pair.volume_id or bool(pair.mappings or pair.attachments)
+            yield f"openstack volume set --state {'in-use' if is_held else 'available'} {work.volume_id}"

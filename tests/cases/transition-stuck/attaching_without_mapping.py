@@ -1,0 +1,16 @@
+# SPDX-License-Identifier: Apache-2.0
+"""M-5: an attach failed while Cinder was ill: Nova has deleted its mapping, and the volume stays attaching"""
+
+from cases.stage import Planted, Stage
+
+DISPOSITIONS = ("report", "wait")
+WAY_OUT = ("openstack volume set --state in-use VOLUME", "dedangle cleanup SERVER --restart --execute")
+
+
+def build(stage: Stage) -> Planted:
+    server = stage.server()
+    stage.edit_attachment(stage.attachment(server, server.volumes[1]), attach_status="attaching")
+    (key,) = stage.mapping_keys(server.id, server.volumes[1:])
+    stage.edit_mapping(server, server.volumes[1], deleted=int(key.split("/")[1]))
+    stage.edit_volume(server.volumes[1], status="attaching", attach_status="attaching")
+    return Planted((server.id,), frozenset({("transition-stuck", server.volumes[1]), ("in-flight", server.volumes[0])}))

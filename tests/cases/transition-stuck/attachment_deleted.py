@@ -1,0 +1,17 @@
+# SPDX-License-Identifier: Apache-2.0
+"""M-5: a detach stopped after Cinder's attachment was gone, and the volume stays detaching"""
+
+from cases.stage import Planted, Stage
+
+DISPOSITIONS = ("report",)
+WAY_OUT = (
+    "openstack volume set --state available VOLUME",
+    "dedangle cleanup SERVER --restart --no-host --execute",
+)
+
+
+def build(stage: Stage) -> Planted:
+    server = stage.server()
+    stage.breaks.lose_attachment(server.id, server.volumes[1])
+    stage.edit_volume(server.volumes[1], status="detaching")
+    return Planted((server.id,), frozenset({("transition-stuck", server.volumes[1])}))
