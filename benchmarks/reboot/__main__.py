@@ -53,6 +53,7 @@ class Bench:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--volumes", type=int, nargs="+", default=[1, 4, 16, 26])
+    parser.add_argument("--dangling", type=int, nargs="+", default=[1, 4, 8, 13], help="how many of them, where fewer")
     parser.add_argument("--rounds", type=int, default=5, help="reboots of each healthy server; the median is shown")
     parser.add_argument("--slow", type=float, default=0.5, metavar="SECONDS", help="how slow Cinder is made at the end")
     arguments = parser.parse_args()
@@ -67,20 +68,22 @@ def main() -> int:
 
 
 def report(bench: Bench, arguments: argparse.Namespace) -> Iterator[str]:
-    yield f"{'reboot':34} {'calls':>13}  {'seconds':>17}  {'stock/dedangle':>14}"
-    yield f"{'':34} {'stock':>5} {'dedangle':>7}  {'stock':>8} {'dedangle':>8}"
+    yield f"{'reboot':40} {'calls':>13}  {'seconds':>17}  {'stock/dedangle':>14}"
+    yield f"{'':40} {'stock':>5} {'dedangle':>7}  {'stock':>8} {'dedangle':>8}"
     for volumes in arguments.volumes:
         servers = bench.servers(volumes)
         yield line(f"{volumes} volumes, healthy", measure(bench, servers, arguments.rounds))
         slow = {"method": "GET|DELETE", "path": r"/v3/.*(attachments|volumes).*", "after": arguments.slow}
         with bench.cloud.faults.inject("cinder", **slow) if arguments.slow else nullcontext():
             yield line(f"{volumes} volumes, healthy, {arguments.slow} s a call", measure(bench, servers, 1))
-        dangling = volumes // 2
-        if dangling:
+        for dangling in (each for each in arguments.dangling if each < volumes):
+            servers = bench.servers(volumes)
             for server, disks in servers.values():
                 for volume in disks[-dangling:]:
                     Breaker(Builder(bench.cloud)).lose_attachment(server, volume)
-            yield line(f"{volumes} volumes, {dangling} of them dangling", measure(bench, servers, 1))
+            what = f"{volumes} volumes, {dangling} dangling, {arguments.slow} s a call"
+            with bench.cloud.faults.inject("cinder", **slow) if arguments.slow else nullcontext():
+                yield line(what, measure(bench, servers, 1))
 
 
 def measure(bench: Bench, servers: dict[str, tuple[str, list[str]]], rounds: int) -> dict[str, list[tuple[int, float]]]:
@@ -96,7 +99,7 @@ def line(what: str, measured: dict[str, list[tuple[int, float]]]) -> str:
     calls = {way: statistics.median(each[0] for each in found) for way, found in measured.items()}
     seconds = {way: statistics.median(each[1] for each in found) for way, found in measured.items()}
     return (
-        f"{what:34} {calls['stock']:5.0f} {calls['dedangle']:7.0f}  {seconds['stock']:8.3f} {seconds['dedangle']:8.3f}"
+        f"{what:40} {calls['stock']:5.0f} {calls['dedangle']:7.0f}  {seconds['stock']:8.3f} {seconds['dedangle']:8.3f}"
         f"  {seconds['stock'] / seconds['dedangle']:14.1f}"
     )
 

@@ -106,7 +106,9 @@ def test_a_page_that_is_shorter_than_another_of_the_run_is_the_last() -> None:
     pages = [rows[:2], rows[2:], rows[:1], rows[:2], []]
     api = Api(*(Answer(200, {"attachments": page}) for page in pages))
     cinder = CinderApi(api, None)
-    assert [each.id for each in cinder.attachments_of_server("s", ()).rows] == ["a", "b", "c"]
+    listing = cinder.attachments_of_server("s", ())
+    assert [each.id for each in listing.first.rows] == ["a", "b"]
+    assert [each.id for each in listing.rest().rows] == ["c"]
     assert [each.get("marker") for each in api.asked] == [None, "b"]
     assert [each.id for each in cinder.attachments_of_volume("v").rows] == ["a"]
     assert len(api.asked) == 3

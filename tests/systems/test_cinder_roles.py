@@ -104,6 +104,6 @@ def test_neighbours_are_told_nearest_first(cloud: Cloud, admin: CinderApi) -> No
 
 
 def _oldest_first(api: CinderApi) -> list[Any]:
-    listed = api._attachments({})
+    listed = api._list("attachment", "/attachments", {}, rows.attachment)
     assert listed.complete
     return list(listed.rows)

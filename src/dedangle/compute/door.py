@@ -22,6 +22,9 @@ from dedangle.systems.nova.rpc import NovaRpc
 
 LOG = logging.getLogger(__name__)
 
+# The number of connections that the HTTP client keeps (requests.adapters.DEFAULT_POOLSIZE); it warns about more.
+_AT_ONCE = 10
+
 
 class HostDoor:
     """A reboot, or a request of a command or sweep on another machine, for one server with the instance lock held."""
@@ -60,6 +63,7 @@ class HostDoor:
             clock=clock,
             first_seen=lambda _: None,
             thorough=policy.available_means_gone,
+            at_once=_AT_ONCE,
         )
 
     def require_time(self) -> None:

@@ -78,12 +78,6 @@ class ComputeManager(manager.ComputeManager):
             return
         if not judged.changes or not self._is_allowed(judged, settings, instance, reboot_type):
             return
-        # The guest is only powered off if a second check gives the same result.
-        judged = budget.spend(lambda: door.reconciler.audit(instance.uuid))
-        if judged.unread or not judged.changes:
-            why = _all(judged.unread) or "Nova and Cinder now agree"
-            LOG.info("No volume attachment is removed after the second check: %s", why, instance=instance)
-            return
         journal = self._journal(settings, Door.REBOOT)
         journal.begin(instance.uuid)
         with compute_utils.EventReporter(context, "compute_remove_dangling", self.host, instance.uuid):
@@ -91,7 +85,9 @@ class ComputeManager(manager.ComputeManager):
                 self._shut_down(instance, gracefully=reboot_type == "SOFT")
                 # The time that the guest needed to shut down does not count.
                 budget.restart()
-            for _ in door.reconciler.execute(judged, journal, prepare=door.prepare):
+            # The guest is off, so only the rows that are written are read again. Since the judgement the instance lock
+            # and the task_state have kept other operations from the server, and a lost attachment never comes back.
+            for _ in door.reconciler.execute(judged, journal, anew=False, prepare=door.prepare):
                 pass
 
     def _look(self, context: Any, instance: Any, settings: config.Settings, budget: Budget) -> tuple[HostDoor, Judged]:

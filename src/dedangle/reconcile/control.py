@@ -33,12 +33,13 @@ class Trust:
 
 
 class ControlRead:
-    """Checks for attachments that Nova uses for other servers, and reads each one only once."""
+    """Checks for attachments that Nova uses for other servers, and reads each attachment and each list only once."""
 
     def __init__(self, nova: ports.Nova, cinder: ports.Cinder) -> None:
         self._nova = nova
         self._cinder = cinder
         self._seen: dict[str, Reading[bool]] = {}
+        self._links: dict[tuple[str, frozenset[int]], Reading[Link]] = {}
 
     def trust(
         self, before: NovaView | None = None, listed: Collection[Attachment] = (), lost: Collection[str] = ()
@@ -58,7 +59,7 @@ class ControlRead:
         if is_shown and not lost:
             return Trust()
         gone = [mapping for mapping in before.mappings if mapping.attachment_id in lost] if before else []
-        links = self._nova.links(before.server_id if before else "", gone)
+        links = self._links_beside(before.server_id if before else "", gone)
         if not links.complete and not links.rows:
             return Trust(Refusal(f"no control read was possible: {links.why}"))
         try:
@@ -68,6 +69,12 @@ class ControlRead:
             )
         except _UnreadError as error:
             return Trust(Refusal(f"the control read failed: {error}"))
+
+    def _links_beside(self, server_id: str, gone: Collection[BlockDeviceMapping]) -> Reading[Link]:
+        key = server_id, frozenset(mapping.id for mapping in gone)
+        if key not in self._links:
+            self._links[key] = self._nova.links(server_id, gone)
+        return self._links[key]
 
     def nova_is_behind(self, unmapped: Collection[Attachment]) -> tuple[str, ...]:
         """Return facts that prove that Nova has lost mappings that are in use; empty if there is no proof.

@@ -7,7 +7,7 @@ import contextlib
 import dataclasses
 import functools
 import logging
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator
 from datetime import datetime
 
 from dedangle.core import exits, pairing, planning
@@ -15,11 +15,12 @@ from dedangle.core.case import Policy
 from dedangle.core.decisions import Finding, FindingKey, Outcome, Remedy, Result, Verdict
 from dedangle.core.doors import is_connected
 from dedangle.core.judging import judge
-from dedangle.core.observations import CinderView, NovaView, Observation
+from dedangle.core.observations import Observation
 from dedangle.core.pair import Pair
-from dedangle.core.records import Attachment, HostState, Reading, Refusal, Server, Volume
+from dedangle.core.records import Reading, Refusal, Server, Volume
 from dedangle.reconcile.control import ControlRead
 from dedangle.reconcile.images import Images
+from dedangle.reconcile.observing import Observer
 from dedangle.reconcile.repairs import Repairs
 from dedangle.state.journal import Journal, JournalUnwritableError
 from dedangle.systems import ports
@@ -80,6 +81,8 @@ class Reconciler:
     """Whether the journal has a change of a server from a time when Nova knew it."""
     thorough: bool = False
     """Whether every volume is read, even if all mappings and attachments pair."""
+    at_once: int = 1
+    """How many requests about one server are sent to Cinder at the same time."""
     images: Images | None = None
     """Asks Ceph for the clients of RBD images, where the operator has named a cluster."""
     repairs: Repairs | None = None
@@ -90,7 +93,7 @@ class Reconciler:
 
     def audit(self, server_id: str) -> Judged:
         """Judge the server as it is now; changes nothing."""
-        seen = self._observe(server_id)
+        seen = self._observer.observe(server_id)
         findings = exits.judge_with_ways_out(pairing.pairs(seen), self.policy, self.clock(), self._judge_pair)
         return Judged(findings, seen)
 
@@ -120,11 +123,15 @@ class Reconciler:
         judged: Judged,
         journal: Journal,
         *,
+        anew: bool = True,
         more: Callable[[int], int] | None = None,
         prepare: Callable[[Finding], Refusal | None] = lambda _: None,
         wanted: Callable[[Finding], bool] = lambda _: True,
     ) -> Generator[tuple[Finding, Outcome], None, None]:
         """Make the changes of the judgement that still hold after a new observation.
+
+        With `anew` the server is observed once more right before. Without it, the caller has kept other operations from
+        the server since the judgement, and each write still compares its row with the judgement.
 
         Yields each finding with its outcome. `prepare` is called before each write; it returns why it was only partly
         done, or raises UnpreparedError. Findings that are not `wanted` are skipped. If a removal makes new findings
@@ -138,7 +145,7 @@ class Reconciler:
         for _ in range(_ROUNDS):
             if not plan:
                 return
-            judged = self._judge(self._observe(judged.seen.server_id))
+            judged = self._judge(self._observer.observe(judged.seen.server_id)) if anew else judged
             still = {_rows(finding) for finding in judged.changes}
             for finding in plan:
                 tried.add(finding.key)
@@ -166,76 +173,11 @@ class Reconciler:
             plan = tuple(finding for finding in judged.changes if finding.key not in tried and wanted(finding))
             plan = plan[: more(len(plan))]
 
-    def _observe(self, server_id: str) -> Observation:
-        before = self.nova.read_live(server_id)
-        named = {mapping.attachment_id for mapping in before.mappings if mapping.attachment_id}
-        attachments = self.cinder.attachments_of_server(server_id, named)
-        if not attachments.complete:
-            return Observation(
-                server_id=server_id, before=before, cinder=CinderView(attachments=attachments), after=before
-            )
-        volume_ids, attachment_ids = pairing.needed_of_cinder(before, attachments.rows, thorough=self.thorough)
-        if not volume_ids:
-            # If everything pairs, no second read is needed: a healthy server costs one request to Nova and to Cinder.
-            after = before if before.complete else self.nova.observe(server_id)
-            return Observation(
-                server_id=server_id, before=before, cinder=CinderView(attachments=attachments), after=after
-            )
-        named_ones = {each: self.cinder.attachment(each) for each in sorted(attachment_ids)}
-        control = ControlRead(self.nova, self.cinder)
-        lost = [ident for ident, reading in named_ones.items() if reading.absent]
-        trust = control.trust(before, attachments.rows, lost)
-        volumes = {volume_id: self.cinder.volume(volume_id) for volume_id in sorted(volume_ids)}
-        cinder = CinderView(
-            attachments=self._with_details(before, attachments, volumes, trust.doubt),
-            named=named_ones,
-            volumes=volumes,
-            of_volumes={volume_id: self.cinder.attachments_of_volume(volume_id) for volume_id in sorted(volume_ids)},
+    @functools.cached_property
+    def _observer(self) -> Observer:
+        return Observer(
+            self.nova, self.cinder, self.hosts, self.images, self.is_journalled, self.thorough, self.at_once
         )
-        # The guest is read before Nova is read again, because an attach writes its mapping before the disk.
-        guests = {host: self.hosts.disks(server_id, host) for host in pairing.hosts_concerned(before, cinder)}
-        watchers = self.images.watchers(before, cinder) if self.images else {}
-        other_servers_bdms = self.nova.other_servers_bdms(volume_ids, server_id)
-        after = self.nova.observe(server_id)
-        return Observation(
-            server_id=server_id,
-            before=before,
-            cinder=cinder,
-            after=after,
-            is_journalled=not after.servers and self.is_journalled(server_id),
-            other_servers_bdms=other_servers_bdms,
-            other_servers=self.nova.servers(pairing.other_holders(server_id, cinder, other_servers_bdms)),
-            guests=guests,
-            askable_hosts=frozenset(filter(self.hosts.may_answer, guests)),
-            watchers=watchers,
-            host_acts=self._acts_itself(before),
-            cinder_is_behind=trust.cinder_is_behind,
-            nova_is_behind=control.nova_is_behind(
-                [attachment for attachment in attachments.rows if attachment.id not in named]
-            ),
-        )
-
-    def _with_details(
-        self,
-        nova: NovaView,
-        attachments: Reading[Attachment],
-        volumes: Mapping[str, Reading[Volume]],
-        doubt: Refusal | None,
-    ) -> Reading[Attachment]:
-        """Return the list, with what only the attachment itself tells where the list leaves a doubt.
-
-        An attachment whose details are not read stays as it is listed, so its connection stays unknown.
-        """
-        shown = [volume for reading in volumes.values() for volume in reading.rows]
-        asked = {each: self.cinder.attachment(each) for each in pairing.in_doubt(nova, attachments.rows, shown)}
-        detailed = {row.id: row for reading in asked.values() for row in reading.rows}
-        rows = tuple(detailed.get(each.id, each) for each in attachments.rows)
-        return Reading(rows, not doubt, str(doubt or ""))
-
-    def _acts_itself(self, nova: NovaView) -> bool:
-        # A host that is down would only cost a timeout, and its servers count as in flight anyway.
-        hosts = {server.host for server in nova.servers if server.host and not server.deleted}
-        return nova.host_state is not HostState.DOWN and any(map(self.hosts.acts, hosts))
 
     def doubt(self) -> Refusal | None:
         """Return why the credentials may not see all attachments; None if an attachment that they must see is shown."""

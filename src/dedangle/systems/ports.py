@@ -191,6 +191,15 @@ class Neighbours(NamedTuple):
     younger: tuple[Attachment, ...]
 
 
+class Listing(NamedTuple):
+    """The attachments of one server, the oldest first."""
+
+    first: Reading[Attachment]
+    """The first page."""
+    rest: Callable[[], Reading[Attachment]]
+    """Reads the list to its end, unless the first page is all of it, and returns the rows that it adds."""
+
+
 class Cinder(Protocol):
     @property
     def project_id(self) -> str | None:
@@ -208,8 +217,8 @@ class Cinder(Protocol):
     def sees_other_attachments(self) -> Reading[bool]:
         """Return whether any of the newest attachments is of a volume of another project; False proves nothing."""
 
-    def attachments_of_server(self, server_id: str, named: Collection[str]) -> Reading[Attachment]:
-        """Return the attachments of the server, in one request if they are exactly the named ones."""
+    def attachments_of_server(self, server_id: str, named: Collection[str]) -> Listing:
+        """Read the first page of the attachments of the server. If it has exactly the named ones, it is all."""
 
     def attachments_of_volume(self, volume_id: str) -> Reading[Attachment]: ...
 

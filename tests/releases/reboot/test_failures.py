@@ -59,7 +59,7 @@ def test_cinder_slower_than_the_budget(cloud: Cloud, server: Server, delay: floa
     cloud.flags(group="dedangle", reboot_budget=1)
     cloud.rest.delay = delay
     assert cloud.reboot(server, "HARD") == REBOOTED
-    assert len(cloud.rest.calls) <= 3
+    assert len(cloud.rest.calls) <= 5
     _assert_untouched(cloud, server)
 
 

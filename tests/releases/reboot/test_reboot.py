@@ -32,6 +32,30 @@ def test_server_without_volumes_is_rebooted(cloud: Cloud) -> None:
     assert set(cloud.rest.calls) == {f"GET attachments?instance_id={server.id}"}
 
 
+@pytest.mark.parametrize("kind", ["HARD", "SOFT"])
+def test_each_that_dangles_costs_three_questions_while_the_guest_is_on(cloud: Cloud, kind: str) -> None:
+    other = cloud.server(1)
+    server = cloud.server(5)
+    lost, kept = server.volumes[:3], server.volumes[3:]
+    for volume in lost:
+        cloud.lose_attachment(volume)
+    asked_by_then: list[int] = []
+    power_off = cloud.driver.power_off
+
+    def counted(*args: object, **kwargs: object) -> None:
+        asked_by_then.append(len(cloud.rest.calls))
+        power_off(*args, **kwargs)
+
+    with mock.patch.object(cloud.driver, "power_off", counted):
+        assert cloud.reboot(server, kind) == CLEANED
+    assert cloud.mapped(server) == set(kept)
+    control_read = f"GET attachments?volume_id={other.volumes[0]}"
+    calls = [each for each in cloud.rest.calls if each != control_read]
+    assert len(calls) == 2 + 3 * len(lost)
+    assert len(cloud.rest.calls) - len(calls) == 1
+    assert asked_by_then[0] == len(cloud.rest.calls)
+
+
 @pytest.mark.parametrize("volume_is", ["there", "missing"])
 @pytest.mark.parametrize("kind", ["HARD", "SOFT"])
 def test_mapping_whose_attachment_is_lost(cloud: Cloud, kind: str, volume_is: str) -> None:

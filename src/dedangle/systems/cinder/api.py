@@ -17,7 +17,7 @@ from dedangle.systems import rest
 from dedangle.systems.cinder import rows as cinder_rows
 from dedangle.systems.cinder.client import MarkerGoneError, UnreadError
 from dedangle.systems.cinder.lists import CinderLists
-from dedangle.systems.ports import Neighbours
+from dedangle.systems.ports import Listing, Neighbours
 
 # Nova itself needs 3.44 in every release since Queens.
 MICROVERSION = "3.44"
@@ -62,17 +62,20 @@ class CinderApi(CinderLists):
             )
         return Reading(tuple(rest.date(answer)))
 
-    def attachments_of_server(self, server_id: str, named: Collection[str]) -> Reading[Attachment]:
-        reading = self._attachments({"instance_id": server_id}, frozenset(named))
-        if any((each.server_id or "").lower() != server_id.lower() for each in reading.rows):
-            # If Cinder does not know a filter, it may ignore it or return an empty list.
-            return Reading.unread("Cinder ignored the filter by server and listed attachments of other servers")
-        # Users may create an attachment with another spelling of an id, and MySQL's collation treats both as equal.
-        own = tuple(each for each in reading.rows if each.server_id == server_id)
-        return Reading(own, reading.complete, reading.why)
+    def attachments_of_server(self, server_id: str, named: Collection[str]) -> Listing:
+        def own(reading: Reading[Attachment]) -> Reading[Attachment]:
+            if any((each.server_id or "").lower() != server_id.lower() for each in reading.rows):
+                # If Cinder does not know a filter, it may ignore it or return an empty list.
+                return Reading.unread("Cinder ignored the filter by server and listed attachments of other servers")
+            # Users may create an attachment with another spelling of an id, and MySQL's collation treats both as equal.
+            rows = tuple(each for each in reading.rows if each.server_id == server_id)
+            return Reading(rows, reading.complete, reading.why)
+
+        begun = self._begun({"instance_id": server_id}, frozenset(named))
+        return Listing(own(begun.first), lambda: own(begun.rest()))
 
     def attachments_of_volume(self, volume_id: str) -> Reading[Attachment]:
-        return self._attachments({"volume_id": volume_id})
+        return self._list("attachment", "/attachments", {"volume_id": volume_id}, cinder_rows.attachment)
 
     def servers_beginning_with(self, short_id: str) -> Reading[str]:
         """Return the ids of servers with attachments that begin with the short id.
@@ -191,9 +194,6 @@ class CinderApi(CinderLists):
         if found.complete and not any(each.get("connection_info") for each in found.rows):
             return Reading.unread(f"Cinder shows no connection of attachment {attachment_id}")
         return found
-
-    def _attachments(self, filters: dict[str, str], named: frozenset[str] = frozenset()) -> Reading[Attachment]:
-        return self._list("attachment", "/attachments", filters, cinder_rows.attachment, named)
 
 
 def _whys(readings: list[Reading[Any]]) -> str:
