@@ -200,6 +200,23 @@ def test_what_was_never_connected_is_removed_of_a_server_in_error_too(bus: Cloud
     assert mapping not in {each["uuid"] for each in after.mappings_of(server.id)}
 
 
+def test_users_go_on_while_what_was_never_connected_is_removed(bus: Cloud) -> None:
+    """There is nothing to disconnect, so nothing needs the claim, with which nova-api refuses a detach or a reboot."""
+    stage = Stage(bus)
+    server = stage.server(0)
+    attachment = stage.breaks.reserve_attachment(server.id, stage.user.volume())
+    stage.breaks.mapping_never_attached(server.id, stage.user.volume())
+    rows.settle(bus.home)
+    with bus.faults.inject("cinder", method="DELETE", path=rf"/v3/.*attachments/{attachment}", delay=2):
+        cleaning = Dedangle(bus).start("cleanup", server.id, "--execute", "--yes", "-f", "json")
+        claims = set()
+        while cleaning.poll() is None:
+            claims.add(claim(bus, server))
+        done = finish(cleaning)
+    assert sorted(each["outcome"] for each in done.findings) == ["removed", "removed"], done
+    assert claims == {None}
+
+
 @contextlib.contextmanager
 def nova_compute(cloud: Cloud, manager: str | None) -> Iterator[None]:
     """Run nova-compute with another manager for a while, or none at all."""

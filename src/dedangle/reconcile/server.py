@@ -230,9 +230,8 @@ class Reconciler:
         if self.repairs and self._is_repair(finding):
             volumes = judged.seen.cinder.volumes.get(finding.volume_id, Reading[Volume]())
             return self.repairs.carry_out(finding, server, next(iter(volumes.rows), None))
-        # Its host claims no server in ERROR; what was never connected needs nothing of it.
-        needs_host = is_connected(finding) or (server is not None and server.vm_state != "error")
-        if server and server.host and judged.seen.host_acts and needs_host:
+        # The host claims the server, and nova-api then refuses its user's requests. Only a disconnect needs that.
+        if server and server.host and judged.seen.host_acts and is_connected(finding):
             return self.hosts.carry_out(finding, server.host, self.policy)
         if finding.remedy is Remedy.REMOVE_MAPPING and finding.mapping:
             return self.nova.soft_delete_mapping(finding.mapping, server)
