@@ -44,6 +44,10 @@ class Cluster:
     def take_out(self, number: int) -> None:
         """Let the proxy send nobody to the node, and close the sessions that it has."""
         self._tell(f"set server mariadb/n{number} state maint")
+        self.close_sessions(number)
+
+    def close_sessions(self, number: int) -> None:
+        """Close the proxy's sessions with the node. After a failover the services' pools keep some with a backup."""
         self._tell(f"shutdown sessions server mariadb/n{number}")
 
     def put_back(self, number: int) -> None:
@@ -69,6 +73,8 @@ class Cluster:
     def held_back(self, number: int) -> Iterator[None]:
         """Let the node apply nothing that the others order meanwhile, and the others go on without it."""
         with self.engine(number).connect() as connection:
+            # A service that writes through this node would hang.
+            self.close_sessions(number)
             # The others stop once so many writes wait on one node.
             connection.execute(sa.text("SET GLOBAL wsrep_provider_options = 'gcs.fc_limit=100000'"))
             connection.execute(sa.text("LOCK TABLES keystone.brake READ"))
@@ -108,12 +114,18 @@ class Cluster:
         for number in NUMBERS:
             if not self.cloud.is_running(f"galera-{number}"):
                 self.cloud.start(f"galera-{number}")
+        wait_for("every node is in the same cluster", self._is_one_cluster, PATIENCE)
         wait_for("every node is in use", lambda: set(self.states().values()) == {"UP"}, PATIENCE)
         wait_for("they take writes", self.takes_writes, PATIENCE)
 
     def _write(self, statement: str) -> None:
         with self.cloud.home.connect("keystone") as connection:
             connection.execute(sa.text(statement))
+
+    def _is_one_cluster(self) -> bool:
+        """Whether all nodes agree who is in the cluster; one that was frozen takes itself for a member for a while."""
+        views = {self.node(number).status("wsrep_cluster_conf_id") for number in NUMBERS}
+        return len(views) == 1 and all(self.node(number).is_synchronised() for number in NUMBERS)
 
     def _recover_quorum(self) -> None:
         """Make the one node that is left a cluster, if the others were killed: it cannot tell that from a split."""
