@@ -217,6 +217,16 @@ def test_users_go_on_while_what_was_never_connected_is_removed(bus: Cloud) -> No
     assert claims == {None}
 
 
+def test_no_proof_is_waited_for_that_the_host_of_a_deleted_server_can_never_give(bus: Cloud) -> None:
+    """The lab's virt driver reports no guests, as no driver but libvirt's does, and the host is up and runs dedangle."""
+    stage = Stage(bus)
+    server = stage.server(0)
+    stage.breaks.delete_server_while_cinder_fails(server.id)
+    done = Dedangle(bus)("cleanup", server.id, "--execute", "--yes", "-f", "json")
+    assert [(each["code"], each["outcome"]) for each in done.findings] == [("attachment-of-deleted-server", "removed")]
+    assert rows.snapshot(bus.home).attachments_of(server.id) == []
+
+
 @contextlib.contextmanager
 def nova_compute(cloud: Cloud, manager: str | None) -> Iterator[None]:
     """Run nova-compute with another manager for a while, or none at all."""

@@ -26,9 +26,10 @@ class Endpoint:
     def __init__(self, manager: Any) -> None:
         self._manager = manager
 
-    def about(self, context: Any) -> dict[str, str]:  # noqa: ARG002
-        """Return the release of dedangle on the host, and the name of the host."""
-        return {"release": metadata.version("dedangle"), "host": self._manager.host}
+    def about(self, context: Any) -> dict[str, Any]:  # noqa: ARG002
+        """Return the release of dedangle on the host, its name, and whether its virt driver reports guests."""
+        reports_guests = guests.of(self._manager.driver).reports_guests
+        return {"release": metadata.version("dedangle"), "host": self._manager.host, "reports_guests": reports_guests}
 
     def disks(self, context: Any, server_id: str) -> dict[str, Any]:  # noqa: ARG002
         """Return the fields of each disk of the server's guest here; `why` says if not all disks could be read.

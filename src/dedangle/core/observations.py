@@ -68,7 +68,7 @@ class Observation:
     guests: MappingType[str, Reading[Disk]] = dataclasses.field(default_factory=dict)
     """By host: the disks of the server's guest there; empty if the host has no such guest."""
     askable_hosts: frozenset[str] = frozenset()
-    """The hosts that run dedangle, or timed out and may run it. A finding can wait for their proof."""
+    """The hosts that can report their guests, or timed out and may be able to. A finding can wait for their proof."""
     watchers: MappingType[str, Reading[str]] = dataclasses.field(default_factory=dict)
     """By volume id: the Ceph clients that have its RBD image open; only of volumes that were asked for."""
     host_acts: bool = False

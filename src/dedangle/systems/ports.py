@@ -68,7 +68,10 @@ class Hosts(Protocol):
         """Whether the host answers and carries out removals itself."""
 
     def may_answer(self, host: str) -> bool:
-        """Whether the host runs dedangle, or timed out and may run it. False without an endpoint or a connection."""
+        """Whether the host can report its guests, or timed out and may be able to.
+
+        False without an endpoint or a connection, and if its virt driver reports no guests.
+        """
 
     def connector(self, server_id: str, host: str) -> Reading[dict[str, Any]]:
         """Return the connector of the host, which Cinder needs to connect a volume there; it is a secret."""

@@ -81,7 +81,9 @@ class NovaRpc:
         return self.about(host).complete
 
     def may_answer(self, host: str) -> bool:
-        return self.acts(host) or host in self._silent
+        about = self._ask_once(host)
+        # A release before this field leaves it open.
+        return host in self._silent or any(each.get("reports_guests", True) for each in about.rows)
 
     def about(self, host: str) -> Reading[str]:
         """Return the release of dedangle on the host; unread if it does not run dedangle or does not answer."""
