@@ -21,7 +21,8 @@ from interleavings.test_interleavings import SEED, entries, lost_and_left, tell
 from shell import Dedangle
 
 OPERATIONS = int(os.environ.get("DEDANGLE_STORM_OPERATIONS", "300"))
-PLANT_EVERY = 10
+# Each of the three ways twice at least, however few the operations are.
+PLANT_EVERY = max(1, min(10, OPERATIONS // 6))
 USERS = 3
 
 
@@ -97,7 +98,7 @@ def test_nothing_that_is_used_is_removed_while_nodes_fail(stormy: Cloud) -> None
     failures = Failures(cluster, storm, f"{SEED}/failures")
     failures.start()
     try:
-        storm.rage(OPERATIONS, PLANT_EVERY)
+        storm.rage(OPERATIONS, PLANT_EVERY, failures.stop)
     finally:
         failures.stop()
         tell(storm, stormy)

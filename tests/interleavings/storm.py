@@ -435,7 +435,8 @@ class Storm:
         finally:
             self._go_on.set()
 
-    def rage(self, operations: int, plant_every: int) -> None:
+    def rage(self, operations: int, plant_every: int, abate: Callable[[], None] = lambda: None) -> None:
+        """Work; `abate` is called when nobody works any more, before the sweep that must remove all that is left."""
         with ThreadPoolExecutor() as pool:
             list(pool.map(User.settle, self.users))
             tickets = iter(range(1, operations + 1))
@@ -448,6 +449,7 @@ class Storm:
                 self.ended = time.time()
                 self.seconds = self.ended - began
                 self.weather.clear()
+                abate()
                 if not self._failed.is_set():
                     self.sweeper.wait_for_a_whole_one()
                     # The last ones were seen a moment ago, and their grace period runs.
