@@ -218,7 +218,7 @@ def test_users_go_on_while_what_was_never_connected_is_removed(bus: Cloud) -> No
 
 
 def test_no_proof_is_waited_for_that_the_host_of_a_deleted_server_can_never_give(bus: Cloud) -> None:
-    """The lab's virt driver reports no guests, as no driver but libvirt's does, and the host is up and runs dedangle."""
+    """The lab's virt driver reports no guests, as any but libvirt's; the host is up and runs dedangle."""
     stage = Stage(bus)
     server = stage.server(0)
     stage.breaks.delete_server_while_cinder_fails(server.id)

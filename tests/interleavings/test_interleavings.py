@@ -131,7 +131,7 @@ def unexplained(run: Run, planted: set[str]) -> str:
 
 
 def tell(storm: Storm, cloud: Cloud) -> None:
-    print(f"\nseed {SEED}: {storm.done.total()} operations of {USERS} users in {storm.seconds:.0f} s")
+    print(f"\nseed {SEED}: {storm.done.total()} operations of {len(storm.users)} users in {storm.seconds:.0f} s")
     for kind, count in storm.done.most_common():
         print(f"  {count:4} {kind} ({storm.spent[kind] / count:.1f} s each)")
     runs = storm.sweeper.runs
