@@ -40,6 +40,14 @@ def dedangle(cloud: Cloud) -> Dedangle:
 
 
 @pytest.fixture(scope="session")
+def impatient(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
+    """Options of a run that waits eight seconds, not a minute, for a host that does not answer."""
+    file = tmp_path_factory.mktemp("impatient") / "dedangle.conf"
+    file.write_text("[dedangle]\ncell_timeout = 8\n")
+    return "--config-file", str(file)
+
+
+@pytest.fixture(scope="session")
 def mariadb() -> None:
     """What the lab on MariaDB and RabbitMQ needs of Debian; a test without it is skipped and says why."""
     try:

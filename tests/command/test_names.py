@@ -82,7 +82,7 @@ def test_a_name_that_looks_like_an_id_is_none(dedangle: Dedangle, stage: Stage, 
     )
 
 
-@pytest.mark.parametrize("length", [8, 11, 35])
+@pytest.mark.parametrize("length", [8, *(pytest.param(each, marks=pytest.mark.thorough) for each in (11, 35))])
 def test_a_short_id_is_accepted_where_an_id_is(dedangle: Dedangle, reserved: Server, length: int) -> None:
     for arguments in (("cleanup", reserved.id[:length]), ("audit", "--server", reserved.id[:length].upper())):
         done = dedangle(*arguments, "-f", "json")

@@ -44,7 +44,7 @@ def test_a_host_that_is_nearly_named_is_suggested(cloud: Cloud, dedangle: Dedang
     assert dedangle("audit", "--host", host).code == 0
 
 
-@pytest.mark.parametrize("verb", ["audit", "cleanup"])
+@pytest.mark.parametrize("verb", ["cleanup", pytest.param("audit", marks=pytest.mark.thorough)])
 def test_a_volume_or_an_attachment_in_place_of_a_server_is_recognised(
     cloud: Cloud, dedangle: Dedangle, verb: str
 ) -> None:
@@ -98,7 +98,7 @@ def test_a_mismatch_keeps_the_gate_shut(cloud: Cloud, dedangle: Dedangle) -> Non
     assert done.code == 3
 
 
-@pytest.mark.parametrize("by", ["id", "name"])
+@pytest.mark.parametrize("by", ["name", pytest.param("id", marks=pytest.mark.thorough)])
 def test_a_volume_is_audited_and_cleaned_and_nothing_else_is(cloud: Cloud, dedangle: Dedangle, by: str) -> None:
     stage = Stage(cloud)
     server, name = stage.server(0), f"stuck-{by}"

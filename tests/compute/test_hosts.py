@@ -197,7 +197,9 @@ def test_what_only_the_host_shows(cloud: Cloud, guests: Guests) -> None:
     assert {each["host_side"][0]["host"] for each in found.values()} == {COMPUTE_HOST}
 
 
-def test_nothing_is_concluded_from_a_host_that_is_silent_or_has_no_endpoint(cloud: Cloud, guests: Guests) -> None:
+def test_nothing_is_concluded_from_a_host_that_is_silent_or_has_no_endpoint(
+    cloud: Cloud, guests: Guests, impatient: tuple[str, str]
+) -> None:
     builder = Builder(cloud)
     server, volume = builder.server("fleet", 1), builder.volume()
     guests.have(server.id, *server.volumes, volume)
@@ -205,13 +207,13 @@ def test_nothing_is_concluded_from_a_host_that_is_silent_or_has_no_endpoint(clou
     add_hosts(cloud)
     before = rows.snapshot(cloud.home)
 
-    done, document = audit(cloud)
+    done, document = audit(cloud, *impatient)
 
     assert done.code == 5
     assert document["complete"] is False
     assert document["not_checked"] == [
         f"the guests of host {STOCK}: host {STOCK} does not run dedangle (UnsupportedVersion)",
-        f"the guests of host {SILENT}: host {SILENT} did not answer in 20 s",
+        f"the guests of host {SILENT}: host {SILENT} did not answer in 8 s",
     ]
     assert ("disk-without-mapping", server.id, volume) in told(document)
     assert {each["host"] for each in document["findings"]} == {COMPUTE_HOST}

@@ -151,11 +151,11 @@ def test_number_3_a_server_that_is_being_started_is_not_cleaned(bus: Cloud) -> N
     assert [each for each in rows.diff(before, rows.snapshot(bus.home)) if each.table != "servers"] == []
 
 
-def test_number_3_a_claim_does_not_outlive_its_host(bus: Cloud) -> None:
+def test_number_3_a_claim_does_not_outlive_its_host(bus: Cloud, impatient: tuple[str, str]) -> None:
     server = broken(bus, "killed")
     Builder(bus).stop(server.id)
     with slow(bus, server):
-        cleaning = Dedangle(bus).start("cleanup", server.id, "--execute", "--yes", "-f", "json")
+        cleaning = Dedangle(bus).start("cleanup", server.id, "--execute", "--yes", "-f", "json", *impatient)
         wait_for("the claim", lambda: claim(bus, server) is not None or cleaning.poll() is not None, seconds=120)
         bus.kill("nova-compute")
         bus.start("nova-compute")
@@ -174,12 +174,12 @@ def claim(cloud: Cloud, server: Server) -> object:
     return rows.snapshot(cloud.home).servers[f"cell1/{server.id}"]["task_state"]
 
 
-def test_a_host_that_does_not_answer_is_not_presumed_to_agree(bus: Cloud) -> None:
+def test_a_host_that_does_not_answer_is_not_presumed_to_agree(bus: Cloud, impatient: tuple[str, str]) -> None:
     server = broken(bus, "unasked")
     Builder(bus).stop(server.id)
     before = rows.snapshot(bus.home)
     with nova_compute(bus, None):
-        done = Dedangle(bus)("cleanup", server.id, "--execute", "--yes", "-f", "json")
+        done = Dedangle(bus)("cleanup", server.id, "--execute", "--yes", "-f", "json", *impatient)
     assert [(each["code"], each["disposition"]) for each in done.findings] == [("mapping-without-attachment", "report")]
     assert "--no-host" in done.findings[0]["reason"]
     assert rows.diff(before, rows.snapshot(bus.home)) == []

@@ -104,7 +104,10 @@ def test_a_second_lab_beside_the_first(cloud: Cloud, tmp_path: Path) -> None:
         assert not other.is_up()
 
 
-@pytest.mark.parametrize(("sign", "when"), [(signal.SIGKILL, "The lab is up"), (signal.SIGINT, "keystone")])
+@pytest.mark.parametrize(
+    ("sign", "when"),
+    [(signal.SIGKILL, "The lab is up"), pytest.param(signal.SIGINT, "keystone", marks=pytest.mark.thorough)],
+)
 def test_a_lab_ends_with_the_process_that_started_it(tmp_path: Path, sign: signal.Signals, when: str) -> None:
     with another_process_runs(Cloud(tmp_path, manager=NOVA_MANAGER), until=when) as parent:
         os.kill(parent.pid, sign)

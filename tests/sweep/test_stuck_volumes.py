@@ -21,7 +21,7 @@ def stuck(stage: Stage, status: str) -> str:
     return volume
 
 
-@pytest.mark.parametrize("status", ["in-use", "detaching"])
+@pytest.mark.parametrize("status", ["in-use", pytest.param("detaching", marks=pytest.mark.thorough)])
 def test_a_stuck_volume_is_listed_and_reset(cloud: Cloud, dedangle: Dedangle, status: str) -> None:
     stage = Stage(cloud)
     server, volume = stage.server(), stuck(stage, status)

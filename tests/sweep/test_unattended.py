@@ -32,9 +32,13 @@ def stage(cloud: Cloud, dedangle: Dedangle) -> Stage:
     return Stage(cloud)
 
 
-def reserved(stage: Stage, count: int) -> list[Server]:
-    """Servers with an attachment each that was never used."""
-    servers = [stage.server(0) for _ in range(count)]
+@pytest.fixture(scope="module")
+def fleet(stage: Stage) -> list[Server]:
+    return [stage.server(0) for _ in range(4)]
+
+
+def reserved(stage: Stage, servers: list[Server]) -> list[Server]:
+    """Give each of the servers an attachment that was never used."""
     for each in servers:
         stage.breaks.reserve_attachment(each.id, stage.user.volume())
     return servers
@@ -52,9 +56,15 @@ def checked(state_dir: Path) -> dict[str, str]:
 
 
 def test_what_a_budget_leaves_the_next_runs_begin_with(
-    cloud: Cloud, dedangle: Dedangle, stage: Stage, state_dir: Path, configure: Configure, tmp_path: Path
+    cloud: Cloud,
+    dedangle: Dedangle,
+    stage: Stage,
+    fleet: list[Server],
+    state_dir: Path,
+    configure: Configure,
+    tmp_path: Path,
 ) -> None:
-    servers = reserved(stage, 4)
+    servers = reserved(stage, fleet)
     slow = configure(concurrency=1, grace_period=3600)
     report = tmp_path / "report.json"
     seen: list[set[str]] = []
@@ -75,10 +85,10 @@ def test_what_a_budget_leaves_the_next_runs_begin_with(
 
 
 def test_the_fuse_counts_what_the_budget_leaves(
-    cloud: Cloud, dedangle: Dedangle, stage: Stage, configure: Configure
+    cloud: Cloud, dedangle: Dedangle, stage: Stage, fleet: list[Server], configure: Configure
 ) -> None:
     assert dedangle(*EXECUTE).code == 0
-    servers = reserved(stage, 4)
+    servers = reserved(stage, fleet)
     slow = configure(concurrency=1)
     assert {each.id for each in servers} <= {
         each["server_id"] for each in dedangle("sweep", "-f", "json", *slow).findings
@@ -96,10 +106,10 @@ def test_the_fuse_counts_what_the_budget_leaves(
 # Intent, action, delete, outcome and end of the action of the first server; then those of the second.
 @pytest.mark.parametrize("boundary", range(1, 11) if THOROUGH else (6,))
 def test_a_sweep_that_is_killed_in_its_removals_is_finished_by_the_next(
-    cloud: Cloud, dedangle: Dedangle, stage: Stage, configure: Configure, boundary: int
+    cloud: Cloud, dedangle: Dedangle, stage: Stage, fleet: list[Server], configure: Configure, boundary: int
 ) -> None:
     assert dedangle(*EXECUTE).code == 0
-    servers = reserved(stage, 2)
+    servers = reserved(stage, fleet[:2])
     one_by_one = configure(concurrency=1)
     killed = dedangle.until("kill", str(boundary), *EXECUTE, "--time-budget", "10m", *one_by_one)
     assert killed.code == -signal.SIGKILL, killed.err
@@ -116,9 +126,9 @@ def test_a_sweep_that_is_killed_in_its_removals_is_finished_by_the_next(
 
 
 def test_two_sweeps_of_two_machines_at_once_remove_each_row_once(
-    cloud: Cloud, dedangle: Dedangle, stage: Stage, configure: Configure
+    cloud: Cloud, dedangle: Dedangle, stage: Stage, fleet: list[Server], configure: Configure
 ) -> None:
-    servers = reserved(stage, 4)
+    servers = reserved(stage, fleet)
     ours = {each.id for each in servers}
     # Neither sees the lock of the other.
     runs = [dedangle.start(*EXECUTE), dedangle.start(*EXECUTE, *configure())]
@@ -130,9 +140,9 @@ def test_two_sweeps_of_two_machines_at_once_remove_each_row_once(
 
 
 def test_shards_clean_the_fleet_between_them(
-    cloud: Cloud, dedangle: Dedangle, stage: Stage, state_dir: Path, configure: Configure
+    cloud: Cloud, dedangle: Dedangle, stage: Stage, fleet: list[Server], state_dir: Path, configure: Configure
 ) -> None:
-    servers = reserved(stage, 3)
+    servers = reserved(stage, fleet[:3])
     pair = [Shard(1, 2), Shard(2, 2)]
     own = [{each.id for each in servers if shard.holds(each.id)} for shard in pair]
     options = configure(concurrency=2)
@@ -147,8 +157,8 @@ def test_shards_clean_the_fleet_between_them(
     assert held(cloud, servers) == set()
 
 
-def test_the_fuse_counts_within_the_shard(cloud: Cloud, dedangle: Dedangle, stage: Stage) -> None:
-    servers = reserved(stage, 3)
+def test_the_fuse_counts_within_the_shard(cloud: Cloud, dedangle: Dedangle, stage: Stage, fleet: list[Server]) -> None:
+    servers = reserved(stage, fleet[:3])
     larger = max((Shard(1, 2), Shard(2, 2)), key=lambda shard: sum(shard.holds(each.id) for each in servers))
     most = sum(larger.holds(each.id) for each in servers)
     few = ("sweep", "--execute", "--yes", "--shard", str(larger), "--max-removals")
@@ -200,14 +210,14 @@ def test_coordination_url_in_place_of_the_file(
 
 
 def test_metrics_go_on_from_run_to_run(
-    cloud: Cloud, dedangle: Dedangle, stage: Stage, configure: Configure, tmp_path: Path
+    cloud: Cloud, dedangle: Dedangle, stage: Stage, fleet: list[Server], configure: Configure, tmp_path: Path
 ) -> None:
     options = configure(textfile_dir=tmp_path)
     removed = 'dedangle_removed_total{code="attachment-never-used",shard="1/1"}'
     # What other tests have left goes first.
     totals = []
     for count in (1, 2):
-        reserved(stage, count)
+        reserved(stage, fleet[:count])
         assert dedangle(*EXECUTE, *options).code == 0
         totals.append(sample(tmp_path / "dedangle.prom", removed))
     assert totals[1] == totals[0] + 2
@@ -247,9 +257,9 @@ def sample(path: Path, name: str) -> float:
 
 
 def test_cinder_that_asks_to_slow_down_is_asked_again(
-    cloud: Cloud, dedangle: Dedangle, stage: Stage, configure: Configure
+    cloud: Cloud, dedangle: Dedangle, stage: Stage, fleet: list[Server], configure: Configure
 ) -> None:
-    servers = reserved(stage, 2)
+    servers = reserved(stage, fleet[:2])
     with cloud.faults.inject("cinder", status=429, times=2, **SHOW_OF_SERVER):
         done = dedangle("sweep", "-f", "json", *configure(concurrency=4))
     assert "answered 429" not in done.err
