@@ -299,7 +299,7 @@ def node(cloud: Cloud, server: Server) -> str:
 
 
 def test_host_that_the_server_has_left_disconnects_for_the_host_that_has_it(
-    bed: Bed, stage: Stage, host: Host, other: Hypervisor
+    bed: Bed, stage: Stage, host: Host, other: Hypervisor, impatient: tuple[str, str]
 ) -> None:
     healthy = stage.server(0)
     take(stage.cloud, enabled=OTHER)
@@ -318,7 +318,7 @@ def test_host_that_the_server_has_left_disconnects_for_the_host_that_has_it(
     command = ("cleanup", server.id, "--volume", volume, "--execute", "--yes", "-f", "json")
 
     stage.cloud.stop(OTHER)
-    (kept,) = Dedangle(stage.cloud)(*command).findings
+    (kept,) = Dedangle(stage.cloud)(*command, *impatient).findings
     stage.cloud.start(OTHER)
 
     assert (kept["code"], kept["outcome"]) == ("attachment-released-by-nova", None)

@@ -27,7 +27,7 @@ def removed_mappings(before: rows.Snapshot, after: rows.Snapshot) -> set[object]
     return {change.after["volume_id"] for change in changes if change.after and change.after["deleted"]}
 
 
-@pytest.fixture(params=[("loop", "nfs"), ("rbd",)], ids="-".join)
+@pytest.fixture
 def volume_types(request: pytest.FixtureRequest) -> tuple[str, ...]:
     if "rbd" in request.param:
         request.getfixturevalue("ceph")
@@ -42,7 +42,17 @@ def volume_type(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-@pytest.mark.parametrize("kind", ["HARD", "SOFT"])
+@pytest.mark.parametrize(
+    ("volume_types", "kind"),
+    [
+        (("loop", "nfs"), "HARD"),
+        (("rbd",), "SOFT"),
+        pytest.param(("loop", "nfs"), "SOFT", marks=pytest.mark.thorough),
+        pytest.param(("rbd",), "HARD", marks=pytest.mark.thorough),
+    ],
+    indirect=["volume_types"],
+    ids=lambda each: each if isinstance(each, str) else "-".join(each),
+)
 def test_reboot_takes_the_dangling_disks_from_the_guest_and_no_other(
     stage: Stage, host: Host, kind: Kind, volume_types: tuple[str, ...]
 ) -> None:
