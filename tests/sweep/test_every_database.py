@@ -18,7 +18,7 @@ from benchmarks.fleet.screen import read
 from dedangle.core.records import Attachment, Reading
 from dedangle.lab import packages
 from dedangle.lab.errors import LabError
-from dedangle.systems import database
+from dedangle.systems import packed_rows
 from dedangle.systems.nova import fleet as nova_fleet
 from dedangle.systems.nova import links
 from dedangle.systems.nova.actions import InstanceActions
@@ -29,7 +29,7 @@ PAIRS, DEAD = 60, 3
 _MINUTE = timedelta(minutes=1)
 POSTGRESQL = packages.Packages(("postgresql",), ("pg_createcluster", "psql"))
 # A page holds a few rows; one holds all.
-PAGES = ((1, 1), (3, 7), (database.PAGE, database.NUMBERS))
+PAGES = ((1, 1), (3, 7), (packed_rows.PAGE, packed_rows.NUMBERS))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,7 +70,7 @@ def test_each_planted_state_is_found_and_none_invented(
     fleet: Fleet, pages: tuple[int, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, size in zip(("PAGE", "NUMBERS"), pages, strict=True):
-        monkeypatch.setattr(database, name, size)
+        monkeypatch.setattr(packed_rows, name, size)
     unread, screen = read(fleet.nova, fleet.cinder_url)
     assert unread is None
     assert set(screen.suspects) == fleet.spoilt

@@ -19,7 +19,7 @@ import sqlalchemy as sa
 
 from dedangle.core import packing
 from dedangle.reconcile.screen import Gathered, Screen
-from dedangle.systems import database, ports
+from dedangle.systems import packed_rows, ports
 from dedangle.systems.cinder import database as cinder_database
 from dedangle.systems.cinder import lists
 from dedangle.systems.cinder.api import CinderApi
@@ -93,7 +93,7 @@ class Api:
 @pytest.fixture
 def url(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """A database with every status of an attachment on every kind of volume, with and without a server."""
-    monkeypatch.setattr(database, "PAGE", 10)
+    monkeypatch.setattr(packed_rows, "PAGE", 10)
     monkeypatch.setattr(lists, "PAGE", 10)
     url = f"sqlite:///{tmp_path}/cinder.db"
     attachments, volumes = cinder_database._volume_attachment, cinder_database._volumes

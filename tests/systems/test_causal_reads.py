@@ -13,9 +13,10 @@ from benchmarks.fleet.databases import MariaDb
 from dedangle.core import packing
 from dedangle.core.decisions import Result
 from dedangle.systems import causality
-from dedangle.systems.database import Database, Source
+from dedangle.systems.database import Database
 from dedangle.systems.database_role import Role, role
 from dedangle.systems.nova import schema
+from dedangle.systems.packed_rows import Source
 
 
 def test_an_attach_in_progress_is_seen_on_a_node_that_is_behind(nodes: tuple[galera.Node, galera.Node]) -> None:

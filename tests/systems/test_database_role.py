@@ -11,7 +11,7 @@ import pytest
 import sqlalchemy as sa
 from benchmarks.fleet.databases import MariaDb, PostgreSql
 
-from dedangle.doctor import checks
+from dedangle.doctor import checks, databases
 from dedangle.doctor.checks import State
 from dedangle.lab import packages
 from dedangle.lab.errors import LabError
@@ -91,8 +91,8 @@ def test_the_doctor_warns_of_what_is_not_the_primary(
         connection.execute(sa.text("CREATE TABLE alembic_version (version_num TEXT)"))
         connection.execute(sa.text("INSERT INTO alembic_version VALUES ('ab450ba04102')"))
     # A replica and a cluster are more than one server.
-    monkeypatch.setattr(checks, "role", lambda _: found)
-    (check,) = checks.databases([Cell("Nova's cell1", lambda: engine, 60, "cell1")])
+    monkeypatch.setattr(databases, "role", lambda _: found)
+    (check,) = databases.databases([Cell("Nova's cell1", lambda: engine, 60, "cell1")])
     assert (check.name, check.state) == (f"{checks.DATABASE} cell1", state)
     assert says in check.sentence
     assert bool(check.next_step) is (state is State.WARNING)

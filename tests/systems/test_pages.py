@@ -9,10 +9,10 @@ from types import SimpleNamespace
 import pytest
 import sqlalchemy as sa
 
-from dedangle.cli import wiring
-from dedangle.cli.wiring import UsageError
+from dedangle.cli import configuration
+from dedangle.cli.errors import UsageError
 from dedangle.core import packing
-from dedangle.systems import database
+from dedangle.systems import packed_rows
 from dedangle.systems.cinder import database as cinder_database
 from dedangle.systems.cinder.database import CinderDatabase
 from dedangle.systems.nova import fleet, schema
@@ -23,8 +23,8 @@ SERVER, VOLUME = str(uuid.UUID(int=1)), str(uuid.UUID(int=2))
 
 @pytest.fixture(autouse=True)
 def _short_pages(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(database, "PAGE", 3)
-    monkeypatch.setattr(database, "NUMBERS", 4)
+    monkeypatch.setattr(packed_rows, "PAGE", 3)
+    monkeypatch.setattr(packed_rows, "NUMBERS", 4)
 
 
 @pytest.mark.parametrize("count", [0, 1, 3, 7])
@@ -99,7 +99,7 @@ def test_what_cannot_be_read_is_said_without_the_url(tmp_path: Path) -> None:
 @pytest.mark.parametrize("url", ["secret", "mysql+pymysql://u:secret@host:secret/cinder", "nothing+secret://host"])
 def test_a_url_that_is_none_is_refused_without_being_shown(url: str) -> None:
     with pytest.raises(UsageError) as refused:
-        wiring.bulk_of_cinder(SimpleNamespace(cinder_database=url, cell_timeout=60))
+        configuration.bulk_of_cinder(SimpleNamespace(cinder_database=url, cell_timeout=60))
     assert "cinder_database cannot be used" in str(refused.value)
     assert "secret" not in str(refused.value)
 

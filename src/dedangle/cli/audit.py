@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 
 from dedangle.cli import hosts, servers, spans, textfile, volumes
 from dedangle.cli.base import Verb
+from dedangle.cli.errors import UsageError
 from dedangle.cli.signals import Signals
-from dedangle.cli.wiring import UsageError, Wiring
+from dedangle.cli.wiring import Wiring
 from dedangle.core.decisions import Door, Finding
 from dedangle.core.records import Reading
 from dedangle.core.run import Run

@@ -14,10 +14,11 @@ from typing import Any
 from cliff.lister import Lister
 
 from dedangle.cli import console
+from dedangle.cli.errors import UsageError
 from dedangle.cli.guarded import Guarded
 from dedangle.cli.progress import Progress
 from dedangle.cli.signals import Signals, StoppedError
-from dedangle.cli.wiring import UsageError, Wiring, clock, wire
+from dedangle.cli.wiring import Wiring, clock, wire
 from dedangle.core.decisions import Finding
 from dedangle.core.run import Run
 from dedangle.core.text import harmless_lines, wrapped

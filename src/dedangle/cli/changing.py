@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from dedangle.cli import console, spans
 from dedangle.cli.base import Verb
-from dedangle.cli.wiring import UsageError, Wiring
+from dedangle.cli.errors import UsageError
+from dedangle.cli.wiring import Wiring
 from dedangle.core import planning
 from dedangle.core.decisions import Door, Finding, Result
 from dedangle.core.records import Reading

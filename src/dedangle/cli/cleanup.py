@@ -9,8 +9,9 @@ from typing import Any
 
 from dedangle.cli import changing, connectors, console, servers, volumes
 from dedangle.cli.changing import ChangingVerb
+from dedangle.cli.errors import UsageError
 from dedangle.cli.signals import Signals
-from dedangle.cli.wiring import UsageError, Wiring
+from dedangle.cli.wiring import Wiring
 from dedangle.core.decisions import Door, Finding
 from dedangle.core.run import Run
 from dedangle.report import plan

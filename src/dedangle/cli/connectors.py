@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from dedangle.cli.wiring import UsageError
+from dedangle.cli.errors import UsageError
 
 OPTION: dict[str, Any] = {
     "metavar": "FILE",

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from cliff.lister import Lister
 
-from dedangle.cli import console, wiring
+from dedangle.cli import configuration, console, wiring
+from dedangle.cli.errors import UnreachableError, UsageError
 from dedangle.cli.guarded import Guarded
 from dedangle.cli.signals import Signals
-from dedangle.cli.wiring import UnreachableError, UsageError
 from dedangle.core.decisions import Door
 from dedangle.core.text import wrapped
 from dedangle.report import exit_codes
@@ -79,8 +79,8 @@ def _examine(config_args: list[str], signals: Signals) -> Iterator[Check]:
     from dedangle.doctor import checks
 
     try:
-        settings = wiring.configure(config_args)
-        wiring.require_api_database()
+        settings = configuration.configure(config_args)
+        configuration.require_api_database()
     except UsageError as error:
         yield checks.Check(
             checks.CONFIGURATION, checks.State.FAIL, str(error), "Give the path of nova.conf with --config-file."
@@ -111,10 +111,10 @@ def _configuration() -> Check:
 
 def _cells(settings: Settings) -> tuple[tuple[Cell, ...], list[Check]]:
     """Return every cell of the API database, and the checks of all databases."""
-    from dedangle.doctor import checks
+    from dedangle.doctor import checks, databases
     from dedangle.systems.nova import cells as nova_cells
 
-    made = list(checks.databases([nova_cells.api_cell(settings.cell_timeout)]))
+    made = list(databases.databases([nova_cells.api_cell(settings.cell_timeout)]))
     cells = nova_cells.every_cell(settings.cell_timeout) if made[0].state is not checks.State.FAIL else None
     if cells is None:
         return (), [
@@ -126,7 +126,7 @@ def _cells(settings: Settings) -> tuple[tuple[Cell, ...], list[Check]]:
             f"{checks.DATABASE} of each cell", checks.State.FAIL, f"{cells.why}.", "Run: nova-manage cell_v2 list_cells"
         )
         return (), [*made, fail]
-    return cells.rows, [*made, *checks.databases(cells.rows)]
+    return cells.rows, [*made, *databases.databases(cells.rows)]
 
 
 def _credentials() -> tuple[Access | None, Check]:
@@ -134,7 +134,7 @@ def _credentials() -> tuple[Access | None, Check]:
 
     name = CREDENTIALS
     try:
-        access = wiring.find_access()
+        access = configuration.find_access()
         token = access.client.session.auth.get_access(access.client.session)
     except UnreachableError as error:
         return None, Check(name, State.FAIL, str(error), "Check auth_url, and check that Keystone runs.")
@@ -166,7 +166,7 @@ def _cinder(
 ) -> Iterator[Check]:
     from nova import conf as nova_conf
 
-    from dedangle.doctor import causes, checks
+    from dedangle.doctor import causes, checks, databases
     from dedangle.systems import keystone
     from dedangle.systems.nova.api import NovaApi
 
@@ -195,9 +195,9 @@ def _cinder(
         yield checks.unknown(checks.ALL_PROJECTS, "a database failed that may have the rows for this check")
         return
     yield from checks.sees_all(wired.reconciler(Door.SWEEP), nova_api)
-    database = wiring.bulk_of_cinder(settings)
+    database = configuration.bulk_of_cinder(settings)
     if database:
-        yield checks.cinder_database(database, wired.reconciler(Door.SWEEP), wiring.clock())
+        yield databases.cinder_database(database, wired.reconciler(Door.SWEEP), wiring.clock())
 
 
 def _hosts(settings: Settings, cells: tuple[Cell, ...]) -> Iterator[Check]:

@@ -8,8 +8,8 @@ import argparse
 from cliff.command import Command
 
 from dedangle.cli import console
+from dedangle.cli.errors import UnreachableError, UsageError
 from dedangle.cli.signals import Signals, StoppedError
-from dedangle.cli.wiring import UnreachableError, UsageError
 from dedangle.report import exit_codes
 from dedangle.state.lock import AnotherRunError
 

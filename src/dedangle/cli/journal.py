@@ -13,9 +13,10 @@ from cliff.lister import Lister
 from cliff.show import ShowOne
 
 from dedangle.cli import console, spans
+from dedangle.cli.configuration import configure
+from dedangle.cli.errors import UsageError
 from dedangle.cli.guarded import Guarded
 from dedangle.cli.signals import Signals
-from dedangle.cli.wiring import UsageError, configure
 from dedangle.core import times
 from dedangle.core.ids import is_short_id
 from dedangle.core.rows import DESCRIPTION

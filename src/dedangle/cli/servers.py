@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from dedangle.cli import short_ids
-from dedangle.cli.wiring import UnreachableError, UsageError
+from dedangle.cli.errors import UnreachableError, UsageError
 from dedangle.core.ids import is_id, is_short_id
 from dedangle.core.text import harmless
 

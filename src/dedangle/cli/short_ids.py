@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
-from dedangle.cli.wiring import UnreachableError, UsageError
+from dedangle.cli.errors import UnreachableError, UsageError
 from dedangle.core.records import Reading
 
 if TYPE_CHECKING:

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from dedangle.cli import console, hosts, spans, textfile
 from dedangle.cli.changing import ChangingVerb
-from dedangle.cli.wiring import UsageError, Wiring
+from dedangle.cli.errors import UsageError
+from dedangle.cli.wiring import Wiring
 from dedangle.core.decisions import Door
 from dedangle.core.run import Run
 from dedangle.core.sharding import WHOLE

@@ -10,10 +10,11 @@ from typing import Any
 from cliff.show import ShowOne
 
 from dedangle.cli import connectors, console
+from dedangle.cli.errors import UsageError
 from dedangle.cli.guarded import Guarded
 from dedangle.cli.journal import Field, add_journal_option, entry_of, read
 from dedangle.cli.signals import Signals
-from dedangle.cli.wiring import UsageError, wire
+from dedangle.cli.wiring import wire
 from dedangle.core.decisions import Door, Outcome, Result
 from dedangle.core.records import BlockDeviceMapping, Refusal
 from dedangle.core.rows import mapping_of

@@ -13,11 +13,8 @@ from dedangle.core.records import Reading, StrEnum
 from dedangle.reconcile.server import Reconciler
 from dedangle.state import coordination
 from dedangle.state.writable import why_unwritable
-from dedangle.systems.causality import VARIABLE
 from dedangle.systems.cinder.api import MICROVERSION, CinderApi
-from dedangle.systems.cinder.database import CinderDatabase
-from dedangle.systems.database_role import Role, role
-from dedangle.systems.nova.about import RELEASES, ComputeHost, compute_hosts, revision
+from dedangle.systems.nova.about import ComputeHost, compute_hosts
 from dedangle.systems.nova.api import NovaApi
 from dedangle.systems.nova.cells import Cell
 from dedangle.systems.nova.rpc import NovaRpc
@@ -33,10 +30,6 @@ CINDER_DATABASE, HOSTS, STATE_DIR, LOCK = "cinder database", "hosts", "state_dir
 # How many compute hosts are asked, all at once: hosts that do not answer cost one timeout together.
 _SAMPLE = 8
 _SKEW = timedelta(seconds=5)
-_TO_PRIMARY = (
-    "Configure the primary server: for a cell with nova-manage cell_v2 update_cell --database_connection, for the API "
-    "database with [api_database] connection in nova.conf"
-)
 
 
 class State(StrEnum):
@@ -60,56 +53,6 @@ def unknown(name: str, why: str) -> Check:
     )
 
 
-def databases(cells: Sequence[Cell]) -> Iterator[Check]:
-    """Check that each database answers and can be written, and which schema and server it has."""
-    for cell, answer in [
-        (cell, cell.ask(lambda connection: (revision(connection), role(connection)))) for cell in cells
-    ]:
-        name, found = f"{DATABASE} {cell.name}", answer()
-        if not found.complete:
-            yield Check(
-                name,
-                State.FAIL,
-                _sentence(found.why),
-                "Check its address and password: nova-manage cell_v2 list_cells --verbose",
-            )
-            continue
-        ((version, server),) = found.rows
-        release = RELEASES.get(version)
-        troubles, steps = [], []
-        if not release:
-            troubles.append("This schema belongs to no Nova release that dedangle is tested with.")
-            steps.append("If a Nova upgrade is not finished, finish it: nova-manage api_db sync; nova-manage db sync")
-        trouble = not_primary(server)
-        if trouble:
-            troubles.append(f"{trouble} dedangle needs the database server that Nova writes to.")
-            steps.append(_TO_PRIMARY)
-        schema = f"schema of Nova {release} ({version})" if release else f"schema {version}"
-        sentence = " ".join([f"The database answers: {schema}, {served_by(server)}.", *troubles])
-        yield Check(name, State.WARNING if troubles else State.OK, sentence, "; ".join(steps))
-
-
-def served_by(server: Role) -> str:
-    """Return the kind of the database server, and whether reads wait for the other nodes of its cluster."""
-    if server.galera:
-        mask = f"{VARIABLE}={server.sync_wait}"
-        waits = (
-            f"reads and writes wait for the other nodes ({mask})" if server.sync_wait else f"reads do not wait ({mask})"
-        )
-        return f"on a Galera node of {server.product} ({server.galera}), where {waits}"
-    return "in a file" if server.product == "SQLite" else f"on a single server of {server.product}"
-
-
-def not_primary(server: Role) -> str:
-    """Return why reads there may be old or writes may fail; empty if the server is a primary."""
-    reasons = []
-    if server.read_only:
-        reasons.append(f"It is read-only ({server.read_only}).")
-    if server.replica:
-        reasons.append(f"It is a replica ({server.replica}): the newest rows may be missing.")
-    return " ".join(reasons)
-
-
 def cinder_filters(cinder: CinderApi, now: datetime, service_down_time: timedelta) -> Iterator[Check]:
     """Check Cinder's microversion, the filter that every run needs, and Cinder's clock."""
     yield _microversion(cinder.newest_microversion())
@@ -118,7 +61,7 @@ def cinder_filters(cinder: CinderApi, now: datetime, service_down_time: timedelt
         step = "Check that cinder-api runs, and check its log."
         if "answered 400" in answer.why:
             step = "Restore the default resource_filters.json of cinder-api (option resource_query_filters_file)."
-        yield Check(CINDER_FILTERS, State.FAIL, _sentence(answer.why), step)
+        yield Check(CINDER_FILTERS, State.FAIL, as_sentence(answer.why), step)
         yield unknown(CLOCK, "Cinder did not list attachments")
         return
     yield Check(CINDER_FILTERS, State.OK, "Cinder lists the attachments of a server.")
@@ -128,7 +71,7 @@ def cinder_filters(cinder: CinderApi, now: datetime, service_down_time: timedelt
 def _microversion(newest: Reading[str]) -> Check:
     name = CINDER_MICROVERSION
     if not newest.complete:
-        return Check(name, State.FAIL, _sentence(newest.why), "Run: openstack catalog show block-storage")
+        return Check(name, State.FAIL, as_sentence(newest.why), "Run: openstack catalog show block-storage")
     if not newest.rows:
         sentence = f"Cinder does not report its newest microversion. dedangle uses {MICROVERSION}."
         return Check(name, State.WARNING, sentence, "Run: openstack versions show")
@@ -194,7 +137,7 @@ def sees_all(reconciler: Reconciler, power: NovaApi) -> Iterator[Check]:
         yield Check(
             in_cinder,
             State.FAIL,
-            _sentence(doubt),
+            as_sentence(doubt),
             "Set a project-scoped administrator in [dedangle] or OS_*, and check [cinder] os_region_name.",
         )
     else:
@@ -204,44 +147,11 @@ def sees_all(reconciler: Reconciler, power: NovaApi) -> Iterator[Check]:
         yield Check(
             in_nova,
             State.WARNING,
-            f"{_sentence(hidden)} Only cleanup --restart needs Nova's API.",
+            f"{as_sentence(hidden)} Only cleanup --restart needs Nova's API.",
             "Set a project-scoped administrator in [dedangle] or OS_*.",
         )
     else:
         yield Check(in_nova, State.OK, f"Nova shows server {others[0].server_id} of another project.")
-
-
-def cinder_database(database: CinderDatabase, reconciler: Reconciler, now: datetime) -> Check:
-    """Check that the database of [dedangle] cinder_database answers, and that it is the one of Cinder's API."""
-    name, step = CINDER_DATABASE, "Name the database that [database] connection of cinder.conf names, no copy of it."
-    links = reconciler.nova.links("").rows
-    shown = (each.id for link in links for each in reconciler.cinder.attachments_of_volume(link.volume_id).rows)
-    attachment_id = next(shown, "")
-    found = database.has(attachment_id)
-    if not found.complete:
-        return Check(name, State.FAIL, _sentence(found.why), step)
-    if not attachment_id:
-        return unknown(name, "the database answers, but Cinder's API shows no attachment of Nova to look for in it")
-    if not any(found.rows):
-        sentence = (
-            f"The database does not have attachment {attachment_id}, but Cinder's API shows it. "
-            "The database belongs to another Cinder, or is an old copy."
-        )
-        return Check(name, State.FAIL, sentence, step)
-    sentence = f"The database has attachment {attachment_id}, as Cinder's API shows"
-    (server,) = database.role().rows or (None,)
-    if server is None:
-        return unknown(name, f"{sentence[0].lower()}{sentence[1:]}, but does not report what kind of server it is")
-    stale = database.why_stale(now)
-    if stale:
-        return Check(name, State.FAIL, f"{_sentence(stale)} A sweep judges nothing by it.", step)
-    trouble = not_primary(server)
-    if trouble:
-        if server.seconds_behind is not None:
-            trouble += f" It is {server.seconds_behind:.0f} s behind."
-        late = "A sweep may find the newest rows only in its next run."
-        return Check(name, State.WARNING, f"{sentence}, {served_by(server)}. {trouble} {late}", step)
-    return Check(name, State.OK, f"{sentence}, {served_by(server)}.")
 
 
 def hosts(cells: Sequence[Cell], rpc: NovaRpc, now: datetime, service_down_time: timedelta) -> Check:
@@ -269,7 +179,7 @@ def hosts(cells: Sequence[Cell], rpc: NovaRpc, now: datetime, service_down_time:
     return Check(
         HOSTS,
         State.WARNING,
-        f"{sentence} The first other host: {_sentence(first)} On these hosts, findings that need proof from the host "
+        f"{sentence} The first other host: {as_sentence(first)} On these hosts, findings that need proof from the host "
         "are only reported.",
         "Deploy dedangle-nova-compute there, or use dedangle cleanup --no-host.",
     )
@@ -308,7 +218,7 @@ def lock(path: Path, url: str | None) -> Check:
     )
 
 
-def _sentence(why: object) -> str:
+def as_sentence(why: object) -> str:
     why = str(why)
     return f"{why[0].upper()}{why[1:].rstrip('.')}."
 

@@ -15,8 +15,9 @@ import sqlalchemy as sa
 from dedangle.core import packing
 from dedangle.core.pairing import QUIET_MIGRATION
 from dedangle.core.records import Reading, Refusal
-from dedangle.systems.database import Database, Source, or_none
+from dedangle.systems.database import Database
 from dedangle.systems.database_role import Role, role
+from dedangle.systems.packed_rows import Source, or_none
 
 _metadata = sa.MetaData()
 _volume_attachment = sa.Table(

@@ -11,9 +11,9 @@ import sqlalchemy as sa
 
 from dedangle.core import packing
 from dedangle.core.records import NamedServer, Reading
-from dedangle.systems.database import Source, or_none
 from dedangle.systems.nova import schema
 from dedangle.systems.nova.cells import Cell
+from dedangle.systems.packed_rows import Source, or_none
 
 _SERVERS_COUNTED = 500
 
