@@ -87,7 +87,7 @@ class ComputeManager(manager.ComputeManager):
                 budget.restart()
             # The guest is off, so only the rows that are written are read again. Since the judgement the instance lock
             # and the task_state have kept other operations from the server, and a lost attachment never comes back.
-            for _ in door.reconciler.execute(judged, journal, anew=False, prepare=door.prepare):
+            for _ in door.reconciler.execute(judged, journal, observes=False, prepare=door.prepare):
                 pass
 
     def _look(self, context: Any, instance: Any, settings: config.Settings, budget: Budget) -> tuple[HostDoor, Judged]:

@@ -123,14 +123,14 @@ class Reconciler:
         judged: Judged,
         journal: Journal,
         *,
-        anew: bool = True,
+        observes: bool = True,
         more: Callable[[int], int] | None = None,
         prepare: Callable[[Finding], Refusal | None] = lambda _: None,
         wanted: Callable[[Finding], bool] = lambda _: True,
     ) -> Generator[tuple[Finding, Outcome], None, None]:
-        """Make the changes of the judgement that still hold after a new observation.
+        """Make the changes of the judgement that still hold.
 
-        With `anew` the server is observed once more right before. Without it, the caller has kept other operations from
+        If it `observes`, the server is read once more right before. If not, the caller has kept other operations from
         the server since the judgement, and each write still compares its row with the judgement.
 
         Yields each finding with its outcome. `prepare` is called before each write; it returns why it was only partly
@@ -145,7 +145,7 @@ class Reconciler:
         for _ in range(_ROUNDS):
             if not plan:
                 return
-            judged = self._judge(self._observer.observe(judged.seen.server_id)) if anew else judged
+            judged = self._judge(self._observer.observe(judged.seen.server_id)) if observes else judged
             still = {_rows(finding) for finding in judged.changes}
             for finding in plan:
                 tried.add(finding.key)
