@@ -24,7 +24,7 @@ _NEEDS = {
     Needs.PROOF: "acts if every host concerned proves that the guest does not have the disk",
     Needs.GUEST_OFF: "powers the guest off, disconnects the volume and acts",
     Needs.IN_USE: "acts with `--relink` or `--reattach`, if the server is stopped or has no host, or if its host "
-    "proves that the guest has the disk",
+    "proves that the guest has the disk; `--reattach` acts also if neighbouring attachments are lost too",
     Needs.PRESENCE: "acts if the server's host proves that the guest has the disk",
 }
 _IDS = {
@@ -49,7 +49,8 @@ def findings() -> str:
         "Generated from `src/dedangle/core/findings.py` by `tools/make_docs.py`.",
         "",
         "Each finding has a code. For each code this page gives the meaning, the remedy, and what the three",
-        "[doors](glossary.md#decisions) do. [States](states.md) lists the states behind a code, and",
+        "[doors](glossary.md#decisions) do. A door acts unless a [rule](rules.md) keeps the row.",
+        "[States](states.md) lists the states behind a code, and",
         "[Ways out](ways-out.md) lists the commands that solve them. The ids of states are explained in the",
         "[glossary](glossary.md#state-ids).",
         "",
