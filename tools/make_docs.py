@@ -125,14 +125,16 @@ def ways_out() -> str:
         "audit then lists nothing.",
         "",
         "If the host runs dedangle, its proof often makes a stop unnecessary. The field `next` of a finding has the",
-        "commands for that server.",
+        "commands for that server. A line with `virsh list && ! virsh dominfo SERVER` goes on only if that",
+        "host answers and has no domain of the server.",
         "",
         "| code | state | commands | what you must decide |",
         "|---|---|---|---|",
     ]
     for case in cases():
         if case.dispositions - {"protect"} or case.way_out:
-            typed = "<br>".join(f"`{each}`" for each in case.way_out) or "none"
+            commands = (each.replace("ssh elsewhere ", "ssh OTHER_HOST ") for each in case.way_out)
+            typed = "<br>".join(f"`{each}`" for each in commands) or "none"
             waits = "nothing; it waits until the work has ended" if case.dispositions == {"wait"} else ""
             code, title = case.name.split("/")[0], case.title.rstrip(".")
             lines.append(f"| {code} | {title} | {typed} | {case.outside or waits} |")
