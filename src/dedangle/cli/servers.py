@@ -47,7 +47,7 @@ def _only(name: str, found: Sequence[NamedServer], nova: Fleet, cinder: CinderAp
     if not bearers:
         raise UsageError(
             f"No cell has a server named {harmless(name)}. A deleted server can only be found by its id. "
-            "Look it up with: openstack server list --all-projects"
+            "Look it up with: openstack server list --all-projects --deleted"
         )
     if len(bearers) > 1:
         lines = [
