@@ -240,3 +240,29 @@ def test_a_guest_that_runs_although_nova_stopped_it_is_rebooted() -> None:
 def test_a_server_in_error_is_stopped_cleaned_and_started() -> None:
     lost = WHOLE.but(servers=(server("error"),), attachments=(), volumes=(volume("available"),), connected={})
     assert way(lost, "A") == [STOP, STOPPED, f"{CLEANUP} --no-host --execute", START]
+
+
+def test_a_volume_that_another_server_has_is_never_set_to_available() -> None:
+    other = attachment("C", holder=OTHER_SERVER)
+    half = WHOLE.but(volumes=(volume("detaching"),), attachments=(other,), connected={"C": HOST})
+    assert way(half, "A") == [IN_USE]
+    reserved = World(
+        servers=(server(),),
+        attachments=(attachment("A", "reserved"), other),
+        volumes=(volume("error"),),
+        connected={"C": HOST},
+    )
+    assert way(reserved, "A")[:1] == [IN_USE]
+
+
+def test_no_start_is_printed_while_a_guest_runs_on_another_host() -> None:
+    runs = World(
+        servers=(server("stopped", power_state=RUNNING),),
+        attachments=(attachment("A"),),
+        volumes=(volume(),),
+        connected={"A": OTHER_HOST},
+        guests={HOST: (), OTHER_HOST: (IN_GUEST,)},
+    )
+    commands = way(runs, "A")
+    assert not [each for each in commands if "reboot" in each or "start" in each], commands
+    assert commands[:1] == [f"ssh {OTHER_HOST} virsh shutdown {SERVER}"]

@@ -128,7 +128,7 @@ def _with_status_reset(
     if volume is None:
         return ()
     # A detach that has deleted the attachment already, and not the mapping yet.
-    if finding.code == "transition-stuck" and pair.mappings and not pair.attachments:
+    if finding.code == "transition-stuck" and pair.mappings and not pair.attachments and pair.others.absent:
         # Cinder does not set a volume without an attachment to in-use.
         settled = _with_status(pair, volume, "available")
         after = (
@@ -139,8 +139,8 @@ def _with_status_reset(
         return (_set_status(volume, "available"), *next(after, ()))
     if finding.remedy is not Remedy.REMOVE_ATTACHMENT or not finding.attachment or volume.status in SETTLED:
         return ()
-    # While a volume is in-use nobody else can attach it. The status needs an attachment, and a reserved one may expire.
-    meanwhile = "available" if finding.attachment.is_reserved else "in-use"
+    # While a volume is in-use nobody else can attach it. Cinder sets this status only if something holds the volume.
+    meanwhile = "in-use" if _may_be_held(pair) else "available"
     settled = _with_status(pair, volume, meanwhile)
     for way in _ways_for(finding):
         commands = _commands(way, finding, settled, policy, now, simulate, names_volume=False)
@@ -148,6 +148,11 @@ def _with_status_reset(
             kept = volume.status if volume.status in _CAN_BE_SET else "error"
             return (_set_status(volume, meanwhile), *commands, _set_status(volume, kept))
     return ()
+
+
+def _may_be_held(pair: Pair) -> bool:
+    """Whether an attachment may have the volume connected, or another server may hold it."""
+    return not pair.others.absent or any(not each.is_reserved for each in pair.attachments)
 
 
 def _with_status(pair: Pair, volume: Volume, status: str) -> Pair:

@@ -105,10 +105,6 @@ def _refreshed(pair: Pair, *before: str) -> Iterator[str]:
     state = pair.server_state.server
     if state is None or not (state.is_stopped or state.can_be_stopped):
         return
-    elsewhere = hosts_with_second_guest(pair.server_state, pair.volume_id)
-    if elsewhere:
-        yield from shut_down_guest(elsewhere[0], state.id)
-        return
     if not state.is_stopped:
         yield from (line.format(server=state.id) for line in STOP)
     yield from before
@@ -119,15 +115,19 @@ def _refreshed(pair: Pair, *before: str) -> Iterator[str]:
 
 
 def before_second_guest(pair: Pair, finding: Finding, lines: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the lines; if they lead to a start of the server, the first one asks each silent host for a guest.
+    """Return the lines; if they lead to a start of the server, a guest on another host is looked for and ended first.
 
-    After a live migration that died the guest may run on the host of the attachment that the mapping names.
+    After a live migration that died the guest may run on the host of the attachment that the mapping names. A guest
+    that was seen there is shut down. Each of these hosts that is silent is asked by the first line.
     """
     state, volume = pair.server_state, next(iter(pair.volume.rows), None)
     leads_to_start = finding.code == "migration-half-done" or any(_STARTS.search(line) for line in lines)
-    if not leads_to_start or volume is None or state.server is None:
+    if not leads_to_start or state.server is None:
         return lines
-    if state.server.host in state.hosts_with_disk(pair.volume_id):
+    elsewhere = hosts_with_second_guest(state, pair.volume_id)
+    if elsewhere:
+        return shut_down_guest(elsewhere[0], state.server_id)
+    if volume is None or state.server.host in state.hosts_with_disk(pair.volume_id):
         return lines
     named = {volume.host_of(mapping.attachment_id) for mapping in pair.mappings if mapping.attachment_id}
     silent = sorted(host for host in named if host and host != state.server.host and not state.has_answered(host))
