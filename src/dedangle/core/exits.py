@@ -17,7 +17,7 @@ from dedangle.core.case import Policy
 from dedangle.core.decisions import Door, Finding, Remedy, Verdict, way_out
 from dedangle.core.doors import SETTLED_AFTER
 from dedangle.core.findings import KINDS
-from dedangle.core.manual import STOP, before_second_guest, no_guest_on
+from dedangle.core.manual import STOP, before_second_guest, no_guest_on, set_status
 from dedangle.core.pair import Pair
 from dedangle.core.pairing import SETTLED
 from dedangle.core.records import Disk, Reading, Server, Volume
@@ -136,7 +136,7 @@ def _with_status_reset(
             for each in simulate(settled, policy, now)
             if each.code in KINDS
         )
-        return (_set_status(volume, "available"), *next(after, ()))
+        return (set_status(volume.id, "available"), *next(after, ()))
     if finding.remedy is not Remedy.REMOVE_ATTACHMENT or not finding.attachment or volume.status in SETTLED:
         return ()
     # While a volume is in-use nobody else can attach it. Cinder sets this status only if something holds the volume.
@@ -146,7 +146,7 @@ def _with_status_reset(
         commands = _commands(way, finding, settled, policy, now, simulate, names_volume=False)
         if commands:
             kept = volume.status if volume.status in _CAN_BE_SET else "error"
-            return (_set_status(volume, meanwhile), *commands, _set_status(volume, kept))
+            return (set_status(volume.id, meanwhile), *commands, set_status(volume.id, kept))
     return ()
 
 
@@ -164,10 +164,6 @@ def _with_status(pair: Pair, volume: Volume, status: str) -> Pair:
         volume=Reading((dataclasses.replace(volume, status=status),)),
         server_state=dataclasses.replace(state, markers=markers),
     )
-
-
-def _set_status(volume: Volume, status: str) -> str:
-    return f"openstack volume set --state {status} {volume.id}"
 
 
 def _ways_for(finding: Finding) -> Iterator[Way]:
@@ -234,7 +230,7 @@ def _commands(
     is_unheld = volume is not None and not (volume.multiattach or pair.attachments)
     if way.allows.get("reattach") and volume is not None and volume.status == "in-use" and is_unheld:
         # Cinder attaches only a volume that is available; this one is still in-use because of the lost attachment.
-        before.append(_set_status(volume, "available"))
+        before.append(set_status(volume.id, "available"))
         pair = _with_status(pair, volume, "available")
     allowed = Policy(
         door=Door.COMMAND,

@@ -59,11 +59,11 @@ def _end_of_transition(finding: Finding, pair: Pair) -> Iterator[str]:
             return
         # This rolls a detach back: the guest keeps its disk, and the user can detach the volume again. Without a
         # mapping the attachment is judged by itself then.
-        yield f"openstack volume set --state in-use {volume_id}"
+        yield set_status(volume_id, "in-use")
         if mapping is not None and own is not None:
             yield from _detach_of_unused(pair)
     elif others_attached:
-        yield f"openstack volume set --state in-use {volume_id}"
+        yield set_status(volume_id, "in-use")
     elif own.status == "attaching":
         yield _complete(own)
     elif own.status in ("detached", "error_detaching") and not _is_unused(pair):
@@ -75,6 +75,11 @@ def _end_of_transition(finding: Finding, pair: Pair) -> Iterator[str]:
         # Nothing was connected, or the detach failed: Nova's own detach removes the rows on both sides.
         yield f"openstack volume set --state in-use --attached {volume_id}"
         yield f"openstack server remove volume {finding.server_id} {volume_id}"
+
+
+def set_status(volume_id: str, status: str) -> str:
+    """Return the command that sets the status of a volume and nothing else."""
+    return f"openstack volume set --state {status} {volume_id}"
 
 
 def _complete(attachment: Attachment) -> str:
@@ -164,6 +169,6 @@ def _end_of_work(pair: Pair) -> Iterator[str]:
             yield f"openstack server reboot --hard --wait {state.server_id}"
         case "task_state":
             yield f"openstack server set --state active {state.server_id}"
-        case "volume" if work is not None:
+        case "volume" if work is not None and work.volume_id:
             is_held = work.volume_id != pair.volume_id or bool(pair.mappings or pair.attachments)
-            yield f"openstack volume set --state {'in-use' if is_held else 'available'} {work.volume_id}"
+            yield set_status(work.volume_id, "in-use" if is_held else "available")
