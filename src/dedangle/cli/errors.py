@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What ends a verb with one line and exit code 2 or 1."""
+"""The errors that end a verb with one message: invalid input, or a system that does not answer."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ def commands(finding: Finding, pair: Pair) -> Iterator[str]:
             yield from _refreshed(pair)
         case "attachment-shares-host" | "attachment-failed" if _is_twin(pair, finding) and finding.attachment:
             delete = f"openstack --os-volume-api-version 3.27 volume attachment delete {finding.attachment.id}"
-            # Its deletion may end the connection of the other one, which the refresh makes again.
+            # Its deletion may end the connection of the other attachment. The refresh makes that connection again.
             yield from _refreshed(pair, delete)
         case _ if state is not None and state.vm_state == "stopped" and not state.is_stopped and not state.task_state:
             # Nova believes it to be off, and a guest was seen: a hard reboot brings the two together.
