@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -21,8 +22,10 @@ from worlds import (
     findings,
     mapping,
     never_attached,
+    never_launched,
     offloaded,
     policy,
+    removals,
     repairs,
     server,
     stopped,
@@ -31,7 +34,7 @@ from worlds import (
 )
 
 from dedangle.core import addresses
-from dedangle.core.decisions import Door, Finding
+from dedangle.core.decisions import Door, Finding, Remedy
 from dedangle.core.records import Disk, Server
 
 CLEANUP = f"dedangle cleanup {SERVER}"
@@ -145,6 +148,38 @@ def test_what_was_in_use_stays_so_when_its_neighbours_are_back() -> None:
     assert [each.code for each in findings(unused, first_seen=sightings.get)] == ["mapping-without-attachment"]
     later = LOST.but(mappings=(mapping("A", version="2026-07-02 00:00:00"),))
     assert [each.code for each in findings(later, first_seen=sightings.get)] == ["mapping-without-attachment"]
+
+
+# Each attach, detach and reset changes the row of the volume. One that is older than the mapping is from a backup.
+RESTORED = LOST.but(volumes=(volume("available", updated_at=LONG_AGO - timedelta(days=1)),))
+
+
+@pytest.mark.parametrize("one", [server(), stopped(), server("paused"), server("error")])
+def test_a_volume_that_cinder_knows_from_before_the_mapping_is_given_back(one: Server) -> None:
+    last_one = RESTORED.but(servers=(one,))
+    assert [each.code for each in findings(last_one)] == ["attachment-lost-in-use"]
+    for door in Door:
+        assert removals(last_one, policy=policy(door, no_host=True, restart=True)) == ()
+    assert ways(last_one)["attachment-lost-in-use"] == (
+        GET_CONNECTOR,
+        f"{CLEANUP} --reattach --connector connector.json --execute",
+    )
+
+
+@pytest.mark.parametrize(
+    "world",
+    [
+        RESTORED.but(guests={HOST: ()}, host_acts=True),
+        LOST.but(volumes=(volume("available", updated_at=LONG_AGO),)),
+        RESTORED.but(servers=(never_launched(),), mappings=(mapping("A", has_connection_info=False),)),
+        RESTORED.but(mappings=(mapping("A", created_at=None),)),
+    ],
+    ids=["unused", "younger", "never-launched", "unknown"],
+)
+def test_an_ordinary_loss_is_cleaned(world: World) -> None:
+    (found,) = with_ways_out(world)
+    assert found.remedy is Remedy.REMOVE_MAPPING
+    assert "--reattach" not in " ".join(found.next)
 
 
 def test_a_root_disk_is_given_back_rather_than_taken() -> None:

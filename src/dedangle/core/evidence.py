@@ -77,6 +77,13 @@ def _of_mapping(pair: Pair, mapping: BlockDeviceMapping) -> Iterator[str]:
         failed = server_state.live_migration_failed_at
         if failed and server_state.failed_to_migrate_since(mapping.changed_at):
             yield f"Nova: a live migration of the server failed at {utc(failed)}"
+        for volume in pair.volume.rows:
+            if volume.is_of_backup(mapping) and volume.updated_at and mapping.created_at:
+                changed, made = utc(volume.updated_at), utc(mapping.created_at)
+                yield (
+                    f"Cinder: volume {volume.id} last changed at {changed}, before Nova made the mapping at {made}. "
+                    "Cinder's database may have been restored from a backup"
+                )
     elsewhere = pair.named.get(mapping.attachment_id or "")
     for row in elsewhere.rows if elsewhere else ():
         yield f"Cinder: attachment {row.id} belongs to volume {row.volume_id} and server {row.server_id}"

@@ -44,7 +44,11 @@ def lost_mapping(
     own_host = server.host if server else None
     proved = server_state.guest_lacks(mapping.volume_id, {own_host})
     may_have_it = server_state.may_write and not proved
-    cinder_is_wrong = _cinder_is_wrong(server_state, mapping) or (may_have_it and was_in_use(mapping))
+    cinder_is_wrong = (
+        _cinder_is_wrong(server_state, mapping)
+        or (may_have_it and was_in_use(mapping))
+        or (not proved and volume is not None and volume.is_of_backup(mapping))
+    )
     if (shared and server_state.may_write) or cinder_is_wrong or _is_seen_in_use(server_state, mapping, policy):
         return Draft(
             Verdict.MISMATCH,

@@ -202,6 +202,15 @@ class Volume:
     def host_of(self, attachment_id: str) -> str | None:
         return dict(self.hosts).get(attachment_id)
 
+    def is_of_backup(self, mapping: BlockDeviceMapping) -> bool:
+        """Whether Cinder's row of the volume is older than the mapping, so that it came back from a backup.
+
+        Cinder changes the row in the attach that follows the mapping, and again if the attachment is deleted or reset.
+        """
+        if self.updated_at is None or mapping.created_at is None:
+            return False
+        return mapping.has_connection_info and self.updated_at < mapping.created_at
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Disk:
