@@ -155,8 +155,12 @@ def test_mapping_comes_back_and_the_server_hard_reboots_with_its_disk(
     stage.user.start(removed.server.id)
     assert_whole(stage, dedangle, removed.server)
 
-    entry = journal(dedangle)[-1]
+    first, entry = (each for each in journal(dedangle) if removed.entry in (each["entry"], each["undoes"]))
     assert (entry["undoes"], entry["remedy"], entry["outcome"]) == (removed.entry, "restore-mapping", "restored")
+    assert first["undone_by"] == entry["entry"]
+    listed = dedangle("journal", "list").out
+    assert f"undoes {removed.entry}" in listed
+    assert f"undone by {entry['entry']}" in listed
     assert str(row["attachment_id"]) in entry["detail"]
     kept = (stage.cloud.home.state / "dedangle" / "journal.jsonl").read_text()
     assert not [each for each in (SECRET, "driver_volume_type") if each in kept + done.out + done.err]

@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import pty
 import subprocess
 import sys
 from pathlib import Path
@@ -158,6 +160,42 @@ def test_a_terminal_that_cannot_show_a_name_shows_its_codes(cloud: Cloud, dedang
     )
     assert done.returncode == 0, done.stderr
     assert "Volume:     d\\xe4ta-\\u6771, 1 GiB" in done.stdout
+
+
+def test_the_plan_is_shown_before_the_question(cloud: Cloud, dedangle: Dedangle) -> None:
+    stage = Stage(cloud)
+    server, volume = stage.server(0), stage.user.volume()
+    attachment = stage.breaks.reserve_attachment(server.id, volume)
+    before = rows.snapshot(cloud.home)
+    shown = _on_a_terminal(cloud, "n", "cleanup", server.id, "--execute")
+    plan, _, rest = shown.partition("Make this change? [y/N]")
+    assert rest
+    assert f"delete Cinder's attachment {attachment}" in " ".join(plan.split())
+    assert "Evidence:" in plan
+    assert "Nothing was changed." in rest
+    assert "Evidence:" not in rest
+    assert not rows.diff(before, rows.snapshot(cloud.home))
+
+    shown = _on_a_terminal(cloud, "y", "cleanup", server.id, "--execute")
+    assert "removed" in shown.partition("Make this change? [y/N]")[2]
+    assert attachment not in {each["id"] for each in rows.snapshot(cloud.home).attachments_of(server.id)}
+
+
+def _on_a_terminal(cloud: Cloud, answer: str, *arguments: str) -> str:
+    """Run dedangle on a terminal where the operator types one answer, and return what the terminal shows."""
+    main, terminal = pty.openpty()
+    program = [str(Path(sys.executable).with_name("dedangle")), "--config-file", str(cloud.nova_conf), *arguments]
+    with subprocess.Popen(program, stdin=terminal, stdout=terminal, stderr=terminal) as process:
+        os.close(terminal)
+        os.write(main, f"{answer}\n".encode())
+        shown = b""
+        # Linux reports EIO when no process has the terminal open any more.
+        with contextlib.suppress(OSError):
+            while part := os.read(main, 4096):
+                shown += part
+    assert process.returncode == 0
+    os.close(main)
+    return shown.decode()
 
 
 def test_a_volume_of_another_server_than_the_one_named_is_a_slip(cloud: Cloud, dedangle: Dedangle) -> None:

@@ -160,14 +160,14 @@ def test_hindered(changes: dict[str, Any], reason: str) -> None:
         ("remove-mapping", "removed", ""),
         ("remove-mapping", None, ""),
         ("remove-mapping", "changed-meanwhile", "it removed nothing: its outcome is changed-meanwhile"),
-        ("remove-attachment", "removed", "cannot restore it with its id"),
+        ("remove-attachment", "removed", "run: openstack server add volume server-1 volume-1"),
         ("relink-mapping", "relinked", "its remedy is relink-mapping"),
         ("restore-mapping", "restored", "its remedy is restore-mapping"),
         (None, "removed", "its remedy is unknown"),
     ],
 )
 def test_fit_entries(remedy: str | None, outcome: str | None, reason: str) -> None:
-    found = undoing.unfit(remedy, outcome)
+    found = undoing.unfit(remedy, outcome, "server-1", "volume-1")
     assert bool(found) == bool(reason)
     assert reason in str(found)
 

@@ -15,6 +15,7 @@ from dedangle.report import metrics
 from promtool import promtool
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=timezone.utc)
+OF_FINDINGS = ("findings", "urgent_findings", "oldest_finding_age")
 SERVER = "8f6b5a1e-0c5d-4c1f-9d7e-2f3a4b5c6d7e"
 
 
@@ -80,6 +81,28 @@ def test_every_sample(tmp_path: Path) -> None:
         'lock_age_seconds{shard="1/1"}': 1.2,
         'max_removals{shard="1/1"}': 25,
     }
+
+
+def test_a_run_that_did_not_read_everything_resolves_no_alert(tmp_path: Path) -> None:
+    path = tmp_path / "d.prom"
+    before = written(path, run()), written_by_audit(path, run())
+    blind = Run(run_id="r", not_checked=["every server: Cinder does not answer"])
+    once, twice = written(path, blind), written_by_audit(path, blind)
+    for prefix, old, new in (("", before[0], once), ("audit_", before[1], twice)):
+        names = tuple(prefix + each for each in OF_FINDINGS)
+        kept = {key: value for key, value in old.items() if key.startswith(names)}
+        assert len(kept) == 7
+        assert kept.items() <= new.items()
+    complete = written(path, Run(run_id="r"))
+    assert complete['urgent_findings{shard="1/1"}'] == 0
+    assert not [key for key in complete if key.startswith("findings")]
+
+
+def test_a_finding_that_a_partial_run_sees_counts(tmp_path: Path) -> None:
+    written(tmp_path / "d.prom", Run(run_id="r"))
+    partial = run()
+    partial.miss(["every server of cell2: no answer"])
+    assert written(tmp_path / "d.prom", partial)['urgent_findings{shard="1/1"}'] == 1
 
 
 def test_every_sample_of_an_audit(tmp_path: Path) -> None:

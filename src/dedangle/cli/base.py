@@ -34,6 +34,8 @@ class Verb(Guarded, Lister):
     """Shows the progress of the run."""
     last_word: str = ""
     """The last message of the run: whether something was changed, and what to type next."""
+    is_shown: bool = False
+    """Whether stdout already has the findings as they are, because the operator was asked."""
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser: argparse.ArgumentParser = super().get_parser(prog_name)
@@ -78,7 +80,19 @@ class Verb(Guarded, Lister):
         except StoppedError as error:
             stopped = error
             run.miss(["the rest of the run, which a signal stopped"])
-        self._show(args, run)
+        if not self.is_shown:
+            self.show_findings(args, run)
+        if args.report:
+            _write_report(args.report, _report(args, run))
+        seconds = time.monotonic() - started
+        self._complain(args, run, seconds)
+        self.conclude(args, wiring, run, seconds)
+        if stopped:
+            raise stopped
+        return exit_codes.exit_code(run, detailed=args.detailed_exit_code)
+
+    def _complain(self, args: argparse.Namespace, run: Run, seconds: float) -> None:
+        """Print on stderr what was skipped, what failed, the summary, and what to type next."""
         if getattr(args, "server", None) and not args.all:
             # An audit of the whole cloud only counts them.
             for finding in run.waiting():
@@ -89,19 +103,15 @@ class Verb(Guarded, Lister):
             console.complain(each)
         if run.refusal:
             console.complain(f"Nothing was removed: {run.refusal}")
-        seconds = time.monotonic() - started
         console.complain(summary(run, seconds))
         if self.last_word:
             console.complain(self.last_word)
-        self.conclude(args, wiring, run, seconds)
-        if stopped:
-            raise stopped
-        return exit_codes.exit_code(run, detailed=args.detailed_exit_code)
 
     def conclude(self, args: argparse.Namespace, wiring: Wiring, run: Run, seconds: float) -> None:
         """Do the last steps of the verb, after the output; `seconds` is the duration of the run."""
 
-    def _show(self, args: argparse.Namespace, run: Run) -> None:
+    def show_findings(self, args: argparse.Namespace, run: Run) -> None:
+        """Print the findings, or their outcomes after the changes, on stdout."""
         from dedangle.report import document, table
 
         findings = run.listed(args.all)
@@ -116,8 +126,7 @@ class Verb(Guarded, Lister):
                 self.produce_output(args, document.COLUMNS, rows)
             if args.formatter == "table":
                 sys.stdout.write(harmless_lines(self.explain(run, findings)))
-        if args.report:
-            _write_report(args.report, _report(args, run))
+        self.is_shown = True
 
     def explain(self, run: Run, findings: Sequence[Finding]) -> str:
         """Return the explanation below the table: one paragraph for findings of the same kind, and one per failure."""

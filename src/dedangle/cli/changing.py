@@ -87,10 +87,9 @@ class ChangingVerb(Verb):
             self.last_word = f"{planned}. Nothing was changed. Run again with --execute."
             return True
         stops = [one.seen.server_id for one in judged if restarter and reconciler.counts_on_stop(one)]
-        question = [f"{finding.remedy}: {finding.sentence}" for finding in changes]
-        question += [f"Server {server_id} will be stopped and started again." for server_id in stops]
+        question = [f"Server {server_id} will be stopped and started again." for server_id in stops]
         question.append(f"Make these {len(changes)} changes?" if len(changes) > 1 else "Make this change?")
-        if not args.yes and not console.confirm("\n".join(question)):
+        if not args.yes and not self._agrees(args, run, changes, question):
             self.last_word = "Nothing was changed."
             return False
         try:
@@ -122,6 +121,19 @@ class ChangingVerb(Verb):
                 raise UsageError(f"{why}. Nothing was changed without it.") from error
             run.trouble(f"{why}. The run stopped before its other changes. Fix this and run again.")
         return True
+
+    def _agrees(self, args: argparse.Namespace, run: Run, changes: Sequence[Finding], question: list[str]) -> bool:
+        """Show the plan on the terminal and ask. Without a terminal, --execute is the answer: yes."""
+        if not console.can_ask():
+            return True
+        if args.formatter == "table" and console.columns():
+            self.show_findings(args, run)
+        else:
+            # The output goes elsewhere, and must hold the result alone.
+            question = [f"{finding.remedy}: {finding.sentence}" for finding in changes] + question
+        agrees = console.confirm("\n".join(question))
+        self.is_shown = self.is_shown and not agrees
+        return agrees
 
 
 def _remember_unchanged(wiring: Wiring, run: Run) -> None:

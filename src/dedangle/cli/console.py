@@ -58,10 +58,12 @@ def _write(text: str) -> None:
         sys.stderr.write(text)
 
 
+def can_ask() -> bool:
+    return sys.stdin.isatty() and sys.stderr.isatty()
+
+
 def confirm(question: str) -> bool:
-    """Ask on a terminal and return whether the answer is yes. Without a terminal, --execute is the answer: yes."""
-    if not (sys.stdin.isatty() and sys.stderr.isatty()):
-        return True
+    """Ask on the terminal and return whether the answer is yes."""
     _write(f"{_erase()}{harmless_lines(question)} [y/N] ")
     return sys.stdin.readline().strip().lower() in ("y", "yes")
 

@@ -28,7 +28,7 @@ from dedangle.state.journal import Entry, History
 
 _COLUMNS = (
     *("entry", "at", "door", "code", "remedy", "server_id", "volume_id", "attachment_id", "outcome", "detail"),
-    *("undoes", "bdm_uuid", "cell", "host", "project_id", "run_id", *DESCRIPTION, "project_name"),
+    *("undoes", "undone_by", "bdm_uuid", "cell", "host", "project_id", "run_id", *DESCRIPTION, "project_name"),
 )
 _FIELDS = (*_COLUMNS, "outcome_at", "disposition", "first_seen", "reason", "evidence", "row")
 
@@ -72,7 +72,7 @@ class JournalList(JournalVerb, Lister):
 
     def take_action(self, parsed_args: argparse.Namespace) -> tuple[tuple[str, ...], Sequence[Sequence[Any]]]:
         chosen = [
-            _fields(entry)
+            _fields(entry, self.history)
             for entry in self.history.entries
             if _is_of(entry, "server", parsed_args.server)
             and _is_of(entry, "volume", parsed_args.volume)
@@ -95,7 +95,7 @@ class JournalShow(JournalVerb, ShowOne):
         return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> tuple[tuple[str, ...], list[Any]]:
-        fields = _fields(entry_of(self.history, parsed_args.entry))
+        fields = _fields(entry_of(self.history, parsed_args.entry), self.history)
         return _FIELDS, [Field(text(fields[name], parsed_args.formatter)) for name in _FIELDS]
 
 
@@ -151,7 +151,7 @@ def entry_of(history: History, ident: str) -> Entry:
 
 
 def _table(chosen: Sequence[dict[str, Any]]) -> table.Table:
-    changes = [f"{each['code']}\n{each['door']}: {each['outcome']}" for each in chosen]
+    changes = ["\n".join([each["code"], f"{each['door']}: {each['outcome']}", *_partners(each)]) for each in chosen]
     subjects = [
         table.Subject(each["server_id"] or "", each["server_name"], each["volume_id"] or "", each["volume_name"])
         for each in chosen
@@ -160,7 +160,13 @@ def _table(chosen: Sequence[dict[str, Any]]) -> table.Table:
     return table.fitted({"entry": entries, "change": changes}, subjects, {}, console.columns())
 
 
-def _fields(entry: Entry) -> dict[str, Any]:
+def _partners(fields: dict[str, Any]) -> list[str]:
+    """Return which entry this one undoes, and which one undid it."""
+    words = {"undoes": "undoes", "undone_by": "undone by"}
+    return [f"{what} {fields[name]}" for name, what in words.items() if fields[name]]
+
+
+def _fields(entry: Entry, history: History) -> dict[str, Any]:
     intent, outcome = entry.intent, entry.outcome
     return {
         **dict.fromkeys(_FIELDS),
@@ -172,6 +178,7 @@ def _fields(entry: Entry) -> dict[str, Any]:
         "outcome": outcome.get("outcome", "unfinished"),
         "outcome_at": times.utc(times.parse(outcome["at"])) if outcome else None,
         "detail": outcome.get("detail"),
+        "undone_by": history.undone_by.get(entry.id),
     }
 
 

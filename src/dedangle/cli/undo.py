@@ -96,7 +96,8 @@ def _row(undone: Entry, plan: str, evidence: list[str], outcome: Outcome | None)
 def _removed(undone: Entry) -> BlockDeviceMapping:
     from dedangle.core import undoing
 
-    reason = undoing.unfit(undone.intent.get("remedy"), undone.outcome.get("outcome"))
+    subject = (str(undone.intent.get(each)) for each in ("server_id", "volume_id"))
+    reason = undoing.unfit(undone.intent.get("remedy"), undone.outcome.get("outcome"), *subject)
     if reason:
         raise UsageError(f"Entry {undone.id} cannot be undone: {reason}.")
     try:

@@ -69,12 +69,12 @@ class Restoration:
         )
 
 
-def unfit(remedy: str | None, result: str | None) -> Refusal | None:
+def unfit(remedy: str | None, result: str | None, server_id: str, volume_id: str) -> Refusal | None:
     """Return why an entry of the journal can never be undone. The result is None if a crash came before it."""
     if remedy == Remedy.REMOVE_ATTACHMENT:
         return Refusal(
             "it removed an attachment, and Cinder cannot restore it with its id. To attach the volume again, "
-            "run: openstack server add volume SERVER VOLUME"
+            f"run: openstack server add volume {server_id} {volume_id}"
         )
     if remedy in (Remedy.RESTORE_ATTACHMENT, Remedy.ROLL_BACK_DETACH, Remedy.RESET_STATUS):
         return Refusal("it removed nothing from a server")

@@ -146,14 +146,16 @@ class Reconciler:
             if not plan:
                 return
             judged = self._judge(self._observer.observe(judged.seen.server_id)) if observes else judged
-            still = {_rows(finding) for finding in judged.changes}
+            still = {_rows(finding): finding for finding in judged.changes}
             for finding in plan:
                 tried.add(finding.key)
-                if _rows(finding) in still:
+                if now := still.get(_rows(finding)):
+                    # The reason and the evidence of this judgement; the plan's may be from before the server stopped.
+                    current = dataclasses.replace(now, code=finding.code)
                     # A signal during the write is raised after the caller has received the outcome.
                     with self.shield():
-                        outcome, unwritten = self._remove(finding, judged, journal, prepare)
-                        yield finding, outcome
+                        outcome, unwritten = self._remove(current, judged, journal, prepare)
+                        yield current, outcome
                     if unwritten:
                         raise unwritten
                 elif judged.unread:

@@ -46,6 +46,12 @@ _OF_RUN = {
         "Age of the oldest finding that remains after the last {run}, in seconds, by code.",
     ),
 }
+_OF_FINDINGS = (
+    "findings",
+    "urgent_findings",
+    "oldest_finding_age_seconds",
+    "oldest_finding_age_by_code_seconds",
+)
 # Of each metric, in the order in which they are written.
 _METRICS = {
     **{name: (kind, text.format(run="sweep")) for name, (kind, text) in _OF_RUN.items()},
@@ -146,7 +152,11 @@ def _of_run(
     prefix: str = "",
     **labels: str,
 ) -> dict[_Key, float]:
-    """Return the samples of _OF_RUN."""
+    """Return the samples of _OF_RUN.
+
+    Counts and ages of findings do not fall in a run that did not read everything: what it did not see may still be
+    there, and an alert must not resolve because of an outage.
+    """
     left = run.left()
     ages: dict[str, float] = {}
     for finding in left:
@@ -165,6 +175,10 @@ def _of_run(
     for code, age in ages.items():
         samples[_key(f"{prefix}oldest_finding_age_by_code_seconds", code=code, **labels)] = age
     samples.update(Counter(_of_finding(finding, prefix, labels) for finding in left))
+    if run.not_checked:
+        for key, value in before.items():
+            if key[0] in [prefix + name for name in _OF_FINDINGS] and labels.items() <= dict(key[1]).items():
+                samples[key] = max(value, samples.get(key, 0))
     return samples
 
 

@@ -7,6 +7,7 @@ import contextlib
 import dataclasses
 import errno
 import fcntl
+import functools
 import itertools
 import json
 import os
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from dedangle.core import times
-from dedangle.core.decisions import Door, Finding, Outcome, Remedy
+from dedangle.core.decisions import Door, Finding, Outcome, Remedy, Result
 from dedangle.core.records import BlockDeviceMapping
 from dedangle.core.rows import FIELDS, finding_row, plain_row
 
@@ -121,6 +122,12 @@ class History:
         """The servers that Nova knew when they were changed. Only Nova has the project of a server."""
         intents = (entry.intent for entry in self.entries)
         return frozenset(str(each["server_id"]) for each in intents if each.get("server_id") and each.get("project_id"))
+
+    @functools.cached_property
+    def undone_by(self) -> dict[str, str]:
+        """The id of the entry that undid an entry, by the id of the latter. An undo that failed is not one."""
+        done = (each for each in self.entries if each.outcome.get("outcome") == Result.RESTORED)
+        return {str(each.intent["undoes"]): each.id for each in done if each.intent.get("undoes")}
 
 
 def read(path: Path) -> History:
