@@ -42,7 +42,8 @@ def living(world: World) -> Server | None:
 
 def off(world: World) -> bool:
     server = living(world)
-    return bool(server and server.vm_state == "stopped" and server.power_state == 4 and not server.task_state)
+    is_off = bool(server and server.vm_state in ("stopped", "soft-delete") and server.power_state == 4)
+    return bool(is_off and server and not server.task_state)
 
 
 def has_no_guest(world: World) -> bool:

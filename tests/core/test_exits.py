@@ -11,6 +11,7 @@ from core.worlds import (
     HOST,
     RUNNING,
     SERVER,
+    SHUTDOWN,
     World,
     attachment,
     deleted,
@@ -33,6 +34,7 @@ STOP = [
 ]
 GET_CONNECTOR = f"ssh {HOST} nova-manage volume_attachment get_connector --json > connector.json"
 LOST = World(servers=(server(),), mappings=(mapping("A"),), volumes=(volume("available"),))
+SOFT_DELETED = server("soft-delete", power_state=SHUTDOWN)
 RELEASED = World(
     servers=(server(),),
     tombstones=(tombstone("A"),),
@@ -51,6 +53,12 @@ RELEASED = World(
         (LOST.but(host_acts=True), [f"{CLEANUP} --restart --execute"]),
         (LOST.but(servers=(stopped(),)), [f"{CLEANUP} --no-host --execute"]),
         (LOST.but(servers=(stopped(),), host_acts=True), [f"{CLEANUP} --execute"]),
+        (LOST.but(servers=(SOFT_DELETED,)), [f"{CLEANUP} --no-host --execute"]),
+        (LOST.but(servers=(SOFT_DELETED,), host_acts=True), [f"{CLEANUP} --no-host --execute"]),
+        (
+            LOST.but(servers=(SOFT_DELETED,), mappings=(mapping("A", boot_index=0),)),
+            [GET_CONNECTOR, f"{CLEANUP} --reattach --connector connector.json --execute"],
+        ),
         (
             LOST.but(servers=(server("paused"),)),
             [f"openstack server unpause {SERVER}", f"{CLEANUP} --restart --no-host --execute"],

@@ -16,8 +16,9 @@ from oslo_log import log as logging
 
 LOG = logging.getLogger(__name__)
 
-# nova-compute clears this task_state when it starts, for every vm_state except ERROR (nova compute/manager.py:
-# _init_instance, the same from 27 to 34). So a host that dies during a claim does not block the server permanently.
+# nova-compute clears this task_state when it starts, for every vm_state except ERROR and SOFT_DELETED (nova
+# compute/manager.py:_init_instance, the same from 27 to 34). So a host that dies during a claim does not block the
+# server permanently.
 CLAIM = task_states.IMAGE_SNAPSHOT_PENDING
 
 
@@ -33,6 +34,8 @@ def claimed(instance: Any) -> Iterator[None]:
     """Claim the server by compare-and-swap for the duration of the block; raise ClaimError before it."""
     if instance.vm_state == vm_states.ERROR:
         raise ClaimError("the server is in ERROR; a hard reboot can clean it")
+    if instance.vm_state == vm_states.SOFT_DELETED:
+        raise ClaimError("the server is SOFT_DELETED; --no-host can clean it")
     instance.task_state = CLAIM
     try:
         instance.save(expected_task_state=[None])

@@ -14,7 +14,7 @@ from dedangle.core.case import Case, Ruling
 from dedangle.core.decisions import Disposition, Door, Finding, Remedy, Verdict
 from dedangle.core.findings import Needs
 from dedangle.core.manual import hosts_with_second_guest, shut_down_guest
-from dedangle.core.records import Server
+from dedangle.core.records import SOFT_DELETED, UNCLAIMABLE, Server
 from dedangle.core.times import utc
 
 # Longer than the observed lag of a Galera node after a restart or of a replica during a backup. A row that is younger
@@ -294,13 +294,20 @@ def host_not_asked(case: Case) -> Ruling | None:
 
 
 def host_cannot_claim(case: Case) -> Ruling | None:
-    """The server is in ERROR, where its host claims it only for a hard reboot, and a connection must be taken down."""
+    """A connection must be taken down, and the host cannot claim the server: it is in ERROR, or SOFT_DELETED.
+
+    A hard reboot cleans a server in ERROR. A SOFT_DELETED one can be cleaned without its host (--no-host).
+    """
     server = case.server
     asked = case.server_state.host_acts and not case.policy.at_host and not case.is_repair
-    if server is None or not asked or not server.host or server.vm_state != "error":
+    if server is None or not asked or not server.host or server.vm_state not in UNCLAIMABLE:
         return None
     if not is_connected(case.finding) or case.policy.door is Door.REBOOT:
         return None
+    if server.vm_state == SOFT_DELETED:
+        if case.policy.no_host and case.policy.door is Door.COMMAND:
+            return None
+        return Ruling(Disposition.REPORT, "Kept: the server is SOFT_DELETED, and its host does not clean it then.")
     return Ruling(
         Disposition.REPORT,
         "Kept: the server is in ERROR, and its host cleans such a server only while it reboots.",

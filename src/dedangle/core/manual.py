@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from dedangle.core.decisions import Finding
 from dedangle.core.pair import Pair, ServerState
-from dedangle.core.records import Attachment
+from dedangle.core.records import SOFT_DELETED, Attachment
 from dedangle.core.sharing import is_root
 
 # `server stop` returns at once, but the guest may take a minute to shut down.
@@ -108,14 +108,15 @@ def _is_twin(pair: Pair, finding: Finding) -> bool:
 def _refreshed(pair: Pair, *before: str) -> Iterator[str]:
     """Yield what gives the server a new attachment of the volume, which Nova does for a stopped server alone."""
     state = pair.server_state.server
-    if state is None or not (state.is_stopped or state.can_be_stopped):
+    is_off = state is not None and state.is_stopped and state.vm_state != SOFT_DELETED
+    if state is None or not (is_off or state.can_be_stopped):
         return
-    if not state.is_stopped:
+    if not is_off:
         yield from (line.format(server=state.id) for line in STOP)
     yield from before
     yield f"ssh {state.host} nova-manage volume_attachment get_connector --json > connector.json"
     yield f"nova-manage volume_attachment refresh {state.id} {pair.volume_id} connector.json"
-    if not state.is_stopped:
+    if not is_off:
         yield f"openstack server start {state.id}"
 
 

@@ -9,6 +9,10 @@ from datetime import datetime
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
+SOFT_DELETED = "soft-delete"
+"""The vm_state of a deleted server that Nova can still restore (nova/compute/vm_states.py)."""
+UNCLAIMABLE = ("error", SOFT_DELETED)
+"""The vm_states in which nova-compute does not clear a left task_state when it starts (compute/claim.py)."""
 
 
 class StrEnum(str, enum.Enum):
@@ -91,8 +95,10 @@ class Server:
 
     @property
     def is_stopped(self) -> bool:
-        # 4 is nova.compute.power_state.SHUTDOWN. vm_state alone is only the requested state.
-        return self.vm_state == "stopped" and self.power_state == 4 and self.task_state is None
+        # 4 is nova.compute.power_state.SHUTDOWN. vm_state alone is only the requested state. Nova powers a server off
+        # when it is deleted with a reclaim_instance_interval, and keeps it like a stopped one until then.
+        is_off = self.vm_state in ("stopped", SOFT_DELETED)
+        return is_off and self.power_state == 4 and self.task_state is None
 
     @property
     def can_be_stopped(self) -> bool:

@@ -17,7 +17,7 @@ from dedangle.core.doors import is_connected
 from dedangle.core.judging import judge
 from dedangle.core.observations import Observation
 from dedangle.core.pair import Pair
-from dedangle.core.records import Reading, Refusal, Server, Volume
+from dedangle.core.records import SOFT_DELETED, Reading, Refusal, Server, Volume
 from dedangle.reconcile.control import ControlRead
 from dedangle.reconcile.images import Images
 from dedangle.reconcile.observing import Observer
@@ -233,7 +233,8 @@ class Reconciler:
             volumes = judged.seen.cinder.volumes.get(finding.volume_id, Reading[Volume]())
             return self.repairs.carry_out(finding, server, next(iter(volumes.rows), None))
         # The host claims the server, and nova-api then refuses its user's requests. Only a disconnect needs that.
-        if server and server.host and judged.seen.host_acts and is_connected(finding):
+        skips_host = self.policy.no_host and server is not None and server.vm_state == SOFT_DELETED
+        if server and server.host and judged.seen.host_acts and is_connected(finding) and not skips_host:
             return self.hosts.carry_out(finding, server.host, self.policy)
         if finding.remedy is Remedy.REMOVE_MAPPING and finding.mapping:
             return self.nova.soft_delete_mapping(finding.mapping, server)
