@@ -254,13 +254,13 @@ def judged(
     return tuple(finding for pair in pairs for finding in judge(pair, now=now, policy=policy, first_seen=first_seen))
 
 
-def with_ways_out(world: World) -> tuple[Finding, ...]:
+def with_ways_out(world: World, policy: Policy | None = None) -> tuple[Finding, ...]:
     """The findings of a sweep, each with its commands."""
 
     def one(pair: Pair, policy: Policy, now: datetime) -> tuple[Finding, ...]:
         return judge(pair, now=now, policy=policy, first_seen=seen_long_ago)
 
-    return exits.judge_with_ways_out(pairing.pairs(observation(world)), _policy(Door.SWEEP), NOW, one)
+    return exits.judge_with_ways_out(pairing.pairs(observation(world)), policy or _policy(Door.SWEEP), NOW, one)
 
 
 def removals(world: World, **how: Any) -> tuple[Finding, ...]:

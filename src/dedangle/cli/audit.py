@@ -80,7 +80,8 @@ class Audit(Verb):
                 and is_concerned(finding)
             )
 
-        concurrency, reconciler = wiring.settings.concurrency, wiring.reconciler(Door.SWEEP)
+        concurrency = wiring.settings.concurrency
+        reconciler = wiring.reconciler(Door.SWEEP, names_volume=bool(volume_ids))
         if args.hosts:
             reconciler, compare = hosts.ask(wiring, reconciler, run, self.progress, host=args.host)
         inspection = wiring.inspection(reconciler, self.progress, concurrency=concurrency)

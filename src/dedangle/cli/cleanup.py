@@ -128,9 +128,10 @@ class Cleanup(ChangingVerb):
             if agreed and args.restart and args.execute:
                 restarter.start_again(server_id)
             else:
+                of_volumes = "".join(f" --volume {each}" for each in volume_ids)
                 run.trouble(
                     f"Server {server_id} is still stopped: an earlier run stopped it, and was killed before it started "
-                    f"the server again. Run: dedangle cleanup {server_id} --restart --execute"
+                    f"the server again. Run: dedangle cleanup {server_id}{of_volumes} --restart --execute"
                 )
 
     def explain(self, run: Run, findings: Sequence[Finding]) -> str:

@@ -8,6 +8,7 @@ command is printed that would change nothing.
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime, timedelta
 from typing import NamedTuple
@@ -81,15 +82,33 @@ def judge_with_ways_out(pairs: Iterable[Pair], policy: Policy, now: datetime, ju
     """Return the findings of one server, each with its way out. `judge` is called for every way that is tried."""
     found = [(pair, finding) for pair in pairs for finding in judge(pair, policy, now)]
     to_go = {each.volume_id for _, each in found if each.mapping and each.remedy is Remedy.REMOVE_MAPPING}
-    return _borrowed(
-        tuple(
-            _with_next(
-                finding,
-                _way_out(finding, pair, policy, now, judge, names_volume=bool(to_go - {finding.volume_id})),
-            )
-            for pair, finding in found
-        )
-    )
+    with_ways = []
+    for pair, finding in found:
+        commands = _way_out(finding, pair, policy, now, judge, names_volume=bool(to_go - {finding.volume_id}))
+        if policy.names_volume:
+            commands = tuple(_of_volume_alone(line, pair) for line in commands)
+        with_ways.append(_with_next(finding, commands))
+    return _borrowed(tuple(with_ways))
+
+
+def _of_volume_alone(line: str, pair: Pair) -> str:
+    """Return the command with --volume, so that it changes no other volume than the one that the operator named.
+
+    --volume with --no-host also skips the hosts that the server has left, so those that did not answer are asked first.
+    """
+    command = re.search(r"dedangle cleanup (\S+)(?! --volume)( .*)", line)
+    if command is None:
+        return line
+    server_id, options = command.groups()
+    named = f"{line[: command.start()]}dedangle cleanup {server_id} --volume {pair.volume_id}{options}"
+    if "--no-host" not in options:
+        return named
+    known = (pair.server_state.server, *pair.other_servers.rows)
+    own_hosts = {server.host for server in known if server is not None and server.id == server_id}
+    held = {each.id for each in (*pair.attachments, *pair.others.rows) if each.server_id == server_id}
+    left = {host for volume in pair.volume.rows for ident, host in volume.hosts if ident in held} - own_hosts
+    silent = sorted(host for host in left if not pair.server_state.has_answered(host))
+    return "".join(f"{no_guest_on(host, server_id)} && " for host in silent) + named
 
 
 def _way_out(
