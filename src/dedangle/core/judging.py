@@ -88,10 +88,7 @@ def _drafts(pair: Pair, policy: Policy, now: datetime, was_in_use: WasInUse) -> 
     elif server_state.existence in (Existence.DELETED, Existence.UNKNOWN):
         yield from _of_deleted(pair, volume, policy)
     else:
-        if (
-            any(never_ends(marker, now) for marker in server_state.markers)
-            and pair.volume_id == server_state.first_volume
-        ):
+        if any(never_ends(marker, now) for marker in pair.reported_work):
             yield Draft(Verdict.MISMATCH, "work-never-ends")
         yield from _of_living(pair, volume, policy, was_in_use)
 

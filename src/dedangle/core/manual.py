@@ -163,7 +163,7 @@ def no_guest_on(host: str, server_id: str) -> str:
 def _end_of_work(pair: Pair) -> Iterator[str]:
     """Yield the command that ends the first of the operations that never end, if there is such a command."""
     state = pair.server_state
-    work = next((marker for marker in state.markers if marker.since), None)
+    work = next((marker for marker in pair.reported_work if marker.since), None)
     match work.kind if work else "":
         case "event" if state.server is not None and state.server.can_be_stopped:
             # The reboot takes the instance lock, so it proves that the earlier operation no longer holds it.
@@ -171,5 +171,6 @@ def _end_of_work(pair: Pair) -> Iterator[str]:
         case "task_state":
             yield f"openstack server set --state active {state.server_id}"
         case "volume" if work is not None and work.volume_id:
-            is_held = work.volume_id != pair.volume_id or bool(pair.mappings or pair.attachments)
-            yield set_status(work.volume_id, "in-use" if is_held else "available")
+            # Cinder sets a volume to in-use only if it has an attachment.
+            has_attachment = bool(pair.attachments) or not pair.others.absent
+            yield set_status(work.volume_id, "in-use" if has_attachment else "available")

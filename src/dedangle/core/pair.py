@@ -162,6 +162,15 @@ class Pair:
         return self.server_state.work_on(self.volume_id)
 
     @property
+    def reported_work(self) -> tuple[Marker, ...]:
+        """The operations that are reported with this pair: those on its volume; with the first also the server's."""
+        return tuple(
+            marker
+            for marker in self.server_state.markers
+            if (marker.volume_id or self.server_state.first_volume) == self.volume_id
+        )
+
+    @property
     def other_claimants(self) -> tuple[str, ...]:
         """The other servers with a live mapping or an attachment of the volume, in order.
 

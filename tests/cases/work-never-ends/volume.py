@@ -18,12 +18,11 @@ def build(stage: Stage) -> Planted:
     stage.breaks.reserve_attachment(server.id, volume)
     begun = datetime.now(timezone.utc).replace(tzinfo=None) - timedelta(days=2)
     stage.edit_volume(server.volumes[1], status="backing-up", previous_status="in-use", updated_at=begun)
-    first = min(*server.volumes, volume)
     return Planted(
         (server.id,),
         frozenset(
             {
-                ("work-never-ends", first),
+                ("work-never-ends", server.volumes[1]),
                 ("attachment-never-used", volume),
                 ("volume-status-wrong", server.volumes[1]),
             }

@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: Apache-2.0
+"""An operation that never ends is reported with its own volume, and its commands set a status that Cinder accepts."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from core.worlds import (
+    NOW,
+    OTHER_SERVER,
+    SECOND_VOLUME,
+    VOLUME,
+    World,
+    attachment,
+    mapping,
+    server,
+    volume,
+    with_ways_out,
+)
+from dedangle.core.records import Marker
+
+STALE = {"updated_at": NOW - timedelta(days=2)}
+BACKED_UP = World(
+    servers=(server(),),
+    mappings=(mapping("A"),),
+    attachments=(attachment("A"),),
+    volumes=(volume("backing-up", **STALE),),
+    thorough=True,
+)
+
+
+def never_ending(world: World) -> dict[str, tuple[str, ...]]:
+    return {each.volume_id: each.next for each in with_ways_out(world) if each.code == "work-never-ends"}
+
+
+def set_status(status: str, volume_id: str = VOLUME) -> tuple[str, ...]:
+    return (f"openstack volume set --state {status} {volume_id}",)
+
+
+def test_a_volume_is_set_to_in_use_only_if_it_has_an_attachment() -> None:
+    assert never_ending(BACKED_UP) == {VOLUME: set_status("in-use")}
+    lost = BACKED_UP.but(attachments=())
+    assert never_ending(lost) == {VOLUME: set_status("available")}
+    elsewhere = BACKED_UP.but(attachments=(attachment("B", holder=OTHER_SERVER),))
+    assert never_ending(elsewhere) == {VOLUME: set_status("in-use")}
+
+
+def test_each_volume_is_reported_by_itself_and_none_that_is_being_worked_on() -> None:
+    both = BACKED_UP.but(
+        mappings=(mapping("A"), mapping("B", SECOND_VOLUME)),
+        attachments=(attachment("A"), attachment("B", volume=SECOND_VOLUME)),
+        volumes=(volume("extending", updated_at=NOW), volume("backing-up", SECOND_VOLUME, **STALE)),
+    )
+    assert never_ending(both) == {SECOND_VOLUME: set_status("in-use", SECOND_VOLUME)}
+    (found,) = [each for each in with_ways_out(both) if each.code == "work-never-ends"]
+    assert "extending" not in found.sentence
+    open_event = Marker(kind="event", detail="attach_volume", since=NOW - timedelta(days=2))
+    assert set(never_ending(both.but(volumes=(volume(), both.volumes[1]), markers=(open_event,)))) == {
+        VOLUME,
+        SECOND_VOLUME,
+    }
