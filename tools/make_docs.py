@@ -34,6 +34,7 @@ _IDS = {
     "other": "OTHER_SERVER",
     "beside": "OTHER_ATTACHMENT",
     "work": "OPEN WORK",
+    "statuses": "the volume is STATUS, and attachment ATTACHMENT is STATUS",
     "host": "HOST",
     "source": "DEVICE",
     "expected": "OTHER_DEVICE",

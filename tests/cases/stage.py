@@ -7,7 +7,7 @@ import importlib.util
 import uuid
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,11 @@ from dedangle.lab.cloud import Cloud
 
 DOORS = ("sweep", "command", "reboot")
 HERE = Path(__file__).parent
+
+
+def lately() -> datetime:
+    """Half an hour ago: after the mappings were settled, and long enough for an attach that has stopped half-way."""
+    return datetime.now(timezone.utc).replace(tzinfo=None) - timedelta(minutes=30)
 
 
 @dataclass(frozen=True)

@@ -55,6 +55,7 @@ IDS = {
     "expected": "/dev/sdc",
     "connection": "the mount /mnt",
     "work": "event of attach_volume, since 2026-11-22T21:30:00Z",
+    "statuses": "the volume is detaching, and attachment attachment-1 is attached",
 }
 COMMAND = re.compile(r"(dedangle|openstack|cinder|nova-manage) [a-z_-]+ .*(server-1|volume-1|attachment-1)[^.]*$")
 

@@ -32,6 +32,7 @@ from worlds import (
     stopped,
     tombstone,
     volume,
+    with_ways_out,
 )
 
 from dedangle.core.decisions import Disposition, Door
@@ -271,6 +272,26 @@ def test_a_transition_that_stays_is_reported_in_the_end() -> None:
     assert first.code == "in-flight"
     (later,) = findings(attaching, first_seen={first.key: LONG_AGO}.get)
     assert later.code == "transition-stuck"
+    assert "the volume is attaching, and attachment A is attaching" in later.sentence
+
+
+@pytest.mark.parametrize("status", ["attaching", "detaching"])
+def test_a_young_transition_waits_even_without_a_grace_period(status: str) -> None:
+    young = World(
+        servers=(server(),),
+        mappings=(mapping("A"),),
+        attachments=(attachment("A"),),
+        volumes=(volume(status, updated_at=JUST_NOW),),
+        thorough=True,
+    )
+    at_once = policy(Door.SWEEP, grace=timedelta())
+    (found,) = with_ways_out(young, at_once)
+    assert (found.code, found.disposition, found.next) == ("in-flight", "wait", ())
+    assert f"volume-1 is {status}" in found.reason
+    assert found.reason.endswith("if it has not ended by 2026-08-01T12:01:00Z: look again then.")
+    (later,) = with_ways_out(young.but(volumes=(volume(status, updated_at=LONG_AGO),)), at_once)
+    assert later.code == "transition-stuck"
+    assert later.next
 
 
 def test_a_lost_mapping_of_a_server_without_a_guest_can_go() -> None:

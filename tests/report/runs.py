@@ -41,6 +41,7 @@ def finding(code: str, number: int = 0, disposition: Disposition = Disposition.R
     ids |= {
         "other": str(uuid.UUID(int=number * 4 + 3)),
         "work": "event of attach_volume",
+        "statuses": "the volume is detaching, and no mapping names an attachment",
         "beside": ids["attachment"],
         "host": "compute-1",
         "source": "/dev/sdb",

@@ -9,7 +9,7 @@ from datetime import datetime
 
 from dedangle.core.case import Case, Policy
 from dedangle.core.decisions import Disposition, Finding, FindingKey, HostSide, Remedy, Verdict
-from dedangle.core.doors import dispose, older_than
+from dedangle.core.doors import SETTLED_AFTER, dispose
 from dedangle.core.evidence import facts, why_kept
 from dedangle.core.findings import KINDS
 from dedangle.core.pair import Pair
@@ -77,15 +77,19 @@ def finding_of(
     )
     # If a clock was ahead and is set back, the stored time is in the future; the finding must not wait for it.
     finding = dataclasses.replace(finding, first_seen=min(first_seen(finding.key) or now, now))
-    if finding.code == "transition-stuck" and not older_than(finding.first_seen, policy.grace, now):
-        # Attach and detach set no task_state: only the age tells one in progress from one that stopped half-way.
+    stuck_at = _stuck_at(finding, pair, policy) if finding.code == "transition-stuck" else None
+    is_young = stuck_at is not None and now < stuck_at
+    if is_young:
         finding = dataclasses.replace(
             finding, code=Verdict.IN_FLIGHT.value, verdict=Verdict.IN_FLIGHT, sighted_as=finding.key
         )
     kind = KINDS.get(finding.code)
     if kind is None:
         kept = Disposition.WAIT if finding.verdict is Verdict.IN_FLIGHT else Disposition.PROTECT
-        return dataclasses.replace(finding, disposition=kept, reason=why_kept(finding, pair))
+        reason = why_kept(finding, pair)
+        if stuck_at and is_young:
+            reason += f" It counts as stopped half-way if it has not ended by {utc(stuck_at)}: look again then."
+        return dataclasses.replace(finding, disposition=kept, reason=reason)
     acting = KINDS[draft.acts_as or kind.code]
     finding = dataclasses.replace(finding, remedy=Remedy.NONE if draft.no_remedy else acting.remedy)
     finding = dataclasses.replace(finding, held_on=_held_on(finding, volume, server))
@@ -162,8 +166,30 @@ def _words(pair: Pair, finding: Finding) -> dict[str, str]:
         "attachment": finding.attachment_id or "none",
         "other": pair.other_holder or "none",
         "beside": finding.attachment.id if finding.attachment else "none",
-        "work": "; ".join(f"{each}, since {utc(each.since)}" for each in pair.server_state.markers if each.since),
+        "statuses": _statuses(pair, finding),
+        "work": "; ".join(f"{each}, since {utc(each.since)}" for each in pair.reported_work if each.since),
     }
+
+
+def _stuck_at(finding: Finding, pair: Pair, policy: Policy) -> datetime | None:
+    """Return when an attach or detach counts as stopped half-way.
+
+    They set no task_state: only the age tells one in progress from one that stopped, even without a grace period. A
+    status that is set by hand takes effect at once.
+    """
+    moments = (each.updated_at for each in pair.volume.rows)
+    changed_at = newest((_changed_at(pair, finding.attachment), *moments))
+    first_seen = finding.first_seen
+    return newest((first_seen and first_seen + policy.grace, changed_at and changed_at + SETTLED_AFTER))
+
+
+def _statuses(pair: Pair, finding: Finding) -> str:
+    volume = "; ".join(f"the volume is {each.status}" for each in pair.volume.rows) or "the volume was not read"
+    if finding.attachment_id is None:
+        return f"{volume}, and its mapping names no attachment"
+    own = [each.status for each in pair.attachments if each.id == finding.attachment_id]
+    has = f"is {own[0]}" if own else "is missing in Cinder"
+    return f"{volume}, and attachment {finding.attachment_id} {has}"
 
 
 def _changed_at(pair: Pair, attachment: Attachment | None) -> datetime | None:

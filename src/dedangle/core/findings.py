@@ -44,9 +44,10 @@ class Kind:
     states: str
     """The ids of the states that the code covers; docs/states.md describes each of them."""
     sentence: str
-    """What is wrong. Placeholders: {server}, {volume}, {attachment}, {work} (the operations that do not end), {beside}
-    (the attachment that the mapping does not name), {other} (the other server that holds the volume), {host},
-    {source} and {expected} (the source of a disk, and that of the mapping), {connection} (of a host)."""
+    """What is wrong. Placeholders: {server}, {volume}, {attachment}, {work} (the operations that do not end),
+    {statuses} (of the volume and its attachment), {beside} (the attachment that the mapping does not name), {other}
+    (the other server that holds the volume), {host}, {source} and {expected} (the source of a disk, and that of the
+    mapping), {connection} (of a host)."""
     advice: str = ""
     """What an operator must know before acting. core/exits.py adds the commands."""
     alternative: str = ""
@@ -233,7 +234,7 @@ TABLE = (
     Kind(
         code="transition-stuck",
         states="M-5",
-        sentence="Volume {volume} of server {server} is stuck in an attach or detach through attachment {attachment}.",
+        sentence="An attach or detach of volume {volume} on server {server} stopped half-way: {statuses}.",
         advice="A detach can be rolled back if the guest still has the disk. If the guest does not have it, finish the "
         "detach after the rollback: openstack server remove volume {server} {volume}",
         remedy=Remedy.ROLL_BACK_DETACH,

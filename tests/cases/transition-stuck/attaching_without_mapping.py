@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """M-5: an attach failed while Cinder was ill: Nova has deleted its mapping, and the volume stays attaching"""
 
-from cases.stage import Planted, Stage
+from cases.stage import Planted, Stage, lately
 
 DISPOSITIONS = ("report", "wait")
 WAY_OUT = ("openstack volume set --state in-use VOLUME", "dedangle cleanup SERVER --restart --execute")
@@ -12,5 +12,5 @@ def build(stage: Stage) -> Planted:
     stage.edit_attachment(stage.attachment(server, server.volumes[1]), attach_status="attaching")
     (key,) = stage.mapping_keys(server.id, server.volumes[1:])
     stage.edit_mapping(server, server.volumes[1], deleted=int(key.split("/")[1]))
-    stage.edit_volume(server.volumes[1], status="attaching", attach_status="attaching")
+    stage.edit_volume(server.volumes[1], status="attaching", attach_status="attaching", updated_at=lately())
     return Planted((server.id,), frozenset({("transition-stuck", server.volumes[1]), ("in-flight", server.volumes[0])}))

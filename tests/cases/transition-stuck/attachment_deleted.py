@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """M-5: a detach stopped after Cinder's attachment was gone, and the volume stays detaching"""
 
-from cases.stage import Planted, Stage
+from cases.stage import Planted, Stage, lately
 
 DISPOSITIONS = ("report",)
 WAY_OUT = (
@@ -13,5 +13,5 @@ WAY_OUT = (
 def build(stage: Stage) -> Planted:
     server = stage.server()
     stage.breaks.lose_attachment(server.id, server.volumes[1])
-    stage.edit_volume(server.volumes[1], status="detaching")
+    stage.edit_volume(server.volumes[1], status="detaching", updated_at=lately())
     return Planted((server.id,), frozenset({("transition-stuck", server.volumes[1])}))
