@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The bulk read through a real Cinder API against one curl process that fetches the same pages, in turns."""
+"""The bulk read through a real Cinder API, in one stream and in parts, against one curl process that fetches the pages.
+
+They take turns. The lab's cinder-api is one process, so its CPU time for a page is not shared by the parts.
+"""
 
 from __future__ import annotations
 
@@ -14,11 +17,13 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
+import sqlalchemy as sa
 from benchmarks.fleet.databases import connection
 from benchmarks.fleet.rows import fill
 from keystoneauth1 import adapter, identity
 from keystoneauth1.session import Session
 
+from dedangle.core.packing import Named
 from dedangle.lab.cloud import Cloud
 from dedangle.systems.cinder.api import MICROVERSION, CinderApi
 
@@ -38,36 +43,59 @@ class Noted(adapter.Adapter):
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--pairs", type=int, default=5000, help="an even number")
+    parser.add_argument("--dead", type=int, default=1, help="dead rows for each live one")
+    parser.add_argument("--slow", type=float, default=0.05, help="seconds added to each request")
+    parser.add_argument("--page", type=int, default=1000, help="osapi_max_limit of Cinder")
+    parser.add_argument("--parts", type=int, default=4, help="parts of a list that are read at once")
     parser.add_argument("--rounds", type=int, default=5, help="of both, in turns; medians are shown")
     arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory() as directory, Cloud(Path(directory) / "cloud") as cloud:
+    limit = {"DEFAULT": {"osapi_max_limit": arguments.page}}
+    with (
+        tempfile.TemporaryDirectory() as directory,
+        Cloud(Path(directory) / "cloud", cinder_overrides=limit) as cloud,
+    ):
         with (
             connection(cloud.home.database_url("nova_cell1")) as nova,
             connection(cloud.home.database_url("cinder")) as cinder,
         ):
-            fill(nova, cinder, arguments.pairs)
+            fill(nova, cinder, arguments.pairs, arguments.dead)
+            some = "SELECT attachment_id, volume_id FROM block_device_mapping WHERE deleted = 0 LIMIT 1000"
+            named = [Named(*row) for row in nova.execute(sa.text(some))]
         login = json.loads(cloud.clouds_yaml.read_text())["clouds"]["dedangle-admin"]
         client = Noted(Session(auth=identity.V3Password(**login["auth"])))
-        ratios, curls = [], []
-        # The first round warms the services up and is not counted.
-        for turn in range(arguments.rounds + 1):
-            client.asked.clear()
-            began = time.perf_counter()
-            answers = list(CinderApi(client, None).bulk()[0])
-            ours = time.perf_counter() - began
-            rows = sum(len(page.rows.packed) for answer in answers for page in answer.rows)
-            if rows != arguments.pairs * (49 + 16):
-                raise RuntimeError(f"{rows} bytes of rows; {[each.why for each in answers if not each.complete]}")
-            curl = _curl(client.asked, client.get_token(), Path(directory) / "curl")
-            if turn:
-                ratios.append(ours / curl)
-                curls.append(curl)
-                print(f"{ours:.1f} s, curl {curl:.1f} s", flush=True)
-    print(
-        f"{arguments.pairs} pairs, {len(client.asked)} pages: curl {statistics.median(curls):.1f} s; "
-        f"ratio {statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
-    )
+        ways: dict[str, list[float]] = {"curl": [], "one stream": [], f"{arguments.parts} parts": []}
+        pages = {}
+        slow = {"method": "GET", "path": "/v3/.*", "after": arguments.slow}
+        with cloud.faults.inject("cinder", **slow):
+            # The first round warms the services up and is not counted.
+            for turn in range(arguments.rounds + 1):
+                took = []
+                for at_once in (1, arguments.parts):
+                    client.asked.clear()
+                    took.append(_read(CinderApi(client, None), named, at_once, arguments.pairs))
+                    pages[at_once] = len(client.asked)
+                    if at_once == 1:
+                        took.insert(0, _curl(client.asked, client.get_token(), Path(directory) / "curl"))
+                for found, seconds in zip(ways.values(), took, strict=True):
+                    found += [seconds] if turn else []
+    for way, seconds in ways.items():
+        ratios = [each / stream for each, stream in zip(seconds, ways["one stream"], strict=True)]
+        print(
+            f"{way}: {statistics.median(seconds):.1f} s; {statistics.median(ratios):.2f} of one stream "
+            f"({min(ratios):.2f} to {max(ratios):.2f})"
+        )
+    print(f"{arguments.pairs} pairs; requests: {pages}")
     return 0
+
+
+def _read(cinder: CinderApi, named: list[Named], at_once: int, pairs: int) -> float:
+    began = time.perf_counter()
+    answers = list(cinder.bulk(lambda: named, at_once)[0])
+    ours = time.perf_counter() - began
+    rows = sum(len(page.rows.packed) for answer in answers for page in answer.rows)
+    if rows != pairs * (49 + 16):
+        raise RuntimeError(f"{rows} bytes of rows; {[each.why for each in answers if not each.complete]}")
+    return ours
 
 
 def _curl(urls: list[str], token: str, config: Path) -> float:

@@ -50,7 +50,7 @@ class Cinder:
     def __init__(self, *pages: packing.Page) -> None:
         self._pages = pages
 
-    def bulk(self) -> list[Iterator[Reading[packing.Page]]]:
+    def bulk(self, *_: object) -> list[Iterator[Reading[packing.Page]]]:
         return [iter([Reading(self._pages)])]
 
     def why_stale(self, _: datetime) -> None:

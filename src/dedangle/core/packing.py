@@ -8,6 +8,7 @@ import hashlib
 import uuid
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 ID = 16
 NO_ID = bytes(ID)
@@ -19,6 +20,13 @@ STATUSES = (
 )
 ATTACHED = STATUSES.index("attached")
 OTHER_STATUS = STATUSES.index("unknown")
+
+
+class Named(NamedTuple):
+    """What a mapping of Nova names."""
+
+    attachment_id: str
+    volume_id: str
 
 
 @dataclass(frozen=True)

@@ -77,7 +77,7 @@ class Inspection:
         grace: timedelta = timedelta(),
     ) -> Fleet | None:
         """Read the cloud in bulk and judge its suspects; None if nothing could be judged. The run gets the reasons."""
-        screen = sweep.read_screen(self.nova, bulk, self.reconciler, run, self.progress, shard)
+        screen = sweep.read_screen(self.nova, bulk, self.reconciler, run, self.progress, shard, self.concurrency)
         if screen is None:
             return None
         run.paired, run.servers, run.volumes = screen.paired, screen.servers, screen.volumes

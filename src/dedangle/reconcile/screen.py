@@ -7,12 +7,12 @@ import contextlib
 import dataclasses
 import struct
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from dedangle.core import packing, planning
 from dedangle.core.decisions import Finding
 from dedangle.core.judging import ownerless
-from dedangle.core.packing import ID, NO_ID
+from dedangle.core.packing import ID, NO_ID, Named
 from dedangle.core.planning import Scope
 from dedangle.core.records import Attachment
 from dedangle.core.sharding import WHOLE, Shard
@@ -21,6 +21,7 @@ from dedangle.reconcile.spool import PARTS, Spool
 _SERVER, _VOLUME, _PLACE, _STATUS = slice(ID, 2 * ID), slice(2 * ID, 3 * ID), slice(ID, 3 * ID), 3 * ID
 _ROW = _STATUS + 1
 _SERVERS = struct.Struct(f"{ID}x{ID}s{_ROW - 2 * ID}x")
+_NAMED = 1000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,6 +83,8 @@ class Gathered:
         self._unheld: set[bytes] = set()
         self._held = 0
         self.has_links = False
+        self.named: list[Named] = []
+        """What some of Nova's mappings name: attachments and volumes whose ids are random."""
 
     def __enter__(self) -> Gathered:
         return self
@@ -99,6 +102,8 @@ class Gathered:
             elif isinstance(page, packing.Links):
                 self.has_links = self.has_links or bool(page.rows.packed)
                 packed, cell = self._own(page.rows), self._cell(page.cell)
+                if len(self.named) < _NAMED:
+                    self.named += _named(page.rows.packed)
                 cell.links.add(packed)
                 cell.linked.add(b"".join(server for (server,) in _SERVERS.iter_unpack(packed)))
             elif isinstance(page, packing.Attachments):
@@ -201,6 +206,13 @@ class Gathered:
         if name not in self._cells:
             self._cells[name] = _Cell(self._files)
         return self._cells[name]
+
+
+def _named(links: bytes) -> Iterator[Named]:
+    for start in range(0, min(len(links), _NAMED * _ROW), _ROW):
+        attachment_id = links[start : start + ID]
+        if attachment_id != NO_ID:
+            yield Named(packing.unpack(attachment_id), packing.unpack(links[start + 2 * ID : start + 3 * ID]))
 
 
 def _server(row: bytes) -> str | None:

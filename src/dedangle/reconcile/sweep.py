@@ -34,11 +34,12 @@ def read_screen(
     run: Run,
     progress: Progress,
     shard: Shard = WHOLE,
+    at_once: int = 1,
 ) -> Screen | None:
     """Read Nova and Cinder in bulk, and return the suspects; None if nothing can be judged. The run gets the reasons.
 
     Every attachment of a cell that does not answer looks dangling. So if a cell does not answer, only servers that Nova
-    has in another cell are suspects.
+    has in another cell are suspects. At most `at_once` requests are sent to Cinder at the same time.
     """
     stale = cinder.why_stale(reconciler.clock())
     if stale:
@@ -57,7 +58,7 @@ def read_screen(
     with Gathered(shard) as gathered:
         try:
             cells = [heard(cell, pages) for cell, pages in nova.bulk().items()]
-            unread = gather([*cells, *cinder.bulk()], gathered)
+            unread = gather([*cells, *cinder.bulk(lambda: gathered.named, at_once)], gathered)
             for cell, why in silent.items():
                 gathered.forget(cell)
                 nova.leave_out(cell, why)

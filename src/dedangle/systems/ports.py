@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, Protocol
 from dedangle.core.case import Policy
 from dedangle.core.decisions import Finding, Outcome
 from dedangle.core.observations import NovaView
-from dedangle.core.packing import Page
+from dedangle.core.packing import Named, Page
 from dedangle.core.records import (
     Attachment,
     BlockDeviceMapping,
@@ -117,8 +117,11 @@ class Restoring(Nova, Protocol):
 class Bulk(Protocol):
     """The bulk read of Cinder's rows, for the screen."""
 
-    def bulk(self) -> list[Iterator[Reading[Page]]]:
+    def bulk(self, named: Callable[[], Collection[Named]] = tuple, at_once: int = 1) -> list[Iterator[Reading[Page]]]:
         """Return the rows of each database, page by page; an incomplete reading says what was not read.
+
+        `named` returns what some of Nova's mappings name when the first page is read. `at_once` is the number of
+        requests at the same time.
 
         Rows that are added during the read may be missing, and rows that change during the read may appear twice.
         """

@@ -33,3 +33,11 @@ def date(answer: Any) -> Iterator[datetime]:
     except (TypeError, ValueError):
         return
     yield moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)
+
+
+def retry_after(answer: Any) -> float:
+    """Return the seconds of the header Retry-After; 0 without it, or if it is a date."""
+    try:
+        return max(0.0, float(answer.headers.get("Retry-After", 0)))
+    except (AttributeError, TypeError, ValueError):
+        return 0.0

@@ -20,6 +20,14 @@ class UnreadError(Exception):
     """Cinder gave no usable answer. The message says why."""
 
 
+class BusyError(UnreadError):
+    """Cinder or its proxy answered 429 or 503. `retry_after` is in seconds, 0 if the answer does not have it."""
+
+    def __init__(self, why: str, retry_after: float) -> None:
+        super().__init__(why)
+        self.retry_after = retry_after
+
+
 class MarkerGoneError(Exception):
     """The last row of the previous page was deleted meanwhile."""
 
@@ -70,7 +78,10 @@ class CinderClient:
             raise MarkerGoneError
         page = rest.body(answer).get(f"{what}s")
         if answer.status_code != 200 or not isinstance(page, list):
-            raise UnreadError(f"Cinder answered {answer.status_code} to a list of {what}s: {rest.message(answer)}")
+            why = f"Cinder answered {answer.status_code} to a list of {what}s: {rest.message(answer)}"
+            if answer.status_code in (429, 503):
+                raise BusyError(why, rest.retry_after(answer))
+            raise UnreadError(why)
         return page
 
     def _ask(self, method: str, path: str, **options: Any) -> Any:

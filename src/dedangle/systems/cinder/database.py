@@ -6,7 +6,7 @@ from __future__ import annotations
 import functools
 import itertools
 import math
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
@@ -82,7 +82,11 @@ class CinderDatabase:
         engine = sa.create_engine(url, pool_pre_ping=True)
         self._database = Database("Cinder's database", lambda: engine, timeout)
 
-    def bulk(self) -> list[Iterator[Reading[packing.Page]]]:
+    def bulk(
+        self,
+        named: Callable[[], Collection[packing.Named]] = tuple,  # noqa: ARG002
+        at_once: int = 1,  # noqa: ARG002
+    ) -> list[Iterator[Reading[packing.Page]]]:
         """Return every live attachment and then every quiet volume, in short pages by primary key."""
         attachments = self._database.pages(_ATTACHMENTS, _attachments)
         return [itertools.chain(attachments, self._database.pages(_QUIET_VOLUMES, _quiet_volumes))]

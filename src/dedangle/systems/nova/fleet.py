@@ -42,7 +42,7 @@ _LINKS = Source(
 
 
 def pages(cell: Cell) -> Iterator[Reading[packing.Page]]:
-    """Yield every live server and every live volume mapping, in short pages by primary key."""
+    """Yield every live volume mapping and every live server, in short pages by primary key."""
 
     def servers(text: str, count: int) -> packing.Page | None:
         rows = packing.rows_of_text(text, count, 1)
@@ -53,8 +53,8 @@ def pages(cell: Cell) -> Iterator[Reading[packing.Page]]:
         return packing.Links(cell.name, rows) if rows else None
 
     # Two plain scans, because a join costs the database twice as much as a separate read of the servers.
-    yield from cell.pages(_SERVERS, servers)
     yield from cell.pages(_LINKS, links)
+    yield from cell.pages(_SERVERS, servers)
 
 
 def mappings_of_project(cell: Cell, project_id: str, counts: Callable[[str], bool], most: float) -> Reading[int]:
