@@ -105,7 +105,10 @@ def test_cinder_hangs(cloud: Cloud, dedangle: Dedangle, broken: Server, tmp_path
     impatient.write_text(json.dumps(clouds))
     with cloud.faults.inject("cinder", method="GET", path=LIST, delay=20):
         done = cleanup(dedangle, broken, OS_CLOUD="dedangle-admin", OS_CLIENT_CONFIG_FILE=str(impatient))
-    assert_incomplete(done, f"Not checked: server {broken.id}: Cinder did not answer GET /attachments (ConnectTimeout)")
+    assert_incomplete(
+        done, f"Not checked: server {broken.id}: Cinder did not answer GET /attachments at http://127.0.0.1:"
+    )
+    assert "(ConnectTimeout)" in done.err
 
 
 def test_signal_ends_a_run_that_waits_for_an_answer_at_once(cloud: Cloud, dedangle: Dedangle, broken: Server) -> None:
@@ -134,7 +137,7 @@ def test_cinder_is_stopped(cloud: Cloud, dedangle: Dedangle, broken: Server) -> 
 def test_keystone_is_stopped(cloud: Cloud, dedangle: Dedangle) -> None:
     cloud.stop("keystone")
     try:
-        assert_incomplete(sweep(dedangle), "Keystone did not answer at the address")
+        assert_incomplete(sweep(dedangle), "Keystone did not answer at http://127.0.0.1:")
     finally:
         cloud.start("keystone")
 
@@ -143,7 +146,9 @@ def test_nothing_listens_at_the_auth_url(dedangle: Dedangle, broken: Server) -> 
     login = {"OS_USERNAME": "admin", "OS_PASSWORD": "x", "OS_PROJECT_NAME": "admin"}
     # Without a version in it keystoneauth looks for one first.
     done = cleanup(dedangle, broken, OS_AUTH_URL="http://127.0.0.1:1", **login)
-    assert_incomplete(done, "Keystone did not answer at the address from OS_AUTH_URL. Nothing was checked")
+    assert_incomplete(
+        done, "Keystone did not answer at http://127.0.0.1:1 (auth_url from the environment variables OS_*)"
+    )
 
 
 @pytest.mark.parametrize("database", ["nova_cell1", "nova_api", pytest.param("nova_cell0", marks=pytest.mark.thorough)])

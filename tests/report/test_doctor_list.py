@@ -29,6 +29,15 @@ def test_checks_are_grouped_by_outcome_and_each_has_its_next_step() -> None:
     ]
 
 
+def test_checks_that_another_failure_prevented_are_one_item() -> None:
+    lines = list(as_list([unknown(name, "Cinder did not list attachments") for name in ("clock", "cinder-volume")]))
+    assert lines == [
+        "Warning, or not checked (2)",
+        "  clock, cinder-volume: Not checked: Cinder did not list attachments.",
+        "    Next: Fix the cause, then run again: dedangle doctor",
+    ]
+
+
 def test_it_fits_80_columns_and_breaks_no_path() -> None:
     path = "/var/lib/" + "a-" * 50
     lines = list(as_list([Check("state_dir", State.FAIL, f"{LONG}{path} {LONG}", LONG)]))

@@ -87,6 +87,6 @@ def find_access() -> Access:
     try:
         return keystone.cinder_client(nova_conf.CONF, os.environ)
     except keystone.CredentialsError as error:
-        raise UsageError(str(error)) from error
-    except ConnectionError as error:
-        raise UnreachableError(f"{error}. Nothing was checked. Run again when it answers.") from error
+        raise UsageError(error.sentence, error.next_step) from error
+    except keystone.KeystoneError as error:
+        raise UnreachableError(error.sentence, error.next_step) from error

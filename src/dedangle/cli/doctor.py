@@ -61,7 +61,7 @@ class Doctor(Guarded, Lister):
 
 
 def as_list(checks: Sequence[Check]) -> Iterator[str]:
-    """Yield the lines of the list for a terminal: failed checks first, each with its next step."""
+    """Yield the lines of the list for a terminal: failed checks first, each with its next step, equal ones together."""
     from dedangle.doctor.checks import State
 
     titles = {State.FAIL: "Failed", State.WARNING: "Warning, or not checked", State.OK: "OK"}
@@ -69,10 +69,13 @@ def as_list(checks: Sequence[Check]) -> Iterator[str]:
         alike = [check for check in checks if check.state is state]
         if alike:
             yield f"{title} ({len(alike)})"
+        said: dict[tuple[str, str], list[str]] = {}
         for check in alike:
-            yield from wrapped(f"{check.name}: {check.sentence}", _WIDTH, "  ", "    ")
-            if check.next_step:
-                yield from wrapped(f"Next: {check.next_step}", _WIDTH, "    ", "      ")
+            said.setdefault((check.sentence, check.next_step), []).append(check.name)
+        for (sentence, next_step), names in said.items():
+            yield from wrapped(f"{', '.join(names)}: {sentence}", _WIDTH, "  ", "    ")
+            if next_step:
+                yield from wrapped(f"Next: {next_step}", _WIDTH, "    ", "      ")
 
 
 def _examine(config_args: list[str], signals: Signals) -> Iterator[Check]:
@@ -136,10 +139,8 @@ def _credentials() -> tuple[Access | None, Check]:
     try:
         access = configuration.find_access()
         token = access.client.session.auth.get_access(access.client.session)
-    except UnreachableError as error:
-        return None, Check(name, State.FAIL, str(error), "Check auth_url, and check that Keystone runs.")
-    except UsageError as error:
-        return None, Check(name, State.FAIL, str(error), "Test the same credentials with: openstack token issue")
+    except (UnreachableError, UsageError) as error:
+        return None, Check(name, State.FAIL, error.sentence, error.next_step)
     roles = ", ".join(sorted(token.role_names))
     who = f"Keystone accepts user {token.username} of project {token.project_name} with the roles {roles}."
     if token.application_credential_id or token.trust_id or token.oauth_access_token_id:
@@ -181,13 +182,19 @@ def _cinder(
             causes.CINDER_VOLUME,
             checks.ALL_PROJECTS,
         ):
-            yield checks.unknown(name, "Keystone accepted no credentials")
+            yield checks.unknown(name, "it needs the check of the credentials, which failed")
         return
     wired = wiring.assemble(settings, cells, access, signals)
     yield checks.service_token(wired.session.get_auth_headers() or ())
-    yield from checks.cinder_filters(wired.cinder, wiring.clock(), settings.service_down_time)
+    answers = list(checks.cinder_filters(wired.cinder, wiring.clock(), settings.service_down_time))
+    yield from answers
     nova_api = NovaApi(keystone.nova_client(nova_conf.CONF, wired.session))
     yield causes.nova_clock(nova_api, wiring.clock(), settings.service_down_time)
+    if any(answer.next_step == checks.TO_CINDER for answer in answers):
+        for name in (causes.CINDER_POLICIES, causes.CINDER_VOLUME, checks.ALL_PROJECTS):
+            yield checks.unknown(name, "Cinder did not list attachments")
+        yield causes.nova_service_token(nova_conf.CONF)
+        return
     yield causes.cinder_policies(wired.cinder)
     yield causes.cinder_volume(wired.cinder)
     yield causes.nova_service_token(nova_conf.CONF)

@@ -4,9 +4,17 @@
 from __future__ import annotations
 
 
-class UsageError(Exception):
-    """Invalid arguments or configuration. The message says what is wrong, where, and what to do next."""
+class _EndError(Exception):
+    """The message says what is wrong, where, and what to do next."""
+
+    def __init__(self, sentence: str, next_step: str = "") -> None:
+        super().__init__(f"{sentence} {next_step}".rstrip())
+        self.sentence, self.next_step = sentence, next_step
 
 
-class UnreachableError(Exception):
+class UsageError(_EndError):
+    """Invalid arguments or configuration."""
+
+
+class UnreachableError(_EndError):
     """A system that the whole run depends on did not answer."""

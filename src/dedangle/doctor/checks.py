@@ -30,6 +30,10 @@ CINDER_DATABASE, HOSTS, STATE_DIR, LOCK = "cinder database", "hosts", "state_dir
 # How many compute hosts are asked, all at once: hosts that do not answer cost one timeout together.
 _SAMPLE = 8
 _SKEW = timedelta(seconds=5)
+TO_CINDER = (
+    "Compare the address with: openstack catalog list. [cinder] catalog_info, os_region_name and endpoint_template of "
+    "nova.conf choose it. Then check that cinder-api runs there."
+)
 
 
 class State(StrEnum):
@@ -58,7 +62,7 @@ def cinder_filters(cinder: CinderApi, now: datetime, service_down_time: timedelt
     yield _microversion(cinder.newest_microversion())
     answer = cinder.time_of_filtered_list()
     if not answer.complete:
-        step = "Check that cinder-api runs, and check its log."
+        step = TO_CINDER
         if "answered 400" in answer.why:
             step = "Restore the default resource_filters.json of cinder-api (option resource_query_filters_file)."
         yield Check(CINDER_FILTERS, State.FAIL, as_sentence(answer.why), step)
@@ -71,7 +75,7 @@ def cinder_filters(cinder: CinderApi, now: datetime, service_down_time: timedelt
 def _microversion(newest: Reading[str]) -> Check:
     name = CINDER_MICROVERSION
     if not newest.complete:
-        return Check(name, State.FAIL, as_sentence(newest.why), "Run: openstack catalog show block-storage")
+        return Check(name, State.FAIL, as_sentence(newest.why), TO_CINDER)
     if not newest.rows:
         sentence = f"Cinder does not report its newest microversion. dedangle uses {MICROVERSION}."
         return Check(name, State.WARNING, sentence, "Run: openstack versions show")

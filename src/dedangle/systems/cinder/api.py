@@ -44,7 +44,7 @@ class CinderApi(CinderLists):
         try:
             found = self._client.get_endpoint_data()
         except ks_exceptions.ClientException as error:
-            return Reading.unread(f"Cinder's endpoint was not found or did not answer ({type(error).__name__})")
+            return Reading.unread(rest.unanswered("Cinder", "", self._client, error))
         newest = found and found.max_microversion
         return Reading((".".join(map(str, newest)),) if newest else ())
 

@@ -93,7 +93,7 @@ class CinderClient:
             # Connectors and connection_info are secrets, so the requests are not in the debug log.
             return self._client.request(path, method, raise_exc=False, log=False, **options)
         except ks_exceptions.ClientException as error:
-            raise UnreadError(f"Cinder did not answer {method} {path} ({type(error).__name__})") from error
+            raise UnreadError(rest.unanswered("Cinder", f"{method} {path}", self._client, error)) from error
 
 
 def is_gone(answer: Any, ident: str) -> bool:

@@ -36,7 +36,7 @@ class NovaApi:
         try:
             answer = self._client.get(f"/servers/{server_id}", raise_exc=False, timeout=_TIMEOUT)
         except ks_exceptions.ClientException as error:
-            return Refusal(f"Nova did not answer ({type(error).__name__})")
+            return Refusal(rest.unanswered("Nova", "", self._client, error))
         if answer.status_code == 200:
             return None
         return Refusal(f"Nova answered {answer.status_code} to server {server_id}: {rest.message(answer)}")
@@ -46,7 +46,7 @@ class NovaApi:
         try:
             answer = self._client.get("/flavors?limit=1", raise_exc=False, timeout=_TIMEOUT)
         except ks_exceptions.ClientException as error:
-            return Reading.unread(f"Nova did not answer ({type(error).__name__})")
+            return Reading.unread(rest.unanswered("Nova", "", self._client, error))
         return Reading(tuple(rest.date(answer)))
 
     def _act(self, server_id: str, action: str) -> Refusal | None:
@@ -60,7 +60,7 @@ class NovaApi:
                 status_code_retries=0,
             )
         except ks_exceptions.ClientException as error:
-            return Refusal(f"Nova did not answer to {action} ({type(error).__name__})")
+            return Refusal(rest.unanswered("Nova", f"to {action}", self._client, error))
         if answer.status_code == 202:
             return None
         return Refusal(f"Nova answered {answer.status_code} to {action}: {rest.message(answer)}")
