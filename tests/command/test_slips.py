@@ -65,13 +65,32 @@ def test_a_volume_or_an_attachment_in_place_of_a_server_is_recognised(
         assert told in done.err
 
 
+def test_a_server_or_an_attachment_in_place_of_a_volume_is_recognised(cloud: Cloud, dedangle: Dedangle) -> None:
+    stage = Stage(cloud)
+    server = stage.user.server("not-a-volume", 1)
+    volume = server.volumes[1]
+    attachment = stage.attachment(server, volume)
+    is_server = f"{server.id} is a server, not a volume. Run: dedangle audit --server {server.id}"
+    is_attachment = (
+        f"{attachment} is an attachment of volume {volume}, not a volume. Run: dedangle audit --volume {volume}"
+    )
+    is_named = f"no volume not-a-volume. Server {server.id} has this name. Run: dedangle audit --server {server.id}"
+    for given, told in ((server.id, is_server), (attachment, is_attachment), ("not-a-volume", is_named)):
+        done = dedangle("audit", "--volume", given)
+        assert (done.code, done.out) == (2, "")
+        assert told in done.err
+
+
 def test_what_was_looked_at_is_said_if_nothing_dangles(cloud: Cloud, dedangle: Dedangle) -> None:
     stage = Stage(cloud)
     servers = [stage.server(), stage.server(0)]
     volumes = sum(len(server.volumes) for server in servers)
     done = dedangle("audit", *(part for server in servers for part in ("--server", server.id)))
     assert (done.code, done.out) == (0, "")
-    assert f"no dangling volume attachments found (2 servers, {volumes} volumes); {volumes} consistent." in done.err
+    assert (
+        f"no dangling volume attachments found (2 servers, {volumes} volumes); other pairs: {volumes} consistent."
+        in done.err
+    )
 
 
 def test_what_is_in_progress_is_named(cloud: Cloud, dedangle: Dedangle) -> None:

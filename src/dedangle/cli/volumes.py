@@ -23,6 +23,8 @@ OPTION: dict[str, Any] = {
     "help": "only this volume, by id, short id or name, on all servers that have it mapped or attached; repeatable",
 }
 
+_LOOK_UP = "Look it up with: openstack volume list --all-projects"
+
 
 def identify(volumes: Sequence[str], nova: Fleet, cinder: CinderApi) -> list[str]:
     """Return the ids of volumes that are given by id, short id or name, each once.
@@ -42,7 +44,7 @@ def _named(name: str, nova: Fleet, cinder: CinderApi) -> str:
         if meant:
             return meant
     if not found.rows:
-        raise UsageError(f"There is no volume {harmless(name)}. Look it up with: openstack volume list --all-projects")
+        raise UsageError(f"There is no volume {harmless(name)}. {_what_is_named(name, nova)}")
     if len(found.rows) > 1:
         lines = [f"  {volume.id}  project {volume.project_id}  {volume.status}" for volume in found.rows]
         raise UsageError(
@@ -70,16 +72,29 @@ def servers_of(volume_ids: Sequence[str], cinder: CinderApi, nova: Fleet, among:
         found += [attachment.server_id for attachment in held.rows if attachment.server_id]
         is_mapped = any(bdm.volume_id == volume_id for bdm in bdms.rows)
         if not held.rows and not is_mapped and cinder.volume(volume_id).absent:
-            raise UsageError(
-                f"There is no volume {volume_id}: Cinder does not have it, and no server in Nova maps it. "
-                "Look it up with: openstack volume list --all-projects"
-            )
+            raise UsageError(_what_it_is(volume_id, cinder, nova))
     holders = list(dict.fromkeys(found))
     chosen = [each for each in holders if not among or each in among]
     if among and not chosen:
         who = f"Servers that have it: {', '.join(holders)}." if holders else "No server has it."
         raise UsageError(f"None of the given servers has volume {', '.join(volume_ids)} mapped or attached. {who}")
     return chosen
+
+
+def _what_it_is(ident: str, cinder: CinderApi, nova: Fleet) -> str:
+    """Return what the id belongs to, and what to type for it; for example a ticket may name a server."""
+    if nova.servers([ident]).rows:
+        return f"{ident} is a server, not a volume. Run: dedangle audit --server {ident}"
+    for attachment in cinder.attachment(ident).rows:
+        of = f"{ident} is an attachment of volume {attachment.volume_id}, not a volume."
+        return f"{of} Run: dedangle audit --volume {attachment.volume_id}"
+    return f"There is no volume {ident}: Cinder does not have it, and no server in Nova maps it. {_LOOK_UP}"
+
+
+def _what_is_named(name: str, nova: Fleet) -> str:
+    for server in nova.named({name}).rows:
+        return f"Server {server.id} has this name. Run: dedangle audit --server {server.id}"
+    return _LOOK_UP
 
 
 def concerned(volume_ids: Sequence[str]) -> Callable[[Finding], bool]:
