@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import threading
 from collections import Counter
 from collections.abc import Iterator
@@ -130,7 +131,7 @@ def failed_events(cloud: Cloud) -> list[tuple[object, ...]]:
 
 def unexplained(run: Run) -> str:
     """A sweep ends with 0, or with 5 and says what it did not read; it never ends by a traceback."""
-    told = [line for line in run.err.splitlines() if line.startswith(("Not checked: ", "Not removed", "Server "))]
+    told = [line for line in run.err.splitlines() if re.search(r"\b(Not checked: |Not removed|Server )", line)]
     tried = [each for each in run.outcomes if each["outcome"] in ("failed", "unknown", "refused")]
     if run.code == 0 or (run.code == 5 and "Traceback" not in run.err and (told or tried or run.err)):
         return ""

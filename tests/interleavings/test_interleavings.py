@@ -121,7 +121,7 @@ def unexplained(run: Run, planted: set[str]) -> str:
     """Why a sweep ended as it did, unless that is as it should: a list that changes, or the failure of a planting."""
     if run.code == 0:
         return ""
-    missed = [each for each in run.err.splitlines() if each.startswith("Not checked: ")]
+    missed = [each for each in run.err.splitlines() if "Not checked: " in each]
     strange = [each for each in missed if "changed faster than it could be read" not in each]
     tried = [each for each in run.outcomes if each["outcome"] in ("failed", "refused")]
     strange += [str(each) for each in tried if each["attachment_id"] not in planted or each["outcome"] == "refused"]
@@ -140,7 +140,7 @@ def tell(storm: Storm, cloud: Cloud) -> None:
     print(f"{len(runs)} sweeps, {len(in_the_storm)} of them in the storm; {suspects} times a server was judged")
     print(f"exit codes {dict(Counter(each.code for each in runs))}, delays drawn {storm.weather.delays}")
     for run in (each for each in runs if each.code):
-        print(f"  exit {run.code}: " + " | ".join(line for line in run.err.splitlines() if line[:1].isupper()))
+        print(f"  exit {run.code}: " + " | ".join(line for line in run.err.splitlines() if not line.startswith(" ")))
     counts = Counter((each["code"], each.get("door"), each.get("outcome")) for each in entries(cloud))
     print(f"planted {dict(storm.planted.kinds)}, {len(storm.planted.attachments)} attachments; journal:")
     for (code, door, outcome), count in counts.items():

@@ -4,9 +4,13 @@
 from __future__ import annotations
 
 import io
+import os
+import re
+from pathlib import Path
 
 import pytest
 
+from dedangle.cli import console
 from dedangle.cli.progress import Progress
 
 
@@ -39,11 +43,37 @@ def test_a_terminal_shows_the_pace_and_what_is_left(monkeypatch: pytest.MonkeyPa
     assert lines[-1] == "Cleaning servers 1/2 ..."
 
 
-def test_a_log_gets_a_line_for_each_step_and_for_every_500_servers(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_log_gets_a_line_for_each_step_for_every_500_servers_and_for_the_last(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     assert told(monkeypatch, terminal=False, servers=1100).splitlines() == [
         "Reading Nova's mappings in every cell ...",
         "Judging servers 1/1100 ...",
         "Judging servers 500/1100, 2.0/s, 5 min 0 s left ...",
         "Judging servers 1000/1100, 2.0/s, 0 min 50 s left ...",
+        "Judging servers 1100/1100, 2.0/s, 0 min 0 s left ...",
         "Cleaning servers 1/2 ...",
     ]
+
+
+@pytest.mark.parametrize(("terminal", "is_unattended"), [(False, True), (True, True), (False, False)])
+def test_a_log_has_the_time_of_each_message(
+    monkeypatch: pytest.MonkeyPatch, terminal: bool, is_unattended: bool
+) -> None:
+    screen = Screen(terminal)
+    monkeypatch.setattr("sys.stderr", screen)
+    console.date_messages(is_unattended)
+    console.complain("Another run holds the lock.")
+    is_dated = re.match(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ Another run", screen.getvalue()) is not None
+    assert is_dated is (is_unattended and not terminal)
+
+
+def test_the_journal_of_systemd_has_the_time_already(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    with (tmp_path / "journal").open("w+") as log:
+        status = os.fstat(log.fileno())
+        monkeypatch.setenv("JOURNAL_STREAM", f"{status.st_dev}:{status.st_ino}")
+        monkeypatch.setattr("sys.stderr", log)
+        console.date_messages(True)
+        console.complain("Another run holds the lock.")
+        log.seek(0)
+        assert log.read() == "Another run holds the lock.\n"

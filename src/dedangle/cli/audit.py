@@ -30,6 +30,8 @@ class Audit(Verb):
     The disposition of a finding shows what a sweep would do: remove it, wait, or only report it.
     """
 
+    is_unattended = True
+
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
         parser.add_argument(

@@ -9,14 +9,33 @@ import os
 import shutil
 import sys
 from collections.abc import Iterator, Sequence
+from datetime import datetime, timezone
 from typing import NoReturn, TextIO
 
 from dedangle.core.text import harmless_lines, shortened
 
+_with_time = False
+
+
+def date_messages(wanted: bool) -> None:
+    """Begin each message with its time if stderr is a log: no terminal, and not the journal of systemd."""
+    global _with_time  # as there is one stderr, so there is one answer
+    _with_time = wanted and not is_terminal() and not _is_systemds()
+
 
 def complain(line: str) -> None:
     """Print one message on stderr, over a progress line if there is one."""
-    _write(f"{_erase()}{harmless_lines(line)}\n")
+    moment = f"{datetime.now(timezone.utc):%Y-%m-%dT%H:%M:%SZ} " if _with_time else ""
+    _write(f"{_erase()}{moment}{harmless_lines(line)}\n")
+
+
+def _is_systemds() -> bool:
+    """Whether stderr goes to systemd's journal, which has a time for each line (systemd.exec(5), JOURNAL_STREAM)."""
+    try:
+        status = os.fstat(sys.stderr.fileno())
+    except (OSError, ValueError):
+        return False
+    return os.environ.get("JOURNAL_STREAM") == f"{status.st_dev}:{status.st_ino}"
 
 
 def is_terminal() -> bool:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+from typing import ClassVar
 
 from cliff.command import Command
 
@@ -16,6 +17,9 @@ from dedangle.state.lock import AnotherRunError
 
 class Guarded(Command):
     """A verb that never shows a traceback. It must come before cliff's own classes in the list of bases."""
+
+    is_unattended: ClassVar[bool] = False
+    """Whether the verb is made for cron: in a log each of its messages begins with the time."""
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         return console.in_one_line(super().get_parser(prog_name))
@@ -31,6 +35,7 @@ class Guarded(Command):
 
     def run(self, args: argparse.Namespace) -> int:
         """Run the verb and return its exit code. No traceback is shown without --debug."""
+        console.date_messages(self.is_unattended)
         signals = Signals()
         try:
             with signals.installed():

@@ -11,7 +11,7 @@ _EVERY = 500
 
 
 class Progress:
-    """On a terminal, one line that is updated; elsewhere one line for each step and for every 500 servers of it."""
+    """On a terminal, one line that is updated; elsewhere lines for each step, every 500 servers and the last."""
 
     def __init__(self, monotonic: Callable[[], float]) -> None:
         self._monotonic = monotonic
@@ -25,7 +25,7 @@ class Progress:
         line = f"{what}{f' {done}/{total}' if total else ''}{_pace(done, total, now - self._begun)} ..."
         if console.is_terminal():
             console.show(line)
-        elif done <= 1 or done % _EVERY == 0:
+        elif done <= 1 or done % _EVERY == 0 or done == total:
             console.complain(line)
 
 

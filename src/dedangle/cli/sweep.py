@@ -22,6 +22,7 @@ class Sweep(ChangingVerb):
     """Remove what can be removed unattended, in the whole cloud. Without --execute, only show it."""
 
     door = Door.SWEEP
+    is_unattended = True
     _turn_began: float | None = None
     """When the run took the lock, by time.monotonic()."""
 
