@@ -11,9 +11,7 @@ copyright = author  # noqa: A001 - Sphinx's name
 release = version = metadata.version("dedangle").partition("+")[0]
 
 extensions = [
-    "cliff.sphinxext",
     "myst_parser",
-    "oslo_config.sphinxext",
     "reno.sphinxext",
 ]
 # One source for the page and for dedangle(1).

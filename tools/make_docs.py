@@ -1,14 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Writes the generated pages of the manual: findings, rules and states; --check only compares."""
+"""Writes the generated pages and parts of the manual; --check only compares."""
 
 from __future__ import annotations
 
 import inspect
+import re
 import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT / "tests"))
+
+import reference  # noqa: E402
 
 from cases.stage import DOORS, Case, cases  # noqa: E402
 from dedangle.core.doors import RULES  # noqa: E402
@@ -129,16 +132,35 @@ def ways_out() -> str:
         "commands for that server. A line with `virsh list && ! virsh dominfo SERVER` goes on only if that",
         "host answers and has no domain of the server.",
         "",
+        "*SERVER* is the server of the finding. For `volume-in-use-elsewhere` that is the one whose attachment Cinder",
+        "has lost: it is stopped and loses its mapping, and the server that Cinder names keeps the volume.",
+        "",
         "| code | state | commands | what you must decide |",
         "|---|---|---|---|",
     ]
+    walked = set()
     for case in cases():
         if case.dispositions - {"protect"} or case.way_out:
+            walked.add(case.name.split("/")[0])
             commands = (each.replace("ssh elsewhere ", "ssh OTHER_HOST ") for each in case.way_out)
             typed = "<br>".join(f"`{each}`" for each in commands) or "none"
             waits = "nothing; it waits until the work has ended" if case.dispositions == {"wait"} else ""
             code, title = case.name.split("/")[0], case.title.rstrip(".")
             lines.append(f"| {code} | {title} | {typed} | {case.outside or waits} |")
+    lines += [
+        "",
+        "## Other codes",
+        "",
+        "These codes come from states that only a host or the age of a row shows, so the table does not have them. The",
+        "finding names its commands, if there are any.",
+        "",
+        "| code | state | what to do |",
+        "|---|---|---|",
+    ]
+    for kind in TABLE:
+        if kind.code not in walked:
+            advice = kind.advice.format(**_IDS) or "the commands that the finding names, after a look at both sides"
+            lines.append(f"| {kind.code} | {kind.sentence.format(**_IDS)} | {advice} |")
     return "\n".join([*lines, ""])
 
 
@@ -148,9 +170,21 @@ def _fate(case: Case, door: str) -> str:
     return "**removed**" if door in case.removed_by else "kept"
 
 
+def with_parts(page: Path) -> str:
+    """Return a page with its generated parts, each between `<!-- generated: NAME -->` and `<!-- end -->`."""
+    made = {"configuration": reference.configuration, "common options": reference.common, "verbs": reference.verbs}
+    return re.sub(
+        r"(<!-- generated: (.*?) -->\n).*?(<!-- end -->)",
+        lambda found: f"{found[1]}\n{made[found[2]]()}\n\n{found[3]}",
+        page.read_text(),
+        flags=re.DOTALL,
+    )
+
+
 def main() -> int:
     made = {"findings": findings, "rules": rules, "states": states, "ways-out": ways_out}
     pages = {ROOT / "docs" / f"{name}.md": page() for name, page in made.items()}
+    pages |= {path: with_parts(path) for path in (ROOT / "docs" / "configuration.md", ROOT / "docs" / "command.md")}
     stale = [path for path, text in pages.items() if not path.exists() or path.read_text() != text]
     if "--check" in sys.argv:
         for path in stale:

@@ -77,27 +77,26 @@ def take(cloud: Cloud) -> dict[str, str]:
     demo = Demo(cloud)
     demo.make_healthy()
     demo.break_cloud()
-    one = Builder(cloud, "p1")
-    node = one.server("node-7", 1)
-    stuck = one.volume(name=_STUCK)
-    Breaker(one).reserve_attachment(node.id, stuck)
     shell = Shell(cloud)
     (HOME / "page").mkdir(exist_ok=True)
 
-    show = f"openstack volume list --all-projects --name {_STUCK} -f value -c Name -c Status"
-    lost = demo_server(cloud, "lost")
+    # The tutorial shows what make lab-break plants, and nothing else.
     shell.type("version", "dedangle --version")
     shell.type("doctor", "dedangle doctor")
     shell.type("audit", "dedangle audit")
     shell.type("report", "dedangle audit --report page/audit.html >/dev/null")
-    shell.type("volume", show, f"dedangle audit --volume {_STUCK}")
-    shell.type(
-        "volume-cleanup",
-        f"dedangle cleanup --volume {_STUCK} --execute --yes",
-        show,
-    )
     shell.type("first-plan", "dedangle cleanup reserved")
     shell.type("first-execute", "dedangle cleanup reserved --execute --yes")
+    shell.type("sweep", "dedangle sweep --execute --yes --textfile dedangle.prom", "grep -c ^dedangle dedangle.prom")
+
+    one = Builder(cloud, "p1")
+    node = one.server("node-7", 1)
+    stuck = one.volume(name=_STUCK)
+    Breaker(one).reserve_attachment(node.id, stuck)
+    show = f"openstack volume list --all-projects --name {_STUCK} -f value -c Name -c Status"
+    lost = demo_server(cloud, "lost")
+    shell.type("volume", show, f"dedangle audit --volume {_STUCK}")
+    shell.type("volume-cleanup", f"dedangle cleanup --volume {_STUCK} --execute --yes", show)
     shell.type("cleanup-plan", "dedangle cleanup orphaned --no-host")
     shell.type("cleanup-execute", "dedangle cleanup orphaned --no-host --execute --yes")
     shell.type("reattach-plan", "dedangle cleanup lost --volume lost-1 --reattach")
@@ -106,7 +105,6 @@ def take(cloud: Cloud) -> dict[str, str]:
         "ssh lab-compute-1 nova-manage volume_attachment get_connector --json > connector.json",
         "dedangle cleanup lost --volume lost-1 --reattach --restart --connector connector.json --execute --yes",
     )
-    shell.type("sweep", "dedangle sweep --execute --yes --textfile dedangle.prom", "grep -c ^dedangle dedangle.prom")
     one.stop(lost)
     shell.type("undo-remove", "dedangle cleanup lost --volume lost-2 --no-host --execute --yes")
     shell.type("undo-list", f"dedangle journal list --server {lost[:8]}")

@@ -51,3 +51,11 @@ def test_every_exit_code_is_told() -> None:
     codes = [value for name, value in vars(exit_codes).items() if name.isupper()]
     assert codes
     assert [each for each in codes if f"\n| {each} |" not in page] == []
+
+
+def test_no_page_is_empty_where_sphinx_does_not_make_it() -> None:
+    pages = (ROOT / "docs").glob("*.md")
+    directives = [each.name for each in pages if re.search(r"^```\{(?!image|toctree)", each.read_text(), re.M)]
+    # The release notes are files of their own in the source.
+    assert directives == ["release-notes.md"]
+    assert all(f"### dedangle {verb}\n" in (ROOT / "docs" / "command.md").read_text() for verb in ("audit", "undo"))

@@ -42,7 +42,8 @@ class Verb(Guarded, Lister):
         parser.add_argument(
             "--all",
             action="store_true",
-            help="also list pairs with an operation in progress, pairs of other services, and legacy pairs",
+            help="also list pairs with an operation in progress, pairs of other services, and legacy pairs, whose "
+            "mapping is from before Queens",
         )
         parser.add_argument(
             "--report",
