@@ -139,11 +139,18 @@ class Stage:
 
     def dead_host(self) -> str:
         """A host whose nova-compute was seen last long ago: the lab's own service, copied whole, under another name."""
-        host = f"dead-{uuid.uuid4().hex[:8]}"
+        return self._copy_of_service(f"dead-{uuid.uuid4().hex[:8]}", last_seen_up="2026-01-01 00:00:00.000000")
+
+    def left_host(self) -> str:
+        """A host that had a nova-compute: Nova keeps its deleted service, and an attachment may still name it."""
+        return self._copy_of_service("elsewhere", deleted=uuid.uuid4().int % 2**31)
+
+    def _copy_of_service(self, host: str, **values: object) -> str:
         with self.cloud.home.connect("nova_cell1") as nova:
-            own = nova.execute(sa.text("SELECT * FROM services WHERE \"binary\" = 'nova-compute'")).mappings().first()
+            query = "SELECT * FROM services WHERE \"binary\" = 'nova-compute' AND deleted = 0"
+            own = nova.execute(sa.text(query)).mappings().first()
             assert own is not None
-            changed = {"host": host, "uuid": str(uuid.uuid4()), "last_seen_up": "2026-01-01 00:00:00.000000"}
+            changed = {"host": host, "uuid": str(uuid.uuid4()), **values}
             row = {**{name: value for name, value in own.items() if name != "id"}, **changed}
             nova.execute(sa.insert(sa.table("services", *map(sa.column, row))).values(row))
         return host

@@ -261,6 +261,31 @@ def test_an_attachment_through_a_host_that_nobody_asked_is_kept() -> None:
     assert (finding.code, finding.disposition) == ("attachment-of-deleted-server", "report")
 
 
+VCENTER = "192.0.2.7"
+
+
+def test_a_connector_that_names_no_compute_host_is_neither_the_servers_host_nor_another_one() -> None:
+    healthy = World(
+        servers=(server(),),
+        mappings=(mapping("A"),),
+        attachments=(attachment("A"),),
+        volumes=(volume(),),
+        connected={"A": VCENTER},
+        thorough=True,
+    )
+    assert [each.code for each in findings(healthy)] == ["migration-half-done"]
+    known = frozenset({HOST, OTHER_HOST})
+    assert [each.code for each in findings(healthy.but(compute_hosts=known))] == ["consistent"]
+    elsewhere = healthy.but(compute_hosts=known, connected={"A": OTHER_HOST})
+    assert [each.code for each in findings(elsewhere)] == ["migration-half-done"]
+    # Beside its own attachment another one may share the export: neither is removed.
+    twins = healthy.but(compute_hosts=known, attachments=(attachment("A"), attachment("B")))
+    assert "attachment-shares-host" in {each.code for each in findings(twins.but(connected={"A": HOST, "B": VCENTER}))}
+    gone = healthy.but(compute_hosts=known, servers=(deleted(),), mappings=())
+    assert [each.attachment_id for each in removals(gone)] == ["A"]
+    assert not removals(gone.but(servers=(deleted(power_state=RUNNING),)))
+
+
 def test_a_transition_that_stays_is_reported_in_the_end() -> None:
     attaching = World(
         servers=(server(),),

@@ -62,6 +62,8 @@ class World:
     """By volume: the Ceph clients that have its image open."""
     host_acts: bool = False
     """Whether the server's host carries removals out itself."""
+    compute_hosts: frozenset[str] | None = None
+    """The hosts that have or had a nova-compute; None if nobody asked."""
     silent: frozenset[str] = frozenset()
     """Who does not answer: nova, list, volume, of-volume, attachment, other_servers_bdms."""
 
@@ -173,6 +175,8 @@ def observation(world: World, server_id: str = SERVER) -> Observation:
             for ident in attachment_ids
         },
     )
+    if world.compute_hosts is not None:
+        cinder = pairing.with_comparable_hosts(nova, cinder, Reading(tuple(world.compute_hosts)))
     guests = {
         host: Reading(disks(world, host)) if host in world.guests else Reading[Disk].unread(f"{host} cannot be asked")
         for host in pairing.hosts_concerned(nova, cinder)

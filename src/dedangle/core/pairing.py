@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
@@ -94,6 +95,32 @@ def in_doubt(nova: NovaView, attachments: Iterable[Attachment], volumes: Iterabl
     return frozenset(
         each.id for each in attachments if each.id not in named and each.id not in shown and each.status == "attached"
     )
+
+
+def names_other_hosts(nova: NovaView, cinder: CinderView) -> bool:
+    """Whether an attachment is connected through another host than the server's."""
+    own_hosts = {server.host for server in nova.servers}
+    return any(host not in own_hosts for each in cinder.volumes.values() for row in each.rows for _, host in row.hosts)
+
+
+def with_comparable_hosts(nova: NovaView, cinder: CinderView, compute_hosts: Reading[str]) -> CinderView:
+    """Return the view without the hosts of attachments that are not compute hosts, so that they prove nothing.
+
+    The connector of VMware names the address of vCenter, and that of other drivers may name any address. Such a host is
+    neither the server's host nor another one.
+    """
+    if not compute_hosts.complete:
+        return cinder
+    known = {*compute_hosts.rows, *(server.host for server in nova.servers)}
+
+    def comparable(volume: Volume) -> Volume:
+        return dataclasses.replace(volume, hosts=tuple(each for each in volume.hosts if each[1] in known))
+
+    volumes = {
+        ident: dataclasses.replace(reading, rows=tuple(map(comparable, reading.rows)))
+        for ident, reading in cinder.volumes.items()
+    }
+    return dataclasses.replace(cinder, volumes=volumes)
 
 
 def hosts_concerned(nova: NovaView, cinder: CinderView) -> frozenset[str]:

@@ -57,6 +57,8 @@ class Observer:
         trust = control.trust(before, attachments.rows, lost)
         detailed = self._with_details(before, cinder)
         cinder = dataclasses.replace(cinder, attachments=Reading(detailed, not trust.doubt, str(trust.doubt or "")))
+        if pairing.names_other_hosts(before, cinder):
+            cinder = pairing.with_comparable_hosts(before, cinder, self.nova.compute_hosts())
         # The guest is read before Nova is read again, because an attach writes its mapping before the disk.
         guests = {host: self.hosts.disks(server_id, host) for host in pairing.hosts_concerned(before, cinder)}
         watchers = self.images.watchers(before, cinder) if self.images else {}

@@ -40,6 +40,9 @@ class Nova(Protocol):
     def servers(self, server_ids: Collection[str]) -> Reading[Server]:
         """Return the servers with these ids, live and soft-deleted, from every cell."""
 
+    def compute_hosts(self) -> Reading[str]:
+        """Return the hosts that have or had a nova-compute, in every cell."""
+
     def knows(self, attachments: Collection[Attachment]) -> Reading[str]:
         """Return the ids of the attachments that any mapping names, live, soft-deleted or archived."""
 

@@ -13,5 +13,7 @@ WAY_OUT = (
 def build(stage: Stage) -> Planted:
     server = stage.server()
     left = stage.breaks.reserve_attachment(server.id, server.volumes[1])
-    stage.edit_attachment(left, attach_status="attached", attached_host="elsewhere", connector='{"host": "elsewhere"}')
+    stage.edit_attachment(
+        left, attach_status="attached", attached_host=stage.left_host(), connector='{"host": "elsewhere"}'
+    )
     return Planted((server.id,), frozenset({("attachment-left-by-migration", server.volumes[1])}))

@@ -15,5 +15,5 @@ def build(stage: Stage) -> Planted:
     server = stage.server(0)
     left = stage.attachment(server, server.volumes[0])
     stage.breaks.delete_server_while_cinder_fails(server.id)
-    stage.edit_attachment(left, attached_host="elsewhere", connector='{"host": "elsewhere"}')
+    stage.edit_attachment(left, attached_host=stage.left_host(), connector='{"host": "elsewhere"}')
     return Planted((server.id,), frozenset({("attachment-of-deleted-server", server.volumes[0])}))

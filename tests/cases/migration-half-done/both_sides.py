@@ -17,6 +17,8 @@ WAY_OUT = (
 def build(stage: Stage) -> Planted:
     server = stage.server()
     there = stage.breaks.reserve_attachment(server.id, server.volumes[1])
-    stage.edit_attachment(there, attach_status="attached", attached_host="elsewhere", connector='{"host": "elsewhere"}')
+    stage.edit_attachment(
+        there, attach_status="attached", attached_host=stage.left_host(), connector='{"host": "elsewhere"}'
+    )
     stage.edit_mapping(server, server.volumes[1], attachment_id=there)
     return Planted((server.id,), frozenset({("migration-half-done", server.volumes[1])}))

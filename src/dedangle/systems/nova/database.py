@@ -61,6 +61,7 @@ class NovaDatabase:
         self._actions = actions
         self._service_down_time = service_down_time
         self._clock = clock
+        self._compute_hosts: Reading[str] | None = None
 
     def read_live(self, server_id: str) -> NovaView:
         # A query costs one round trip in any case, so operations in progress are read too.
@@ -128,6 +129,12 @@ class NovaDatabase:
         youngest = links.of_many_projects(link for is_near, link in reading.rows if not is_near)
         rows = dict.fromkeys((*(link for is_near, link in reading.rows if is_near), *youngest))
         return Reading(tuple(rows), reading.complete, reading.why)
+
+    def compute_hosts(self) -> Reading[str]:
+        """Return the hosts that have or had a nova-compute. Read once, because few hosts are added during a run."""
+        if self._compute_hosts is None or not self._compute_hosts.complete:
+            self._compute_hosts = self._from_every_cell(lambda connection, _: fleet.compute_hosts(connection))
+        return self._compute_hosts
 
     def knows(self, attachments: Collection[Attachment]) -> Reading[str]:
         """Return the ids of those attachments that any mapping names, live, soft-deleted or archived."""

@@ -97,6 +97,13 @@ def hosts(connection: sa.Connection) -> list[str]:
     return [str(host) for statement in (of_servers, of_services) for host in connection.execute(statement).scalars()]
 
 
+def compute_hosts(connection: sa.Connection) -> list[str]:
+    """Return the hosts that have a nova-compute, or had one whose row is not archived."""
+    services = schema.services
+    statement = sa.select(services.c.host).where(services.c.binary == "nova-compute", services.c.host.is_not(None))
+    return [str(host) for host in connection.execute(statement.distinct()).scalars()]
+
+
 def has_project(connection: sa.Connection, project_id: str) -> bool:
     """Whether the project has a server in the cell, or had one whose row is not archived."""
     servers = schema.instances
