@@ -122,3 +122,16 @@ def test_many_attachments_take_several_statements(tmp_path: Path, monkeypatch: p
     for number in range(1, 8):
         rows.mapping(number, "s")
     assert len(nova(one).knows([attachment(number) for number in range(1, 8)]).rows) == 7
+
+
+def test_archived_mappings_that_name_an_attachment_are_read_with_their_server(tmp_path: Path) -> None:
+    one, rows = cell(tmp_path, "cell1")
+    rows.mapping(1, "own", deleted=1)
+    rows.mapping(2, "own", schema.shadow_block_device_mapping, deleted=2)
+    rows.mapping(3, "another", schema.shadow_block_device_mapping, deleted=3)
+    rows.mapping(4, "own", schema.shadow_block_device_mapping, deleted=4)
+    found = nova(one).archived_bdms([attachment(1), attachment(2), attachment(3)]).rows
+    assert {(each.server_id, each.attachment_id, each.volume_id, each.deleted) for each in found} == {
+        ("own", "a2", "v2", True),
+        ("another", "a3", "v3", True),
+    }

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 from dedangle.core import pairing
@@ -63,7 +63,7 @@ class Observer:
         guests = {host: self.hosts.disks(server_id, host) for host in pairing.hosts_concerned(before, cinder)}
         watchers = self.images.watchers(before, cinder) if self.images else {}
         other_servers_bdms = self.nova.other_servers_bdms(cinder.volumes.keys(), server_id)
-        after = self.nova.observe(server_id)
+        after = self._with_archived(self.nova.observe(server_id), attachments.rows)
         return Observation(
             server_id=server_id,
             before=before,
@@ -111,6 +111,16 @@ class Observer:
                 )
             attachments = Reading((*attachments.rows, *more.rows))
         return CinderView(attachments=Reading.unread("Cinder's list of attachments grew faster than it could be read"))
+
+    def _with_archived(self, nova: NovaView, attachments: Collection[Attachment]) -> NovaView:
+        """Return the view with the archived mappings of connected attachments that no other row of Nova explains."""
+        named = {each.attachment_id for each in (*nova.mappings, *nova.tombstones)}
+        unexplained = [each for each in attachments if each.id not in named and not each.is_reserved]
+        if not unexplained or not any(not server.deleted for server in nova.servers):
+            return nova
+        archived = self.nova.archived_bdms(unexplained).rows
+        own = (each for each in archived if each.server_id == nova.server_id)
+        return dataclasses.replace(nova, tombstones=(*nova.tombstones, *own))
 
     def _with_details(self, nova: NovaView, cinder: CinderView) -> tuple[Attachment, ...]:
         """Return the attachments; where their list leaves a doubt about a host, with the fields that the list lacks.

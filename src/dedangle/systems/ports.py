@@ -46,6 +46,9 @@ class Nova(Protocol):
     def knows(self, attachments: Collection[Attachment]) -> Reading[str]:
         """Return the ids of the attachments that any mapping names, live, soft-deleted or archived."""
 
+    def archived_bdms(self, attachments: Collection[Attachment]) -> Reading[BlockDeviceMapping]:
+        """Return the archived mappings, of any server, that name one of the attachments."""
+
     def links(self, except_server: str, near: Collection[BlockDeviceMapping] = ()) -> Reading[Link]:
         """Return mappings of other servers whose attachments Cinder must have, in no order.
 

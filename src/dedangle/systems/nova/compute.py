@@ -76,6 +76,9 @@ class NovaCompute:
     def knows(self, attachments: Collection[Attachment]) -> Reading[str]:
         return Reading(complete=not attachments, why="nova-compute cannot read all cells" if attachments else "")
 
+    def archived_bdms(self, attachments: Collection[Attachment]) -> Reading[BlockDeviceMapping]:  # noqa: ARG002
+        return Reading.unread("nova-compute cannot read archived rows")
+
     def links(self, except_server: str, near: Collection[BlockDeviceMapping] = ()) -> Reading[Link]:
         """Return mappings of other servers on this host: the nearest to each given one, and the newest by project."""
         try:

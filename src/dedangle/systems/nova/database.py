@@ -146,6 +146,17 @@ class NovaDatabase:
         archived = self._that_name(schema.shadow_block_device_mapping, unexplained)
         return Reading((*live.rows, *archived.rows), archived.complete, archived.why)
 
+    def archived_bdms(self, attachments: Collection[Attachment]) -> Reading[BlockDeviceMapping]:
+        """Return the archived mappings, of any server, that name one of the attachments. Reads the whole table."""
+        table = schema.shadow_block_device_mapping
+        named = table.c.attachment_id.in_(sorted(each.id for each in attachments))
+        return self._from_every_cell(
+            lambda connection, cell: [
+                nova_rows.mapping(row, cell)
+                for row in connection.execute(nova_rows.mappings(table).where(named)).mappings()
+            ]
+        )
+
     def _that_name(self, table: sa.Table, attachments: Collection[Attachment]) -> Reading[str]:
         reading = self._from_every_cell(lambda connection, _: nova_links.named(connection, table, attachments))
         return Reading(tuple(dict.fromkeys(reading.rows)), reading.complete, reading.why)

@@ -76,9 +76,9 @@ def restore(
     return _swap(cell, expected, server, values, now, Result.RESTORED, _is_free(expected, multiattach))
 
 
-def version() -> sa.ColumnElement[Any]:
+def version(table: sa.Table = schema.block_device_mapping) -> sa.ColumnElement[Any]:
     # As text of the database, so that a time that was not written by SQLAlchemy still equals itself.
-    return sa.cast(schema.block_device_mapping.c.updated_at, sa.String(32))
+    return sa.cast(table.c.updated_at, sa.String(32))
 
 
 def _swap(
