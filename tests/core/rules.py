@@ -42,7 +42,7 @@ def living(world: World) -> Server | None:
 
 def off(world: World) -> bool:
     server = living(world)
-    is_off = bool(server and server.vm_state in ("stopped", "soft-delete") and server.power_state == 4)
+    is_off = bool(server and server.vm_state in ("stopped", "shelved", "soft-delete") and server.power_state == 4)
     return bool(is_off and server and not server.task_state)
 
 
@@ -311,15 +311,25 @@ def takes_the_disk_from_another_server(world: World, policy: Policy, finding: Fi
 
 
 def takes_a_mapping_whose_new_attachment_may_be_there(world: World, policy: Policy, finding: Finding) -> bool:
-    """A migration, a shelving or a swap that crashed: the live disk is behind an attachment that no mapping names."""
+    """A migration, a shelving or a swap that crashed: the live disk is behind an attachment that no mapping names.
+
+    Neither is behind an attachment of an attach that failed, nor of another volume that a mapping has attached: Nova
+    swaps to no volume that the server has.
+    """
     named = {each.attachment_id for each in world.mappings}
+    own = [each for each in world.attachments if each.server_id == SERVER]
+    whole = {each.volume_id for each in own if (each.id, each.volume_id) in _links(world)}
     spare = any(
-        each.server_id == SERVER
-        and each.id not in named
-        and (each.status != "reserved" or each.volume_id == finding.volume_id)
-        for each in world.attachments
+        each.id not in named
+        and each.status != "error_attaching"
+        and (each.volume_id == finding.volume_id or (each.status != "reserved" and each.volume_id not in whole))
+        for each in own
     )
     return connected_mapping_of_the_living(world, finding) and bool(finding.attachment_id) and spare
+
+
+def _links(world: World) -> set[tuple[str | None, str]]:
+    return {(each.attachment_id, each.volume_id) for each in world.mappings}
 
 
 def overwrites_the_status_of_a_volume(world: World, policy: Policy, finding: Finding) -> bool:

@@ -32,6 +32,7 @@ STOP = [
     f"openstack server stop {SERVER}",
     f'until [ "$(openstack server show -f value -c status {SERVER})" = SHUTOFF ]; do sleep 2; done',
 ]
+ACTIVE = f'until [ "$(openstack server show -f value -c status {SERVER})" = ACTIVE ]; do sleep 2; done'
 GET_CONNECTOR = f"ssh {HOST} nova-manage volume_attachment get_connector --json > connector.json"
 LOST = World(servers=(server(),), mappings=(mapping("A"),), volumes=(volume("available"),))
 SOFT_DELETED = server("soft-delete", power_state=SHUTDOWN)
@@ -61,11 +62,11 @@ RELEASED = World(
         ),
         (
             LOST.but(servers=(server("paused"),)),
-            [f"openstack server unpause {SERVER}", f"{CLEANUP} --restart --no-host --execute"],
+            [f"openstack server unpause {SERVER}", ACTIVE, f"{CLEANUP} --restart --no-host --execute"],
         ),
         (
             LOST.but(servers=(server("suspended"),), host_acts=True),
-            [f"openstack server resume {SERVER}", f"{CLEANUP} --restart --execute"],
+            [f"openstack server resume {SERVER}", ACTIVE, f"{CLEANUP} --restart --execute"],
         ),
         (RELEASED, [f"{CLEANUP} --restart --execute"]),
         (RELEASED.but(servers=(stopped(),)), [f"{CLEANUP} --execute"]),
@@ -83,6 +84,7 @@ RELEASED = World(
             ),
             [
                 f"openstack server unpause {SERVER}",
+                ACTIVE,
                 GET_CONNECTOR,
                 f"{CLEANUP} --reattach --restart --connector connector.json --execute",
             ],

@@ -18,7 +18,7 @@ from dedangle.core.case import Policy
 from dedangle.core.decisions import Door, Finding, Remedy, Verdict, way_out
 from dedangle.core.doors import SETTLED_AFTER
 from dedangle.core.findings import KINDS
-from dedangle.core.manual import STOP, before_second_guest, no_guest_on, set_status
+from dedangle.core.manual import OFFLOAD, STOP, activate, before_second_guest, no_guest_on, set_status
 from dedangle.core.pair import Pair
 from dedangle.core.pairing import SETTLED
 from dedangle.core.records import Disk, Reading, Server, Volume
@@ -26,16 +26,14 @@ from dedangle.core.records import Disk, Reading, Server, Volume
 _OF_MAPPINGS = (Remedy.REMOVE_MAPPING, Remedy.RELINK_MAPPING)
 # What nova/virt/fake.py and libvirt report for a guest that is off (nova/compute/power_state.py:SHUTDOWN).
 _SHUTDOWN = 4
-# How to bring a paused, suspended or rescued server to ACTIVE. Only an ACTIVE server can be stopped.
-_TO_ACTIVE = {
-    "paused": "openstack server unpause {server}",
-    "suspended": "openstack server resume {server}",
-    "rescued": "openstack server unrescue {server}",
-}
 # A start uses the connection_info of the mapping, and a relinked mapping has none. Only an unshelve asks Cinder for it.
-_RECONNECT = ("openstack server shelve --offload --wait {server}", "openstack server unshelve --wait {server}")
+_RECONNECT = (OFFLOAD, "openstack server unshelve --wait {server}")
 # Of the statuses that a removal must not overwrite, those that the client takes.
 _CAN_BE_SET = ("error", "error_deleting")
+# The statuses of a volume without attachments that a new attachment may replace.
+_LEFT_BY_LOST = (
+    *("in-use", "reserved", "error", "error_attaching", "error_detaching", "error_extending", "error_restoring"),
+)
 
 Simulate = Callable[[Pair, Policy, datetime], tuple[Finding, ...]]
 
@@ -53,6 +51,8 @@ class Way(NamedTuple):
     """Whether a command before it fetches the connector of the server's host."""
 
 
+# An option that has another effect than its own would change more than the finding needs.
+_REMEDIES = {"reattach": Remedy.RESTORE_ATTACHMENT, "relink": Remedy.RELINK_MAPPING}
 _OTHER_HOST = {"no_host": True, "names_volume": True}
 _REATTACH = {"reattach": True}
 _REATTACH_STOPPED = {"reattach": True, "restart": True}
@@ -69,6 +69,8 @@ WAYS = (
     Way(" --volume {volume} --restart --no-host", {**_OTHER_HOST, "restart": True}),
     Way(" --reattach --restart", _REATTACH_STOPPED),
     Way(" --reattach --restart", _REATTACH_STOPPED, fetches_connector=True),
+    Way(" --reattach", _REATTACH, stops=True),
+    Way(" --reattach", _REATTACH, fetches_connector=True, stops=True),
     Way(" --relink", {"relink": True}, stops=True),
     Way("", {}, stops=True),
     Way(" --no-host", {"no_host": True}, stops=True),
@@ -229,8 +231,9 @@ def _commands(
     server = pair.server_state.server
     before: list[str] = []
     if (way.stops or way.allows.get("restart")) and server is not None and not server.deleted:
-        if server.vm_state in _TO_ACTIVE:
-            before.append(_TO_ACTIVE[server.vm_state])
+        to_active = activate(server.vm_state)
+        if to_active:
+            before.extend(to_active)
             server = dataclasses.replace(server, vm_state="active")
         if way.stops:
             if server.vm_state not in ("active", "error") or server.host is None:
@@ -247,10 +250,29 @@ def _commands(
         options += " --connector connector.json"
     volume = next(iter(pair.volume.rows), None)
     is_unheld = volume is not None and not (volume.multiattach or pair.attachments)
-    if way.allows.get("reattach") and volume is not None and volume.status == "in-use" and is_unheld:
-        # Cinder attaches only a volume that is available; this one is still in-use because of the lost attachment.
+    if way.allows.get("reattach") and volume is not None and volume.status in _LEFT_BY_LOST and is_unheld:
+        # Cinder attaches only a volume that is available; this one has its status still from the lost attachment.
         before.append(set_status(volume.id, "available"))
         pair = _with_status(pair, volume, "available")
+    acting = _acting(way, finding, _with_server(pair, server), policy, now, simulate)
+    if not acting:
+        return ()
+    # A mapping that is relinked to a connected attachment keeps its connection_info.
+    is_connected = any(each.attachment and not each.attachment.is_reserved for each in acting)
+    relinks = (
+        way.allows.get("relink") and server is not None and server.host and server.vm_state in ("active", "stopped")
+    )
+    after: tuple[str, ...] = _RECONNECT if relinks and not is_connected else ()
+    if way.stops and not after and not way.allows.get("allow_root"):
+        after = ("openstack server start {server}",)
+    cleanup = _cleanup(way, options, finding, names_volume=names_volume)
+    lines = before_second_guest(pair, finding, (*before, cleanup, *after))
+    return tuple(line.format(server=finding.server_id, volume=finding.volume_id) for line in lines)
+
+
+def _acting(way: Way, finding: Finding, pair: Pair, policy: Policy, now: datetime, simulate: Simulate) -> list[Finding]:
+    """Return what the command of the way would change of the finding's rows, by the remedy that its options are for."""
+    server = pair.server_state.server
     allowed = Policy(
         door=Door.COMMAND,
         grace=timedelta(),
@@ -261,19 +283,13 @@ def _commands(
         **way.allows,
     )
     later = now + max(policy.grace, policy.attach_timeout, SETTLED_AFTER)
-    findings = simulate(_with_server(pair, server), allowed, later)
-    acting = [each for each in planning.changes(findings) if each.identity.has_rows_of(finding.identity)]
-    if not acting:
-        return ()
-    # A mapping that is relinked to a connected attachment keeps its connection_info.
-    is_connected = any(each.attachment and not each.attachment.is_reserved for each in acting)
-    relinks = way.allows.get("relink") and server is not None and server.host
-    after: tuple[str, ...] = _RECONNECT if relinks and not is_connected else ()
-    if way.stops and not after and not way.allows.get("allow_root"):
-        after = ("openstack server start {server}",)
-    cleanup = _cleanup(way, options, finding, names_volume=names_volume)
-    lines = before_second_guest(pair, finding, (*before, cleanup, *after))
-    return tuple(line.format(server=finding.server_id, volume=finding.volume_id) for line in lines)
+    changes = planning.changes(simulate(pair, allowed, later))
+    remedies = {remedy for option, remedy in _REMEDIES.items() if way.allows.get(option)}
+    return [
+        each
+        for each in changes
+        if each.identity.has_rows_of(finding.identity) and (not remedies or each.remedy in remedies)
+    ]
 
 
 def _cleanup(way: Way, options: str, finding: Finding, *, names_volume: bool) -> str:

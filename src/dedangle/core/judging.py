@@ -210,11 +210,13 @@ def _host_left_behind(pair: Pair, host: str | None, policy: Policy) -> Refusal |
     server = pair.server_state.server
     if policy.vouches_for_other_host and not pair.server_state.has_answered(host or ""):
         return None
-    if not (host and server and server.host and host != server.host) or pair.server_state.guest_lacks(
-        pair.volume_id, {host}
-    ):
+    state = pair.server_state
+    is_elsewhere = bool(host and server and server.host and host != server.host)
+    # If the guest is seen there, another rule keeps the row, and knows how to end that guest.
+    if not is_elsewhere or state.guest_lacks(pair.volume_id, {host}) or host in state.hosts_with_disk(pair.volume_id):
         return None
-    return Refusal(f"it is connected through host {host}, and the server was last on {server.host}")
+    last = server.host if server else None
+    return Refusal(f"it is connected through host {host}, and the server was last on {last}")
 
 
 def _of_living(pair: Pair, volume: Volume | None, policy: Policy, was_in_use: WasInUse) -> Iterator[Draft]:
@@ -262,7 +264,10 @@ def _without_id(pair: Pair, volume: Volume | None, mapping: BlockDeviceMapping, 
         # The attach stopped after Cinder had completed the attachment and before Nova wrote its id.
         code = "mapping-names-reservation"
         return Draft(Verdict.MISMATCH, "attach-half-made", mapping=mapping, attachment=attachment, acts_as=code)
-    if attachment and not (attachment.is_reserved and len(pair.attachments) == 1):
+    if attachment and attachment.status == "error_attaching" and len(pair.attachments) == 1:
+        kept_because = _kept_attachment(pair, volume)
+        return Draft(Verdict.DANGLING, "attachment-failed", attachment=attachment, kept_because=kept_because)
+    if not all(each.is_reserved for each in pair.attachments):
         return Draft(Verdict.MISMATCH, "attach-half-made", mapping=mapping, attachment=attachment, no_remedy=True)
     if attachment and is_named_by_other_server(pair, attachment):
         return Draft(Verdict.MISMATCH, "link-mismatch", mapping=mapping, attachment=attachment)

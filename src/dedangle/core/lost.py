@@ -27,10 +27,15 @@ def lost_mapping(
     # A volume swap does the same with another volume. After a crash the disk in use has an attachment that no mapping
     # names.
     # A reservation of another volume is none of these: a swap connects the new volume before it lets the old one go.
-    if pair.attachments or server_state.unmapped_connected:
+    # The attachment of an attach that failed is none of these either.
+    is_replaced = any(each.status != "error_attaching" for each in pair.attachments)
+    if is_replaced or server_state.unmapped_connected:
         behind = Refusal("; ".join(server_state.cinder_is_behind)) if server_state.cinder_is_behind else None
-        # A single attachment of the same volume that was never connected is the new one of the operation.
-        alone = pair.attachments[0] if len(pair.attachments) == len(server_state.unmapped) == 1 else None
+        # A single attachment of the same volume that was never connected is the new one of the operation; of several
+        # that were never connected, one is as good as another.
+        are_alone = {each.id for each in pair.attachments} == server_state.unmapped
+        are_equal = len(pair.attachments) == 1 or all(each.is_reserved for each in pair.attachments)
+        alone = pair.attachments[0] if pair.attachments and are_alone and are_equal else None
         if alone and pair.other_servers_bdms.rows:
             alone = None
         code = "mapping-names-lost-attachment"
@@ -74,7 +79,7 @@ def lost_mapping(
 def _kept_from_attaching(pair: Pair, volume: Volume | None) -> Refusal | None:
     """Return why Cinder would not give the server a new attachment of the volume."""
     if volume is None:
-        return Refusal("Cinder no longer has the volume")
+        return Refusal("Cinder no longer has the volume; import its data with cinder manage before you remove anything")
     if not pair.other_servers_bdms.complete:
         return Refusal(f"another server may have the volume: {pair.other_servers_bdms.why}")
     if volume.multiattach and volume.status == "in-use":

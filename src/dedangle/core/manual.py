@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from dedangle.core.decisions import Finding
 from dedangle.core.pair import Pair, ServerState
-from dedangle.core.records import SOFT_DELETED, Attachment
+from dedangle.core.records import Attachment
 from dedangle.core.sharing import is_root
 
 # `server stop` returns at once, but the guest may take a minute to shut down.
@@ -16,6 +16,10 @@ STOP = (
     "openstack server stop {server}",
     'until [ "$(openstack server show -f value -c status {server})" = SHUTOFF ]; do sleep 2; done',
 )
+# How to bring a paused, suspended or rescued server to ACTIVE. Only a server in ACTIVE or ERROR can be stopped.
+_TO_ACTIVE = {"paused": "unpause", "suspended": "resume", "rescued": "unrescue"}
+# Nova then makes new attachments, and connects them in the unshelve.
+OFFLOAD = "openstack server shelve --offload --wait {server}"
 _STARTS = re.compile("openstack server (start|reboot)|volume_attachment refresh")
 
 
@@ -30,12 +34,17 @@ def commands(finding: Finding, pair: Pair) -> Iterator[str]:
             yield from _detach_of_unused(pair)
         case "work-never-ends":
             yield from _end_of_work(pair)
-        case "mapping-without-connection" if state is not None and state.can_be_stopped:
+        case "mapping-without-connection" if state is not None and state.is_rebooted_at_once:
             # Only a hard reboot reads the connection from Cinder.
             yield f"openstack server reboot --hard --wait {server}"
         case "volume-in-use-elsewhere":
-            yield from (line.format(server=pair.server_without_right) for line in STOP)
-            yield f"dedangle cleanup {pair.server_without_right} --no-host --execute"
+            ident = pair.server_without_right
+            known = next((each for each in (state, *pair.other_servers.rows) if each and each.id == ident), None)
+            # An unpause or a resume would let it write; a shelve powers it off.
+            is_paused = known is not None and known.vm_state in ("paused", "suspended")
+            ends = (f"openstack server shelve --wait {ident}",) if is_paused else STOP
+            yield from (line.format(server=ident) for line in ends)
+            yield f"dedangle cleanup {ident} --no-host --execute"
         case "migration-half-done" | "mapping-without-connection":
             yield from _refreshed(pair)
         case "attachment-shares-host" | "attachment-failed" if _is_twin(pair, finding) and finding.attachment:
@@ -47,8 +56,20 @@ def commands(finding: Finding, pair: Pair) -> Iterator[str]:
             yield f"openstack server reboot --hard --wait {server}"
 
 
+def activate(vm_state: str | None) -> tuple[str, ...]:
+    """Return the commands that bring the server to ACTIVE, and wait for it; none if it needs no such command."""
+    command = _TO_ACTIVE.get(vm_state or "")
+    if command is None:
+        return ()
+    wait = 'until [ "$(openstack server show -f value -c status {server})" = ACTIVE ]; do sleep 2; done'
+    return (f"openstack server {command} {{server}}", wait)
+
+
 def _end_of_transition(finding: Finding, pair: Pair) -> Iterator[str]:
     volume_id = finding.volume_id
+    volume = next(iter(pair.volume.rows), None)
+    if volume is None:
+        return
     own = next((each for each in pair.attachments if each.id == finding.attachment_id), None)
     others_attached = any(each.status == "attached" for each in pair.attachments if each is not own)
     half_made = [each for each in (pair.attachments if own is None else (own,)) if each.status == "attaching"]
@@ -63,7 +84,8 @@ def _end_of_transition(finding: Finding, pair: Pair) -> Iterator[str]:
         if mapping is not None and own is not None:
             yield from _detach_of_unused(pair)
     elif others_attached:
-        yield set_status(volume_id, "in-use")
+        if volume.status != "in-use":
+            yield set_status(volume_id, "in-use")
     elif own.status == "attaching":
         yield _complete(own)
     elif own.status in ("detached", "error_detaching") and not _is_unused(pair):
@@ -108,11 +130,17 @@ def _is_twin(pair: Pair, finding: Finding) -> bool:
 def _refreshed(pair: Pair, *before: str) -> Iterator[str]:
     """Yield what gives the server a new attachment of the volume, which Nova does for a stopped server alone."""
     state = pair.server_state.server
-    is_off = state is not None and state.is_stopped and state.vm_state != SOFT_DELETED
-    if state is None or not (is_off or state.can_be_stopped):
+    if state is None or state.host is None or state.task_state:
+        return
+    if state.vm_state == "shelved":
+        yield OFFLOAD.format(server=state.id)
+        return
+    is_off = state.is_stopped and state.vm_state == "stopped"
+    to_active = activate(state.vm_state)
+    if not (is_off or to_active or state.vm_state in ("active", "error")):
         return
     if not is_off:
-        yield from (line.format(server=state.id) for line in STOP)
+        yield from (line.format(server=state.id) for line in (*to_active, *STOP))
     yield from before
     yield f"ssh {state.host} nova-manage volume_attachment get_connector --json > connector.json"
     yield f"nova-manage volume_attachment refresh {state.id} {pair.volume_id} connector.json"
@@ -123,20 +151,20 @@ def _refreshed(pair: Pair, *before: str) -> Iterator[str]:
 def before_second_guest(pair: Pair, finding: Finding, lines: tuple[str, ...]) -> tuple[str, ...]:
     """Return the lines; if they lead to a start of the server, a guest on another host is looked for and ended first.
 
-    After a live migration that died the guest may run on the host of the attachment that the mapping names. A guest
-    that was seen there is shut down. Each of these hosts that is silent is asked by the first line.
+    After a live migration that died the guest may run on the host of any of its attachments. A guest that was seen
+    there is shut down. Each of these hosts that is silent is asked by the first line.
     """
     state, volume = pair.server_state, next(iter(pair.volume.rows), None)
     leads_to_start = finding.code == "migration-half-done" or any(_STARTS.search(line) for line in lines)
-    if not leads_to_start or state.server is None:
+    if not lines or not leads_to_start or state.server is None:
         return lines
     elsewhere = hosts_with_second_guest(state, pair.volume_id)
     if elsewhere:
         return shut_down_guest(elsewhere[0], state.server_id)
     if volume is None or state.server.host in state.hosts_with_disk(pair.volume_id):
         return lines
-    named = {volume.host_of(mapping.attachment_id) for mapping in pair.mappings if mapping.attachment_id}
-    silent = sorted(host for host in named if host and host != state.server.host and not state.has_answered(host))
+    held = {volume.host_of(each.id) for each in pair.attachments}
+    silent = sorted(host for host in held if host and host != state.server.host and not state.has_answered(host))
     check = "".join(f"{no_guest_on(host, state.server_id)} && " for host in silent)
     return (check + lines[0], *lines[1:]) if silent else lines
 

@@ -61,6 +61,11 @@ def is_quiet(volume: Volume) -> bool:
     return volume.status == "in-use" and not is_busy(volume)
 
 
+def may_be_in_use(attachment: Attachment) -> bool:
+    """Whether a guest may have the volume through the attachment; False if it was never connected."""
+    return not attachment.is_reserved and attachment.status != "error_attaching"
+
+
 def needed_of_cinder(
     nova: NovaView, attachments: Iterable[Attachment], *, thorough: bool = False
 ) -> tuple[frozenset[str], frozenset[str]]:
@@ -217,7 +222,8 @@ def server_state(observation: Observation) -> ServerState:
     nova, cinder = observation.after, observation.cinder
     existence = _existence(nova)
     listed = {attachment.id: attachment.volume_id for attachment in cinder.attachments.rows}
-    connected = {attachment.id for attachment in cinder.attachments.rows if not attachment.is_reserved}
+    connected = {attachment.id for attachment in cinder.attachments.rows if may_be_in_use(attachment)}
+    in_use = {mapping.volume_id for mapping in nova.mappings if listed.get(mapping.attachment_id or "")}
     legacy = {mapping.volume_id for mapping in nova.mappings if mapping.is_legacy}
     named = Counter(mapping.attachment_id for mapping in nova.mappings if mapping.attachment_id)
     lost = frozenset(each for each in named if each not in listed and cinder.named.get(each, Reading.unread("")).absent)
@@ -239,7 +245,7 @@ def server_state(observation: Observation) -> ServerState:
             if mapping.attachment_id and listed.get(mapping.attachment_id) != mapping.volume_id
         ),
         unmapped=unmapped,
-        unmapped_connected=unmapped & connected,
+        unmapped_connected=frozenset(each for each in unmapped & connected if listed[each] not in in_use),
         only_volume=_only_volume(nova.mappings),
         twice_named=frozenset(each for each, times in named.items() if times > 1),
         guests=observation.guests,

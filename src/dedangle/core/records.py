@@ -96,14 +96,19 @@ class Server:
     @property
     def is_stopped(self) -> bool:
         # 4 is nova.compute.power_state.SHUTDOWN. vm_state alone is only the requested state. Nova powers a server off
-        # when it is deleted with a reclaim_instance_interval, and keeps it like a stopped one until then.
-        is_off = self.vm_state in ("stopped", SOFT_DELETED)
+        # when it is shelved, or deleted with a reclaim_instance_interval, and keeps it like a stopped one until then.
+        is_off = self.vm_state in ("stopped", "shelved", SOFT_DELETED)
         return is_off and self.power_state == 4 and self.task_state is None
 
     @property
     def can_be_stopped(self) -> bool:
         """Whether a stop and a start return the server to its current state."""
         return self.vm_state == "active" and self.task_state is None and self.host is not None
+
+    @property
+    def is_rebooted_at_once(self) -> bool:
+        """Whether a hard reboot is allowed, and takes nothing from the server but its running programs."""
+        return self.vm_state in ("active", "error") and self.task_state is None and self.host is not None
 
     @property
     def may_still_run(self) -> bool:

@@ -11,15 +11,19 @@ from dedangle.core.records import Attachment, BlockDeviceMapping, Volume
 
 
 def connected_beside(pair: Pair, volume: Volume | None, own: Attachment | None) -> Attachment | None:
-    """Return the only other attachment if it is connected on the server's host and no mapping names it."""
+    """Return the only other attachment that is connected on the server's host, if no mapping names it.
+
+    Returns None if it is not known of one of the others where it is connected.
+    """
     server = pair.server_state.server
     candidates = [each for each in pair.attachments if each is not own and not each.is_reserved]
-    if len(candidates) != 1 or server is None:
+    hosts = {each.id: volume.host_of(each.id) if volume else None for each in candidates}
+    if server is None or None in hosts.values():
         return None
-    (found,) = candidates
-    host = volume.host_of(found.id) if volume else None
-    if found.status != "attached" or host is None or (server.host is not None and host != server.host):
+    here = [each for each in candidates if server.host in (None, hosts[each.id])]
+    if len(here) != 1 or here[0].status != "attached":
         return None
+    (found,) = here
     is_free = found.id in pair.server_state.unmapped and not is_named_by_other_server(pair, found)
     return found if is_free else None
 
