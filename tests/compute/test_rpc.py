@@ -200,6 +200,19 @@ def test_what_was_never_connected_is_removed_of_a_server_in_error_too(bus: Cloud
     assert mapping not in {each["uuid"] for each in after.mappings_of(server.id)}
 
 
+def test_a_soft_deleted_server_is_cleaned_without_its_host(bus: Cloud) -> None:
+    """nova-compute does not clear a task_state that a crash leaves on such a server, so its host does not claim it."""
+    stage = Stage(bus)
+    server = stage.server(2)
+    stage.breaks.lose_attachment(server.id, server.volumes[1])
+    stage.user.stop(server.id)
+    stage.edit_server(server, vm_state="soft-delete")
+    (kept,) = Dedangle(bus)("cleanup", server.id, "--execute", "--yes", "-f", "json").findings
+    assert (kept["disposition"], kept["next"]) == ("report", [f"dedangle cleanup {server.id} --no-host --execute"])
+    (gone,) = Dedangle(bus)("cleanup", server.id, "--no-host", "--execute", "--yes", "-f", "json").findings
+    assert gone["outcome"] == "removed"
+
+
 def test_users_go_on_while_what_was_never_connected_is_removed(bus: Cloud) -> None:
     """There is nothing to disconnect, so nothing needs the claim, with which nova-api refuses a detach or a reboot."""
     stage = Stage(bus)
