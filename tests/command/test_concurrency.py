@@ -71,7 +71,7 @@ def never_used(stage: Stage) -> Server:
     ("broken", "other"),
     [
         (never_attached, "cleanup"),
-        (never_used, "sweep"),
+        pytest.param(never_used, "sweep", marks=pytest.mark.thorough),
         pytest.param(never_attached, "sweep", marks=pytest.mark.thorough),
         pytest.param(never_used, "cleanup", marks=pytest.mark.thorough),
     ],

@@ -41,7 +41,7 @@ def two_reserved_attachments(stage: Stage) -> Server:
     ("broken", "writes", "how"),
     [
         (lost_mapping, 10, "kill"),
-        (lost_mapping, 10, "interrupt"),
+        pytest.param(lost_mapping, 10, "interrupt", marks=pytest.mark.thorough),
         pytest.param(two_reserved_attachments, 8, "kill", marks=pytest.mark.thorough),
     ],
 )

@@ -62,3 +62,4 @@ def test_text_is_wrapped_between_words_and_made_harmless() -> None:
         "  is\\x1b[2J stuck",
     ]
     assert wrapped("one two three", None, "  ") == ["  one two three"]
+    assert max(map(len, wrapped("word " * 100, 200))) <= 100

@@ -128,7 +128,8 @@ def test_killed_anywhere_and_finished_by_the_next(
     assert dedangle(*EXECUTE, *options).findings == []
 
 
-@pytest.mark.parametrize("boundary", range(1, 30) if THOROUGH else (10,))
+@pytest.mark.thorough
+@pytest.mark.parametrize("boundary", range(1, 30))
 def test_interrupted_anywhere_nothing_is_left_half_done(
     cloud: Cloud, dedangle: Dedangle, broken: list[Server], state_dir: Path, configure: Configure, boundary: int
 ) -> None:

@@ -24,15 +24,19 @@ def harmless_lines(text: str) -> str:
     return "\n".join(map(harmless, text.split("\n")))
 
 
+_READABLE = 100
+
+
 def wrapped(text: str, columns: int | None, indent: str = "", hanging: str | None = None) -> list[str]:
     """Return the text, made harmless, in lines of so many columns, or in one; hanging begins every line but the first.
 
-    A word is never broken: ids and paths are there to be copied.
+    A word is never broken: ids and paths are there to be copied. On a wide terminal lines end at 100 columns, because
+    nobody reads longer ones with ease.
     """
     if columns is None:
         return [indent + harmless(text)]
     lines = textwrap.TextWrapper(
-        columns,
+        min(columns, _READABLE),
         initial_indent=indent,
         subsequent_indent=indent if hanging is None else hanging,
         break_long_words=False,

@@ -26,7 +26,7 @@ def cinder_volume(cinder: CinderApi) -> Check:
         return Check(
             CINDER_VOLUME, State.WARNING, sentence, "Start cinder-volume, then run: openstack volume service list"
         )
-    return Check(CINDER_VOLUME, State.OK, f"All {len(found.rows)} backends of Cinder are up or disabled.")
+    return Check(CINDER_VOLUME, State.OK, f"Every backend of Cinder is up or disabled ({len(found.rows)}).")
 
 
 def cinder_policies(cinder: CinderApi) -> Check:
