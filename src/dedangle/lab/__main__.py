@@ -87,6 +87,7 @@ def plant(cloud: Cloud) -> None:
     demo = Demo(cloud)
     demo.make_healthy()
     demo.break_cloud()
+    print("Find them: dedangle audit")
 
 
 if __name__ == "__main__":
