@@ -67,6 +67,9 @@ def _on_screen(line: str) -> str:
 
 def _wrap(line: str) -> list[str]:
     """Break a line that is wider than the page, below the text that it continues."""
+    if re.match("  (Run|then): ", line):
+        # A command can be copied from the page.
+        return [line]
     label = re.match(r"   [A-Z][a-z ]+: +|               |  ", line)
     indent = " " * (len(label[0]) if label else 0)
     return textwrap.wrap(line, COLUMNS, subsequent_indent=indent, drop_whitespace=True, break_on_hyphens=False) or [""]
