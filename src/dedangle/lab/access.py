@@ -66,7 +66,7 @@ class AccessLog:
 
 
 def read(path: Path, since: float) -> list[Access]:
-    """Which requests began at `since` (seconds of time.time()) or later."""
+    """Return the requests that began at `since` (seconds of time.time()) or later."""
     if not path.exists():
         return []
     requests = (Access(**json.loads(line)) for line in path.read_text().splitlines())

@@ -73,7 +73,7 @@ class Breaker:
         return attachment
 
     def mapping_never_attached(self, server: str, volume: str, age: timedelta = timedelta(days=1)) -> str:
-        """Write the mapping that nova-compute reserves before nova-api asks Cinder, as if nova-api had died there."""
+        """Write the mapping that nova-compute makes before nova-api asks Cinder, as if nova-api had died then."""
         mapping = str(uuid.uuid4())
         written = (datetime.now(timezone.utc) - age).replace(tzinfo=None)
         row = {
@@ -94,7 +94,7 @@ class Breaker:
         return mapping
 
     def mapping_of_deleted_server(self, server: str) -> None:
-        """Delete a server, then revive its mappings, as an attach does that finishes after the server was destroyed."""
+        """Delete a server, then restore its mappings. An attach that ends after the deletion leaves the same rows."""
         live = [row["id"] for row in rows.snapshot(self._home).mappings_of(server)]
         self._builder.delete(server)
         with self._home.connect("nova_cell1") as nova:

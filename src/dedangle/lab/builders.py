@@ -23,7 +23,7 @@ class Server:
 
 
 class Builder:
-    """Makes and uses what one project owns; every call returns when its effect is there."""
+    """Makes and uses the servers and volumes of one project; each call waits until its effect is visible."""
 
     def __init__(self, cloud: Cloud, project: str = "p1") -> None:
         self.cloud = cloud

@@ -21,7 +21,7 @@ CINDER_MICROVERSION = "3.70"
 
 @dataclass(frozen=True)
 class Answer:
-    """What a service answered: `body` is the decoded JSON, or the text when it is none."""
+    """The answer of a service: `body` is the decoded JSON, or the text if it is not JSON."""
 
     status: int
     body: Any
@@ -46,7 +46,7 @@ class Client:
         return str(self._session.get_project_id())
 
     def _ask(self, api: str, method: str, path: str, body: object, expect: int | None, microversion: str) -> Answer:
-        """Ask; an answer other than `expect` (any, when None) raises UnexpectedAnswerError."""
+        """Send a request; raise UnexpectedAnswerError if the status is not `expect` (None allows any)."""
         response = self._session.request(
             self._home.url(api) + path,
             method,
@@ -67,7 +67,7 @@ class Client:
 
 
 def wait_for(what: str, question: Callable[[], T | None], seconds: float = 60) -> T:
-    """Ask until the answer is true, and return it; DeadlineError names `what` did not happen."""
+    """Call the function until its result is true, and return it; DeadlineError names `what` did not happen."""
     deadline = time.monotonic() + seconds
     pauses = chain((0.05, 0.1, 0.15), repeat(0.25))
     while True:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One lab: brought up in any directory, used, broken, and taken down without a trace."""
+"""A lab in any directory: start it, use it, break it, and stop it without leaving anything behind."""
 
 import os
 import shutil
@@ -123,7 +123,7 @@ class Cloud:
         self._processes[service].stop(signal.SIGKILL)
 
     def freeze(self, service: str) -> None:
-        """Stop a service with SIGSTOP, as a machine does that hangs, until it is thawed or killed."""
+        """Stop a service with SIGSTOP until it is thawed or killed; a machine that hangs looks the same."""
         self._processes[service].send(signal.SIGSTOP)
 
     def thaw(self, service: str) -> None:
@@ -179,7 +179,7 @@ class Cloud:
         return self.home.logs / f"{api}.access.json"
 
     def access(self, api: str, since: float = 0) -> list[access.Access]:
-        """Which requests an API got since `since`, in seconds of time.time()."""
+        """Return the requests that an API got at `since` (seconds of time.time()) or later."""
         return access.read(self.access_log(api), since)
 
     def _client(self, user: str, password: str, project: str, *, service_token: bool = False) -> Client:

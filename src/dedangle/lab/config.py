@@ -55,7 +55,7 @@ def write(home: Home, nova_overrides: Sections, cinder_overrides: Sections) -> N
 
 
 def write_host(home: Home, host: str, own: Sections | None = None) -> None:
-    """Write what nova-compute of one more host reads beside nova.conf: what two machines would not share."""
+    """Write the configuration of nova-compute on one more host: the options that two machines do not share."""
     state = home.state / host
     (state / "dedangle").mkdir(parents=True, exist_ok=True)
     sections: Sections = {
@@ -71,7 +71,7 @@ def host_conf(home: Home, host: str) -> Path:
 
 
 def environment(home: Home) -> dict[str, str]:
-    """What the services' processes find in their environment."""
+    """Return the environment of the services' processes."""
     # A user's own OS_* variables are for other clouds, and without bytecode every start takes twice as long.
     inherited = {
         name: value

@@ -23,7 +23,7 @@ HOME = Path(".lab/demo")
 
 @dataclass
 class Broken:
-    """What was planted: the servers by what happened to them, and the rows that must go, by the databases' keys."""
+    """What the demo broke: the servers, by the door that cleans them, and the keys of the rows that must go."""
 
     rebooted: Server
     stopped: Server
@@ -47,10 +47,10 @@ class Demo:
         self.progress(f"== {line}")
 
     def run(self) -> bool:
-        """Show everything; returns whether all that dangled is gone and nothing else has changed."""
+        """Run all steps; return whether all dangling rows are gone and nothing else has changed."""
         self.step("Healthy servers in two projects, one of them shelved, and a volume of Glance's")
         self.make_healthy()
-        self.step("The cloud breaks, as clouds do")
+        self.step("The cloud breaks")
         broken = self.break_cloud()
         before = rows.snapshot(self.cloud.home)
         self.step("Before: what Nova's and Cinder's databases hold of the broken servers")
@@ -135,7 +135,7 @@ class Demo:
         return broken
 
     def _plant(self, broken: Broken) -> None:
-        """Tell the rows that must go: whatever has no counterpart, by the databases alone."""
+        """Find the rows that must go: those without a counterpart in the other database."""
         now = rows.snapshot(self.cloud.home)
         for server in broken.names:
             attachments = {str(row["id"]) for row in now.attachments_of(server)}
@@ -160,7 +160,7 @@ class Demo:
                 self.progress("nova.log: " + line[line.index("Removing stale") :])
 
     def dedangle(self, *arguments: str) -> str:
-        """Run the command as an operator would, and show what it says."""
+        """Run the command as an operator does, and show its output."""
         command = [str(Path(sys.executable).with_name("dedangle")), *arguments]
         print(f"$ dedangle --config-file {self.cloud.nova_conf} {' '.join(arguments)}", flush=True)
         done = subprocess.run(
@@ -217,7 +217,7 @@ def _line(found: Sequence[rows.Row], attachment: str) -> str:
 
 
 def main() -> int:
-    """Run the demo in a cloud of its own and return 0 only if it showed what it promises."""
+    """Run the demo in a cloud of its own; return 0 only if every step had the expected result."""
     began = time.monotonic()
     shutil.rmtree(HOME, ignore_errors=True)
     try:

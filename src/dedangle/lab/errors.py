@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What can go wrong with the lab, each named by what to do next."""
+"""The errors of the lab."""
 
 
 class LabError(Exception):
-    """The lab cannot go on; the message says what, which and what next."""
+    """The lab cannot continue; the message says why and what to do next."""
 
 
 class AlreadyUpError(LabError):
@@ -15,7 +15,7 @@ class ServiceFailedError(LabError):
 
 
 class UnexpectedAnswerError(LabError):
-    """A service answered something else than the caller needs."""
+    """A service gave an answer that the caller did not expect."""
 
 
 class DeadlineError(LabError):

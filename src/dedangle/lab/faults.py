@@ -29,7 +29,9 @@ _PROXY_PAGE = b"<html><head><title>404 Not Found</title></head><body><h1>404 Not
 
 @dataclass(frozen=True)
 class Fault:
-    """Which requests it hits, and what becomes of them; a pattern must match all of the path, and any part of the rest.
+    """The requests that it applies to, and what happens to them.
+
+    The pattern of the path must match all of it. The other patterns may match any part.
 
     `drop='request'` closes the connection before the service sees the request, `drop='answer'` after it did its work.
     The first `skip` requests that it would hit pass, and after `times` more it hits none.

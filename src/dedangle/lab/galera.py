@@ -85,11 +85,11 @@ class Node:
         subprocess.run(install, check=True, stdout=subprocess.DEVNULL)
 
     def copy(self, other: Node) -> None:
-        """Begin with the data of the other node, which has ended in order."""
+        """Start with a copy of the data of another node, which was stopped in order."""
         shutil.copytree(other.data, self.data, ignore=shutil.ignore_patterns(*_NOT_COPIED))
 
     def remember(self, own: uuid.UUID, members: Sequence[uuid.UUID]) -> None:
-        """Leave what a power cut leaves of a cluster: members that find one another again need nothing sent."""
+        """Leave the files as a power cut does; members that find one another again then need no transfer of data."""
         view = [f"my_uuid: {own}", "#vwbeg", f"view_id: 3 {members[0]} {len(members)}", "bootstrap: 0"]
         lines = [*view, *(f"member: {each} 0" for each in members), "#vwend", ""]
         (self.data / "gvwstate.dat").write_text("\n".join(lines))
@@ -98,7 +98,7 @@ class Node:
         return ["mariadbd", *self._common, *self._options, f"--log-error={self.log}", *more]
 
     def environment(self) -> dict[str, str]:
-        """Return what its process finds in its environment; makes the scripts that send data."""
+        """Return the environment of its process, and write the scripts that transfer data."""
         programs = self.data.with_suffix(".bin")
         script, common = programs / f"wsrep_sst_{_METHOD}", programs / "wsrep_sst_common"
         programs.mkdir(exist_ok=True)
@@ -127,7 +127,7 @@ class Node:
         return [] if position.endswith(":-1") else [f"--wsrep-start-position={position}"]
 
     def is_synchronised(self) -> bool:
-        """Whether it is a member that has caught up with the others."""
+        """Whether it is a member of the cluster and has applied everything."""
         return self.status("wsrep_local_state_comment") == "Synced" and self.status("wsrep_ready") == "ON"
 
     def status(self, name: str) -> str:

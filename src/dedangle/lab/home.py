@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where everything of one lab is: its files, its ports and its addresses."""
+"""The files, ports and addresses of one lab."""
 
 import contextlib
 import json
@@ -89,7 +89,7 @@ class Home:
         return "fake:///"
 
     def keep_or_choose_ports(self) -> None:
-        """Keep the ports of the last start when all of them are still free, so that a restart changes no address."""
+        """Keep the ports of the last start if all of them are still free, so that a restart changes no address."""
         kept = self.ports if self.ports_json.exists() else {}
         names = (*PORTS, *(GALERA_PORTS if self.is_galera else ()))
         if kept.keys() != set(names) or not _all_free(list(kept.values())):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The processes of a lab: started in sessions of their own, known by their pid and start time, stopped by it."""
+"""The processes of a lab. Each has a session of its own, and is known by its pid and start time."""
 
 import contextlib
 import json
@@ -44,7 +44,7 @@ class Process:
         return self._pid() is not None
 
     def is_ready(self) -> bool:
-        """Whether it has said that it is up; raises ServiceFailedError when it has died instead."""
+        """Whether it has reported that it is up; raise ServiceFailedError if it has died."""
         if not self.is_running():
             logs = f"{self.output.with_suffix('')}.*"
             raise ServiceFailedError(f"{self.name} did not start: {_last_words(self.output)} (see {logs})")
@@ -86,7 +86,7 @@ class Process:
 
 
 def _start_time(pid: int) -> int | None:
-    """When a process started, in clock ticks after boot, None when it has ended: with the pid it is unique."""
+    """Return when a process started, in clock ticks after boot, or None if it has ended; unique with the pid."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except (FileNotFoundError, ProcessLookupError):

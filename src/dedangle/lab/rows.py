@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What Nova's and Cinder's databases hold about servers and volumes, to compare before with after."""
+"""The rows of Nova's and Cinder's databases about servers and volumes, to compare before with after."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -42,11 +42,11 @@ class Snapshot:
     attachments: Mapping[str, Row]
 
     def mappings_of(self, server: str) -> list[Row]:
-        """Which mappings of a server are live."""
+        """Return the live mappings of a server."""
         return [row for row in self.mappings.values() if row["instance_uuid"] == server and not row["deleted"]]
 
     def attachments_of(self, server: str) -> list[Row]:
-        """Which attachments of a server are live."""
+        """Return the live attachments of a server."""
         return [row for row in self.attachments.values() if row["instance_uuid"] == server and not row["deleted"]]
 
 
@@ -61,7 +61,7 @@ class Change:
 
     @property
     def columns(self) -> dict[str, tuple[object, object]]:
-        """What changed, by column: its value before and after."""
+        """Return the values before and after of each column that changed."""
         before, after = self.before or {}, self.after or {}
         names = {**before, **after}
         return {name: (before.get(name), after.get(name)) for name in names if before.get(name) != after.get(name)}
@@ -84,7 +84,7 @@ def snapshot(home: Home) -> Snapshot:
 
 
 def diff(before: Snapshot, after: Snapshot) -> list[Change]:
-    """Which rows differ, in a stable order."""
+    """Return the rows that differ, in a stable order."""
     changes = []
     for table in ("servers", "mappings", "volumes", "attachments"):
         old: Mapping[str, Row] = getattr(before, table)

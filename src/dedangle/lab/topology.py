@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which processes a lab consists of, in the order of their start, and what runs in each."""
+"""The processes of a lab, in the order of their start, and the services in each."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

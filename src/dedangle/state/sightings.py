@@ -85,8 +85,10 @@ class Sightings:
                 for moments in (old.first_seen, old.removals)
             )
             kept |= {finding.key: finding.first_seen for finding in findings if finding.first_seen}
-            due = (each for each in findings if each.disposition.is_change or each.disposition is Disposition.WAIT)
-            removals |= {finding.key: now for finding in due}
+            removable = (
+                each for each in findings if each.disposition.is_change or each.disposition is Disposition.WAIT
+            )
+            removals |= {finding.key: now for finding in removable}
             waiting = {server_id: moment for server_id, moment in old.last_checked.items() if not known(server_id)}
             found = {finding.key for finding in findings}
             unchanged = {

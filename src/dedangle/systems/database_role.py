@@ -71,17 +71,17 @@ def _of_postgresql(connection: sa.Connection) -> Role:
 
 def _replication(connection: sa.Connection, status: dict[str, str]) -> tuple[str, float | None]:
     running = [name for name in ("Slave_running", "Slaves_running") if _is_on(status.get(name, "OFF"))]
-    told = f"{running[0]}={status[running[0]]}" if running else ""
+    status_line = f"{running[0]}={status[running[0]]}" if running else ""
     try:
         followed = connection.execute(sa.text("SHOW REPLICA STATUS")).mappings().first()
     except Exception:  # noqa: BLE001 -- oslo.db translates errors into many kinds
         # Nova's user may lack the privilege (1227), and servers before MySQL 8.0.22 do not know the statement (1064).
         # oslo.db translates both errors. A failed statement does not end a transaction in MySQL.
-        return told, None
+        return status_line, None
     if not followed:
-        return told, None
+        return status_line, None
     seconds = followed.get("Seconds_Behind_Source", followed.get("Seconds_Behind_Master"))
-    return told or "SHOW REPLICA STATUS names a source", math.inf if seconds is None else float(seconds)
+    return status_line or "SHOW REPLICA STATUS names a source", math.inf if seconds is None else float(seconds)
 
 
 def _named(connection: sa.Connection, what: str, names: tuple[str, ...]) -> dict[str, str]:

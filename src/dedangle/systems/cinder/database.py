@@ -119,10 +119,10 @@ class CinderDatabase:
         if server is None:
             # What reads it says so, too.
             return None
-        told = _MOST_BEHIND.total_seconds()
+        tolerated = _MOST_BEHIND.total_seconds()
         if server.seconds_behind == math.inf:
             return Refusal("Cinder's database is a replica that does not replicate")
-        if (server.seconds_behind or 0) > told:
+        if (server.seconds_behind or 0) > tolerated:
             return Refusal(f"Cinder's database is a replica that is {server.seconds_behind:.0f} s behind")
         newest = self._database.ask(lambda connection: connection.execute(_LAST_REPORT).scalar_one())()
         reported = next((each for each in newest.rows if each), None)
