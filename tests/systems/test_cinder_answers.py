@@ -7,15 +7,17 @@ from typing import Any
 
 import pytest
 
+from dedangle.core.decisions import Result
 from dedangle.systems.cinder import rows
 from dedangle.systems.cinder.api import CinderApi
 
+ATTACHMENT = {"id": "a", "instance": "s", "volume_id": "v", "status": "reserved"}
 TENANT = "os-vol-tenant-attr:tenant_id"
 
 
 class Answer:
     def __init__(self, status_code: int, body: dict[str, Any]) -> None:
-        self.status_code, self._body = status_code, body
+        self.status_code, self._body, self.url = status_code, body, "http://cinder.example"
 
     def json(self) -> dict[str, Any]:
         return self._body
@@ -27,8 +29,8 @@ class Api:
     def __init__(self, *answers: Answer) -> None:
         self._answers, self.asked = list(answers), list[dict[str, str]]()
 
-    def request(self, path: str, method: str, *, params: dict[str, str], **_: object) -> Answer:
-        self.asked.append(dict(params))
+    def request(self, path: str, method: str, *, params: dict[str, str] | None = None, **_: object) -> Answer:
+        self.asked.append(dict(params or {}))
         return self._answers.pop(0)
 
 
@@ -115,3 +117,15 @@ def test_a_page_that_is_shorter_than_another_of_the_run_is_the_last() -> None:
     # One that is as long as the longest may be cut.
     assert [each.id for each in cinder.attachments_of_volume("v").rows] == ["a", "b"]
     assert [each.get("marker") for each in api.asked[3:]] == [None, "b"]
+
+
+@pytest.mark.parametrize(("seen_after", "result"), [((), Result.REMOVED), ((ATTACHMENT,), Result.FAILED)])
+def test_a_deletion_that_failed_is_looked_for(seen_after: tuple[dict[str, str], ...], result: Result) -> None:
+    gone = Answer(404, {"itemNotFound": {"message": f"Attachment {ATTACHMENT['id']} could not be found."}})
+    after = [Answer(200, {"attachment": each}) for each in seen_after] or [gone]
+    asked = Api(
+        Answer(200, {"attachment": ATTACHMENT}), Answer(500, {"computeFault": {"message": "no database"}}), *after
+    )
+    outcome = CinderApi(asked, None).delete_attachment(rows.attachment(ATTACHMENT))  # type: ignore[arg-type]
+    assert outcome.result is result
+    assert "Cinder answered 500: no database" in outcome.detail

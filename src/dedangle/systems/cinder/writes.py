@@ -59,8 +59,11 @@ class CinderWrites(CinderClient):
         if is_gone(answer, expected.id):
             return Outcome(result=Result.CHANGED_MEANWHILE, detail="the attachment is gone already")
         detail = f"Cinder answered {answer.status_code}: {rest.message(answer)}"
-        if answer.status_code in _OF_A_PROXY:
-            return self._look_for(expected.id, detail)
+        if answer.status_code >= 500:
+            # Galera may carry out a transaction whose COMMIT fails, and Cinder then answers 500.
+            looked = self._look_for(expected.id, detail)
+            if answer.status_code in _OF_A_PROXY or looked.result.is_done:
+                return looked
         return Outcome(result=Result.REFUSED if answer.status_code in (403, 409) else Result.FAILED, detail=detail)
 
     def _look_for(self, attachment_id: str, why: str) -> Outcome:
