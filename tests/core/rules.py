@@ -152,6 +152,8 @@ def takes_a_connected_attachment_of_the_living(world: World, policy: Policy, fin
     if not attachment or not server or attachment.status == "reserved":
         return False
     known_to_nova = any(each.attachment_id == attachment.id for each in (*world.tombstones, *world.mappings))
+    # Half an attach: Nova maps the volume, and the attach stopped before Nova wrote the id.
+    known_to_nova |= any(not each.attachment_id and each.volume_id == attachment.volume_id for each in world.mappings)
     if (known_to_nova or attachment.status.startswith("error")) and (off(world) or has_no_guest(world)):
         return False
     if known_to_nova and policy.door is Door.REBOOT and policy.guest_off:
@@ -291,10 +293,11 @@ def takes_what_another_server_may_share(world: World, policy: Policy, finding: F
     if not attachment or attachment.status == "reserved":
         return False
     is_mapped = living(world) and any(each.volume_id == attachment.volume_id for each in world.mappings)
+    unused = ("reserved", "error_attaching")
     for other in world.attachments:
         if other.server_id == SERVER and not is_mapped:
             continue
-        if other.id == attachment.id or other.volume_id != attachment.volume_id or other.status == "reserved":
+        if other.id == attachment.id or other.volume_id != attachment.volume_id or other.status in unused:
             continue
         hosts = [world.connected.get(each.id) if each.status == "attached" else None for each in (attachment, other)]
         if None in hosts or hosts[0] == hosts[1]:
@@ -313,23 +316,20 @@ def takes_the_disk_from_another_server(world: World, policy: Policy, finding: Fi
 def takes_a_mapping_whose_new_attachment_may_be_there(world: World, policy: Policy, finding: Finding) -> bool:
     """A migration, a shelving or a swap that crashed: the live disk is behind an attachment that no mapping names.
 
-    Neither is behind an attachment of an attach that failed, nor of another volume that a mapping has attached: Nova
-    swaps to no volume that the server has.
+    Neither is behind an attachment of an attach that failed, nor one that Nova has let go, nor of another volume that a
+    mapping names: Nova swaps to no volume that the server has.
     """
     named = {each.attachment_id for each in world.mappings}
     own = [each for each in world.attachments if each.server_id == SERVER]
-    whole = {each.volume_id for each in own if (each.id, each.volume_id) in _links(world)}
+    mapped = {each.volume_id for each in world.mappings}
     spare = any(
         each.id not in named
         and each.status != "error_attaching"
-        and (each.volume_id == finding.volume_id or (each.status != "reserved" and each.volume_id not in whole))
+        and (each.volume_id == finding.volume_id or (each.status != "reserved" and each.volume_id not in mapped))
+        and not (each.volume_id != finding.volume_id and each.id in {row.attachment_id for row in world.tombstones})
         for each in own
     )
     return connected_mapping_of_the_living(world, finding) and bool(finding.attachment_id) and spare
-
-
-def _links(world: World) -> set[tuple[str | None, str]]:
-    return {(each.attachment_id, each.volume_id) for each in world.mappings}
 
 
 def overwrites_the_status_of_a_volume(world: World, policy: Policy, finding: Finding) -> bool:

@@ -127,7 +127,7 @@ MISMATCHES = (
     Row(
         "M-2",
         world(mappings=(never_attached(),), attachments=(attachment("B"),)),
-        reported("bdm-1", "attach-half-made"),
+        reported("bdm-1", "attach-half-made", "dangling"),
     ),
     Row(
         "M-3",

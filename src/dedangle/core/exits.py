@@ -21,7 +21,7 @@ from dedangle.core.findings import KINDS
 from dedangle.core.manual import OFFLOAD, STOP, activate, before_second_guest, no_guest_on, set_status
 from dedangle.core.pair import Pair
 from dedangle.core.pairing import SETTLED
-from dedangle.core.records import Disk, Reading, Server, Volume
+from dedangle.core.records import Attachment, Disk, Reading, Server, Volume
 
 _OF_MAPPINGS = (Remedy.REMOVE_MAPPING, Remedy.RELINK_MAPPING)
 # What nova/virt/fake.py and libvirt report for a guest that is off (nova/compute/power_state.py:SHUTDOWN).
@@ -249,7 +249,7 @@ def _commands(
         before.append(f"ssh {server.host} nova-manage volume_attachment get_connector --json > connector.json")
         options += " --connector connector.json"
     volume = next(iter(pair.volume.rows), None)
-    is_unheld = volume is not None and not (volume.multiattach or pair.attachments)
+    is_unheld = volume is not None and not volume.multiattach and all(map(_has_failed, pair.attachments))
     if way.allows.get("reattach") and volume is not None and volume.status in _LEFT_BY_LOST and is_unheld:
         # Cinder attaches only a volume that is available; this one has its status still from the lost attachment.
         before.append(set_status(volume.id, "available"))
@@ -268,6 +268,10 @@ def _commands(
     cleanup = _cleanup(way, options, finding, names_volume=names_volume)
     lines = before_second_guest(pair, finding, (*before, cleanup, *after))
     return tuple(line.format(server=finding.server_id, volume=finding.volume_id) for line in lines)
+
+
+def _has_failed(attachment: Attachment) -> bool:
+    return attachment.status == "error_attaching"
 
 
 def _acting(way: Way, finding: Finding, pair: Pair, policy: Policy, now: datetime, simulate: Simulate) -> list[Finding]:

@@ -268,7 +268,7 @@ def _without_id(pair: Pair, volume: Volume | None, mapping: BlockDeviceMapping, 
         kept_because = _kept_attachment(pair, volume)
         return Draft(Verdict.DANGLING, "attachment-failed", attachment=attachment, kept_because=kept_because)
     if not all(each.is_reserved for each in pair.attachments):
-        return Draft(Verdict.MISMATCH, "attach-half-made", mapping=mapping, attachment=attachment, no_remedy=True)
+        return _half_connected(pair, volume, mapping)
     if attachment and is_named_by_other_server(pair, attachment):
         return Draft(Verdict.MISMATCH, "link-mismatch", mapping=mapping, attachment=attachment)
     # Cinder's row is removed first: the mapping is the only evidence for it. The next run then removes the mapping.
@@ -284,6 +284,29 @@ def _without_id(pair: Pair, volume: Volume | None, mapping: BlockDeviceMapping, 
     code = "attach-half-made" if attachment else "mapping-never-attached"
     return Draft(
         verdict, code, mapping=mapping, attachment=attachment, kept_because=kept_because, not_before=not_before
+    )
+
+
+def _half_connected(pair: Pair, volume: Volume | None, mapping: BlockDeviceMapping) -> Draft:
+    """Judge a mapping without an id whose attachment may be connected, but not where the server is.
+
+    A start of the server ignores such a mapping, so a stopped server uses its attachment no more.
+    """
+    first, *others = pair.attachments
+    is_removable = not others and first.id in pair.server_state.unmapped and mapping.source_type == "volume"
+    if not is_removable or is_root(pair, mapping) or is_named_by_other_server(pair, first):
+        return Draft(Verdict.MISMATCH, "attach-half-made", mapping=mapping, attachment=first, no_remedy=True)
+    host = volume.host_of(first.id) if volume else None
+    shared = _SHARES_HOST if may_share_host(pair, volume, host, first) else None
+    kept_because = _kept_attachment(pair, volume) or shared
+    code = "attach-half-made"
+    return Draft(
+        Verdict.DANGLING,
+        code,
+        mapping=mapping,
+        attachment=first,
+        kept_because=kept_because,
+        acts_as="attachment-failed",
     )
 
 
@@ -347,11 +370,15 @@ def _beside(pair: Pair, volume: Volume | None, own: Attachment | None, attachmen
     host, own_host = (volume.host_of(attachment.id), volume.host_of(own.id)) if volume else (None, None)
     server_host = pair.server_state.server.host if pair.server_state.server else None
     if attachment.status.startswith("error"):
-        return Draft(Verdict.MISMATCH, "attachment-failed", attachment=attachment)
+        verdict = Verdict.MISMATCH if may_share_host(pair, volume, host, attachment) else Verdict.DANGLING
+        kept_because = _kept_attachment(pair, volume)
+        return Draft(verdict, "attachment-failed", attachment=attachment, kept_because=kept_because)
     if not host or not own_host or host == own_host:
         return Draft(Verdict.MISMATCH, "attachment-shares-host", attachment=attachment)
+    if server_host is None:
+        return Draft(Verdict.MISMATCH, "attachment-shares-host", attachment=attachment)
     if own_host != server_host:
-        return Draft(Verdict.MISMATCH, "migration-half-done", attachment=attachment)
+        return Draft(Verdict.MISMATCH, "migration-half-done", attachment=attachment, no_remedy=True)
     # The server's guest has the disk through its own attachment. Only the host that the server has left can prove that
     # the disk is no longer used there.
     proved = pair.server_state.guest_lacks(pair.volume_id, {host})

@@ -38,15 +38,11 @@ def commands(finding: Finding, pair: Pair) -> Iterator[str]:
             # Only a hard reboot reads the connection from Cinder.
             yield f"openstack server reboot --hard --wait {server}"
         case "volume-in-use-elsewhere":
-            ident = pair.server_without_right
-            known = next((each for each in (state, *pair.other_servers.rows) if each and each.id == ident), None)
-            # An unpause or a resume would let it write; a shelve powers it off.
-            is_paused = known is not None and known.vm_state in ("paused", "suspended")
-            ends = (f"openstack server shelve --wait {ident}",) if is_paused else STOP
-            yield from (line.format(server=ident) for line in ends)
-            yield f"dedangle cleanup {ident} --no-host --execute"
+            yield from _without_right(pair)
         case "migration-half-done" | "mapping-without-connection":
             yield from _refreshed(pair)
+        case "attachment-shares-host" if state is not None and state.is_without_host:
+            yield from _deletion_without_guest(finding, pair)
         case "attachment-shares-host" | "attachment-failed" if _is_twin(pair, finding) and finding.attachment:
             delete = f"openstack --os-volume-api-version 3.27 volume attachment delete {finding.attachment.id}"
             # Its deletion may end the connection of the other attachment. The refresh makes that connection again.
@@ -63,6 +59,20 @@ def activate(vm_state: str | None) -> tuple[str, ...]:
         return ()
     wait = 'until [ "$(openstack server show -f value -c status {server})" = ACTIVE ]; do sleep 2; done'
     return (f"openstack server {command} {{server}}", wait)
+
+
+def _without_right(pair: Pair) -> Iterator[str]:
+    """Yield what ends the server without right to the volume; nothing if both have an attachment."""
+    ident, own = pair.server_without_right, pair.server_state.server
+    if any(each.status == "attached" for each in pair.attachments) and ident == pair.server_state.server_id:
+        return
+    known = next((each for each in (own, *pair.other_servers.rows) if each and each.id == ident), None)
+    if known is None or known.may_have_guest:
+        # An unpause or a resume would let it write; a shelve powers it off.
+        is_paused = known is not None and known.vm_state in ("paused", "suspended")
+        ends = ("openstack server shelve --wait {server}",) if is_paused else STOP
+        yield from (line.format(server=ident) for line in ends)
+    yield f"dedangle cleanup {ident} --no-host --execute"
 
 
 def _end_of_transition(finding: Finding, pair: Pair) -> Iterator[str]:
@@ -125,6 +135,18 @@ def _is_twin(pair: Pair, finding: Finding) -> bool:
     is_mapped = any(each.id in named and each.status == "attached" for each in pair.attachments)
     alone = pair.others.absent and pair.other_servers_bdms.absent
     return len(pair.mappings) == 1 and finding.attachment_id not in named and is_mapped and alone
+
+
+def _deletion_without_guest(finding: Finding, pair: Pair) -> Iterator[str]:
+    """Yield the deletion of an attachment that a server without a host has left connected on one, and that blocks it.
+
+    Cinder refuses to connect the volume for the unshelve while this attachment is connected.
+    """
+    alone = pair.others.absent and pair.other_servers_bdms.absent
+    hosts = [host for volume in pair.volume.rows if (host := volume.host_of(finding.attachment_id or ""))]
+    if alone and hosts and finding.attachment:
+        delete = f"openstack --os-volume-api-version 3.27 volume attachment delete {finding.attachment.id}"
+        yield f"{no_guest_on(hosts[0], finding.server_id)} && {delete}"
 
 
 def _refreshed(pair: Pair, *before: str) -> Iterator[str]:

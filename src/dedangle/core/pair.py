@@ -41,7 +41,7 @@ class ServerState:
     unmapped: frozenset[str]
     """Ids of the server's attachments that no live mapping names, without those of legacy mappings."""
     unmapped_connected: frozenset[str]
-    """Those of them that may be connected, of volumes that no mapping with an attachment names."""
+    """Those of them that may be connected and that Nova has not let go, of volumes that no live mapping names."""
     only_volume: str | None
     """The volume of the only live mapping, or of the only one that was ever connected."""
     twice_named: frozenset[str]

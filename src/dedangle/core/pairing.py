@@ -223,7 +223,8 @@ def server_state(observation: Observation) -> ServerState:
     existence = _existence(nova)
     listed = {attachment.id: attachment.volume_id for attachment in cinder.attachments.rows}
     connected = {attachment.id for attachment in cinder.attachments.rows if may_be_in_use(attachment)}
-    in_use = {mapping.volume_id for mapping in nova.mappings if listed.get(mapping.attachment_id or "")}
+    released = {tombstone.attachment_id for tombstone in nova.tombstones}
+    mapped = {mapping.volume_id for mapping in nova.mappings}
     legacy = {mapping.volume_id for mapping in nova.mappings if mapping.is_legacy}
     named = Counter(mapping.attachment_id for mapping in nova.mappings if mapping.attachment_id)
     lost = frozenset(each for each in named if each not in listed and cinder.named.get(each, Reading.unread("")).absent)
@@ -245,7 +246,7 @@ def server_state(observation: Observation) -> ServerState:
             if mapping.attachment_id and listed.get(mapping.attachment_id) != mapping.volume_id
         ),
         unmapped=unmapped,
-        unmapped_connected=frozenset(each for each in unmapped & connected if listed[each] not in in_use),
+        unmapped_connected=frozenset(each for each in (unmapped & connected) - released if listed[each] not in mapped),
         only_volume=_only_volume(nova.mappings),
         twice_named=frozenset(each for each, times in named.items() if times > 1),
         guests=observation.guests,

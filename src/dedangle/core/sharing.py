@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from dedangle.core.pair import Pair
-from dedangle.core.pairing import is_root_device
+from dedangle.core.pairing import is_root_device, may_be_in_use
 from dedangle.core.records import Attachment, BlockDeviceMapping, Volume
 
 
@@ -48,7 +48,7 @@ def may_share_host(
     connected = [
         attachment
         for attachment in (*pair.others.rows, *(pair.attachments if own is None else own))
-        if attachment != except_server and not attachment.is_reserved
+        if attachment != except_server and may_be_in_use(attachment)
     ]
     hosts = [volume.host_of(attachment.id) if volume else None for attachment in connected]
     listed = {attachment.id for attachment in connected}
