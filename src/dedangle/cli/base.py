@@ -98,10 +98,10 @@ class Verb(Guarded, Lister):
             # An audit of the whole cloud only counts them.
             for finding in run.waiting():
                 console.complain(f"Skipped: {finding.reason}")
-        for each in run.not_checked:
-            console.complain(f"Not checked: {each}")
-        for each in run.troubles:
-            console.complain(each)
+        for reason in run.not_checked:
+            console.complain(f"Not checked: {reason}")
+        for sentence in run.troubles:
+            console.complain(sentence)
         if run.refusal:
             console.complain(f"Nothing was removed: {run.refusal}")
         console.complain(summary(run, seconds))
@@ -132,10 +132,10 @@ class Verb(Guarded, Lister):
     def explain(self, run: Run, findings: Sequence[Finding]) -> str:
         """Return the explanation below the table: one paragraph for findings of the same kind, and one per failure."""
         groups: dict[tuple[str, str, str], list[Finding]] = {}
-        for each in findings:
-            outcome = run.outcomes.get(each.key)
+        for finding in findings:
+            outcome = run.outcomes.get(finding.key)
             result, detail = (outcome.result.value, outcome.detail) if outcome else ("", "")
-            groups.setdefault((each.code, result or each.disposition.value, detail), []).append(each)
+            groups.setdefault((finding.code, result or finding.disposition.value, detail), []).append(finding)
         width, explanation = console.columns(), ""
         for (code, fate, detail), alike in groups.items():
             first = alike[0]
@@ -146,7 +146,7 @@ class Verb(Guarded, Lister):
             lines += wrapped(f"{what}{more}", width, "  ")
             if not is_tried:
                 # Commands are not wrapped, so that they can be copied.
-                lines += [f"  {'then' if number else 'Run'}: {each}" for number, each in enumerate(first.next)]
+                lines += [f"  {'then' if number else 'Run'}: {command}" for number, command in enumerate(first.next)]
             explanation += "".join(f"{line}\n" for line in ["", *lines])
         return explanation
 

@@ -114,7 +114,7 @@ class ChangingVerb(Verb):
             finally:
                 _remember_unchanged(wiring, run)
             if stuck_volumes:
-                run.outcomes.update((each.key, stuck_volumes.reset(each, removals.journal)) for each in resets)
+                run.outcomes.update((finding.key, stuck_volumes.reset(finding, removals.journal)) for finding in resets)
         except (JournalUnwritableError, OSError) as error:
             why = str(error) if isinstance(error, JournalUnwritableError) else f"state_dir cannot be used: {error}"
             if not run.outcomes:

@@ -92,7 +92,7 @@ def _examine(config_args: list[str], signals: Signals) -> Iterator[Check]:
     yield _configuration()
     cells, found = _cells(settings)
     yield from found
-    broken = any(each.state is checks.State.FAIL for each in found)
+    broken = any(check.state is checks.State.FAIL for check in found)
     access, check = _credentials()
     yield check
     yield from _guarded("cinder", lambda: _cinder(settings, cells, access, signals, broken=broken))

@@ -40,6 +40,6 @@ def ask(
     if not hosts.complete:
         run.miss([f"which compute hosts there are: {hosts.why}"])
     witnesses = wiring.witnesses(reconciler, progress)
-    answers = witnesses.ask([each for each in sorted(hosts.rows) if host in (None, each)], run, out_of_time)
+    answers = witnesses.ask([name for name in sorted(hosts.rows) if host in (None, name)], run, out_of_time)
     judging = dataclasses.replace(reconciler, hosts=answers.proofs(reconciler.hosts))
     return judging, lambda wanted: witnesses.compare(answers, run, wanted)

@@ -83,7 +83,7 @@ class JournalList(JournalVerb, Lister):
             console.complain(f"None of the {len(self.history.entries)} entries in the journal matches.")
         if parsed_args.formatter == "table" and not parsed_args.columns:
             return _table(chosen)
-        return _COLUMNS, [[Field(text(each[name], parsed_args.formatter)) for name in _COLUMNS] for each in chosen]
+        return _COLUMNS, [[Field(text(entry[name], parsed_args.formatter)) for name in _COLUMNS] for entry in chosen]
 
 
 class JournalShow(JournalVerb, ShowOne):
@@ -137,26 +137,26 @@ def read(given: Path | None, state_dir: Path) -> History:
         return History()
     except OSError as error:
         raise UsageError(f"The journal {path} cannot be read: {error.strerror}.") from error
-    for each in history.unreadable:
-        console.complain(f"This line is not a journal entry: {each}")
+    for place in history.unreadable:
+        console.complain(f"This line is not a journal entry: {place}")
     return history
 
 
 def entry_of(history: History, ident: str) -> Entry:
     """Return the entry of that id; raise UsageError if there is none."""
-    for each in history.entries:
-        if each.id == ident:
-            return each
+    for entry in history.entries:
+        if entry.id == ident:
+            return entry
     raise UsageError(f"The journal has no entry {ident}. Look it up with: dedangle journal list")
 
 
 def _table(chosen: Sequence[dict[str, Any]]) -> table.Table:
-    changes = ["\n".join([each["code"], f"{each['door']}: {each['outcome']}", *_partners(each)]) for each in chosen]
+    changes = ["\n".join([row["code"], f"{row['door']}: {row['outcome']}", *_partners(row)]) for row in chosen]
     subjects = [
-        table.Subject(each["server_id"] or "", each["server_name"], each["volume_id"] or "", each["volume_name"])
-        for each in chosen
+        table.Subject(row["server_id"] or "", row["server_name"], row["volume_id"] or "", row["volume_name"])
+        for row in chosen
     ]
-    entries = [f"{each['entry']}\n{each['at']}" for each in chosen]
+    entries = [f"{row['entry']}\n{row['at']}" for row in chosen]
     return table.fitted({"entry": entries, "change": changes}, subjects, {}, console.columns())
 
 

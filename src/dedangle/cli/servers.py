@@ -39,7 +39,7 @@ def identify(servers: Sequence[str], nova: Fleet, cinder: CinderApi) -> list[str
 
 def _only(name: str, found: Sequence[NamedServer], nova: Fleet, cinder: CinderApi) -> str:
     # A cross-cell resize keeps a copy of the server with the same id in the other cell.
-    bearers = {each.id: each for each in found if name in each.names}
+    bearers = {server.id: server for server in found if name in server.names}
     if is_short_id(name):
         meant = short_ids.server(name, bearers, nova, cinder)
         if meant:
@@ -51,8 +51,9 @@ def _only(name: str, found: Sequence[NamedServer], nova: Fleet, cinder: CinderAp
         )
     if len(bearers) > 1:
         lines = [
-            f"  {each.id}  project {each.project_id}  {each.cell}  {each.vm_state}  {harmless(' / '.join(each.names))}"
-            for each in bearers.values()
+            f"  {server.id}  project {server.project_id}  {server.cell}  {server.vm_state}  "
+            + harmless(" / ".join(server.names))
+            for server in bearers.values()
         ]
         raise UsageError(
             "\n".join([f"{len(bearers)} servers are named {harmless(name)}. Use the id of one of them:", *lines])
@@ -70,7 +71,9 @@ def require_known(judged: Sequence[Judged], cinder: Cinder) -> None:
 def _what_it_is(ident: str, cinder: Cinder) -> str:
     """Return what the id belongs to, and what to type for it; for example a ticket may name a volume."""
     if cinder.volume(ident).rows:
-        holders = [each.server_id for each in cinder.attachments_of_volume(ident).rows if each.server_id]
+        holders = [
+            attachment.server_id for attachment in cinder.attachments_of_volume(ident).rows if attachment.server_id
+        ]
         if not holders:
             return f"{ident} is a volume, and no server has an attachment of it. Run: openstack volume show {ident}"
         return (

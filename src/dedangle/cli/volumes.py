@@ -32,7 +32,7 @@ def identify(volumes: Sequence[str], nova: Fleet, cinder: CinderApi) -> list[str
     Raises UsageError if no volume or several volumes have the name, or if a short id is not that of one volume. Raises
     UnreachableError if Cinder or, for a short id, a cell does not answer.
     """
-    return list(dict.fromkeys(each.lower() if is_id(each) else _named(each, nova, cinder) for each in volumes))
+    return list(dict.fromkeys(volume.lower() if is_id(volume) else _named(volume, nova, cinder) for volume in volumes))
 
 
 def _named(name: str, nova: Fleet, cinder: CinderApi) -> str:
@@ -74,7 +74,7 @@ def servers_of(volume_ids: Sequence[str], cinder: CinderApi, nova: Fleet, among:
         if not held.rows and not is_mapped and cinder.volume(volume_id).absent:
             raise UsageError(_what_it_is(volume_id, cinder, nova))
     holders = list(dict.fromkeys(found))
-    chosen = [each for each in holders if not among or each in among]
+    chosen = [server_id for server_id in holders if not among or server_id in among]
     if among and not chosen:
         who = f"Servers that have it: {', '.join(holders)}." if holders else "No server has it."
         raise UsageError(f"None of the given servers has volume {', '.join(volume_ids)} mapped or attached. {who}")

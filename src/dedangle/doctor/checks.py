@@ -173,13 +173,13 @@ def hosts(cells: Sequence[Cell], rpc: NovaRpc, now: datetime, service_down_time:
     sample = up[:: -(-len(up) // _SAMPLE)]
     with ThreadPool(len(sample)) as threads:
         asked = list(threads.map(rpc.about, sample))
-    acting = [each for each in asked if each.complete]
+    acting = [answer for answer in asked if answer.complete]
     releases = ", ".join(sorted({answer.rows[0] for answer in acting}))
     sentence = f"Compute hosts that are up: {len(up)}; asked: {len(sample)}; running dedangle: {len(acting)}"
     sentence += f" ({releases})." if acting else "."
     if len(acting) == len(sample):
         return Check(HOSTS, State.OK, sentence)
-    first = next(each.why for each in asked if not each.complete)
+    first = next(answer.why for answer in asked if not answer.complete)
     return Check(
         HOSTS,
         State.WARNING,

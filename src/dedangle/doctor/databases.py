@@ -74,7 +74,9 @@ def cinder_database(database: CinderDatabase, reconciler: Reconciler, now: datet
     """Check that the database of [dedangle] cinder_database answers, and that it is the one of Cinder's API."""
     name, step = CINDER_DATABASE, "Name the database that [database] connection of cinder.conf names, no copy of it."
     links = reconciler.nova.links("").rows
-    shown = (each.id for link in links for each in reconciler.cinder.attachments_of_volume(link.volume_id).rows)
+    shown = (
+        attachment.id for link in links for attachment in reconciler.cinder.attachments_of_volume(link.volume_id).rows
+    )
     attachment_id = next(shown, "")
     found = database.has(attachment_id)
     if not found.complete:

@@ -26,8 +26,8 @@ _TITLE = 12
 
 def plan(run: Run, findings: Sequence[Finding], columns: int | None = None) -> str:
     """Return the plan, or its outcomes after it ran, one paragraph for each finding, wrapped to `columns` if given."""
-    paragraphs = (_paragraph(number, each, run, columns) for number, each in enumerate(findings, 1))
-    return "".join("\n" + "".join(f"{line}\n" for line in each) for each in paragraphs)
+    paragraphs = (_paragraph(number, finding, run, columns) for number, finding in enumerate(findings, 1))
+    return "".join("\n" + "".join(f"{line}\n" for line in lines) for lines in paragraphs)
 
 
 def _paragraph(number: int, finding: Finding, run: Run, columns: int | None) -> Iterator[str]:
@@ -69,7 +69,7 @@ def _subject(finding: Finding, project_name: str | None) -> Iterator[tuple[str, 
     }
     for title, known in subjects.items():
         if any(known):
-            yield title, ", ".join(each for each in known if each)
+            yield title, ", ".join(fact for fact in known if fact)
 
 
 def _title(text: str) -> str:

@@ -13,7 +13,7 @@ from dedangle.core.run import Run
 def summary(run: Run, seconds: float) -> str:
     """Return the last line of the output; `seconds` is the duration of the run."""
     counts = {what: count for what, count in run.counts().items() if count}
-    outcomes = {each.value for each in Result}
+    outcomes = {result.value for result in Result}
     found = _listed({what: count for what, count in counts.items() if what in KINDS})
     changes = _listed({what: count for what, count in counts.items() if what in outcomes})
     others = _listed({what: count for what, count in counts.items() if what not in KINDS and what not in outcomes})

@@ -41,7 +41,7 @@ def table(run: Run, findings: Sequence[Finding], columns: int | None = None) -> 
         more["host"] = [harmless(finding.host or "") for finding in findings]
     return fitted(
         {"code": [finding.code for finding in findings]},
-        [_subject_of(each) for each in findings],
+        [_subject_of(finding) for finding in findings],
         {**more, last: [_end(run, finding) for finding in findings]},
         columns,
     )
@@ -71,8 +71,8 @@ def fitted(
     servers = short_ids(subject.server_id for subject in subjects)
     volumes = short_ids(subject.volume_id for subject in subjects)
     names = {
-        "server": _widest(["server", *servers.values(), *(each.server_name or "" for each in subjects)]),
-        "volume": _widest(["volume", *volumes.values(), *(each.volume_name or "" for each in subjects)]),
+        "server": _widest(["server", *servers.values(), *(subject.server_name or "" for subject in subjects)]),
+        "volume": _widest(["volume", *volumes.values(), *(subject.volume_name or "" for subject in subjects)]),
     }
     of_server = max(left // 2, left - names["volume"])
     of_volume = left - min(of_server, names["server"])

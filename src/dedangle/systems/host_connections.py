@@ -23,15 +23,15 @@ def unused(sources: Collection[str], mount_bases: Collection[str]) -> tuple[Host
     mounts shares. A device counts as used if it or what is built on it is a guest's, is mounted, or is held by anything
     but multipath. Raises OSError.
     """
-    real = {os.path.realpath(each) for each in sources if each.startswith("/")}
-    devices = _Devices({Path(each).name for each in real})
+    real = {os.path.realpath(source) for source in sources if source.startswith("/")}
+    devices = _Devices({Path(path).name for path in real})
     found = [
         *_multipath(devices),
         *_iscsi(devices),
         *_nvme(devices),
         *_mounts(real, mount_bases),
     ]
-    return tuple(sorted(found, key=lambda each: (each.kind, each.name)))
+    return tuple(sorted(found, key=lambda connection: (connection.kind, connection.name)))
 
 
 class _Devices:
@@ -44,16 +44,16 @@ class _Devices:
     def is_used(self, name: str) -> bool:
         """Whether the device is in use; what holds it decides, if that is a multipath map."""
         place = _ROOT / "sys/block" / name
-        parts = [place, *(each.parent for each in place.glob("*/partition"))]
-        if any(each.name in self._of_guests or each.name in self._swaps for each in parts):
+        parts = [place, *(partition.parent for partition in place.glob("*/partition"))]
+        if any(part.name in self._of_guests or part.name in self._swaps for part in parts):
             return True
-        if any(_read(each / "dev").strip() in self._mounted for each in parts):
+        if any(_read(part / "dev").strip() in self._mounted for part in parts):
             return True
-        holders = [holder.name for each in parts for holder in _entries(each / "holders")]
+        holders = [holder.name for part in parts for holder in _entries(part / "holders")]
         return any(not is_multipath(holder) or self.is_used(holder) for holder in holders)
 
     def is_in_map(self, name: str) -> bool:
-        return any(is_multipath(each.name) for each in _entries(_ROOT / "sys/block" / name / "holders"))
+        return any(is_multipath(holder.name) for holder in _entries(_ROOT / "sys/block" / name / "holders"))
 
 
 def is_multipath(name: str) -> bool:
@@ -64,7 +64,7 @@ def is_multipath(name: str) -> bool:
 def _multipath(devices: _Devices) -> Iterator[HostConnection]:
     for place in _entries(_ROOT / "sys/block"):
         if is_multipath(place.name) and not devices.is_used(place.name):
-            paths = tuple(each.name for each in _entries(place / "slaves"))
+            paths = tuple(slave.name for slave in _entries(place / "slaves"))
             yield HostConnection(kind="multipath", name=_read(place / "dm/name").strip(), devices=(place.name, *paths))
 
 
@@ -72,7 +72,9 @@ def _iscsi(devices: _Devices) -> Iterator[HostConnection]:
     for session in _entries(_ROOT / "sys/class/iscsi_session"):
         target = _read(session / "targetname").strip()
         # Below it a SCSI device is named host:channel:target:lun.
-        luns = {each.name: each.parent.parent.name.split(":")[-1] for each in session.glob("device/target*/*/block/*")}
+        luns = {
+            block.name: block.parent.parent.name.split(":")[-1] for block in session.glob("device/target*/*/block/*")
+        }
         if not luns:
             yield HostConnection(kind="iscsi", name=target)
         for name, lun in sorted(luns.items()):
@@ -85,7 +87,7 @@ def _nvme(devices: _Devices) -> Iterator[HostConnection]:
     namespaces: dict[str, set[str]] = {}
     for controller in _entries(_ROOT / "sys/class/nvme"):
         if _read(controller / "transport").strip() in _REMOTE:
-            names = {_PATH_OF_NAMESPACE.sub(r"\1\2", each.name) for each in controller.glob("nvme*n*")}
+            names = {_PATH_OF_NAMESPACE.sub(r"\1\2", namespace.name) for namespace in controller.glob("nvme*n*")}
             namespaces.setdefault(_read(controller / "subsysnqn").strip(), set()).update(names)
     for subsystem, names in namespaces.items():
         if not any(map(devices.is_used, names)):
@@ -93,11 +95,11 @@ def _nvme(devices: _Devices) -> Iterator[HostConnection]:
 
 
 def _mounts(sources: Collection[str], bases: Collection[str]) -> Iterator[HostConnection]:
-    roots = [os.path.realpath(each) for each in bases if each]
+    roots = [os.path.realpath(base) for base in bases if base]
     for line in _read(_ROOT / "proc/self/mountinfo").splitlines():
         point = re.sub(r"\\([0-7]{3})", lambda found: chr(int(found[1], 8)), line.split()[4])
         is_novas = any(point.startswith(f"{root}/") for root in roots)
-        if is_novas and not any(each.startswith(f"{point}/") for each in sources):
+        if is_novas and not any(source.startswith(f"{point}/") for source in sources):
             yield HostConnection(kind="mount", name=point)
 
 

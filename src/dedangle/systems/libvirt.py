@@ -64,18 +64,18 @@ def guests(driver: Any, after: str, most: int, only: Collection[str] | None) -> 
     With `only`, return only the domains of these servers.
     """
     try:
-        listed = {str(each.uuid): each for each in driver._host.list_guests(only_running=False)}
+        listed = {str(guest.uuid): guest for guest in driver._host.list_guests(only_running=False)}
     except Exception as error:  # noqa: BLE001 -- libvirt raises many kinds, and none of them is an answer
         return Reading.unread(f"libvirt did not list its guests ({type(error).__name__})")
-    wanted = (each for each in sorted(listed) if each > after and (only is None or each in only))
+    wanted = (server_id for server_id in sorted(listed) if server_id > after and (only is None or server_id in only))
     domains: dict[str, _Domain] = {}
     unread: list[Guest] = []
     while len(domains) + len(unread) < most and (server_id := next(wanted, None)) is not None:
         domain = _read_listed(driver, server_id, listed[server_id])
         if not domain.complete:
             unread.append(Guest(server_id=server_id, why=domain.why))
-        domains.update((server_id, each) for each in domain.rows)
-    return Reading(tuple(sorted((*_guests(domains), *unread), key=lambda each: each.server_id)))
+        domains.update((server_id, disks) for disks in domain.rows)
+    return Reading(tuple(sorted((*_guests(domains), *unread), key=lambda guest: guest.server_id)))
 
 
 def sources_of_others(driver: Any, server_id: str) -> Reading[tuple[str, str]]:
@@ -169,8 +169,8 @@ def _read(guest: Any) -> _Domain:
     # No element is kept: to collect the garbage of so many takes longer than to parse them.
     return _Domain(
         disks=tuple(disk for is_live, found in elements.items() for disk in _seen(found, is_live=is_live)),
-        names_all=all(each.get("device") != "lun" or _volume_id(each) for found in elements.values() for each in found),
-        is_novas=any(each.tag.startswith(_METADATA) for each in live.iterfind("./metadata/*")),
+        names_all=all(disk.get("device") != "lun" or _volume_id(disk) for found in elements.values() for disk in found),
+        is_novas=any(element.tag.startswith(_METADATA) for element in live.iterfind("./metadata/*")),
         # This is read last, so that a guest that has just started counts as running.
         is_active=bool(guest.is_active()),
     )
@@ -182,18 +182,19 @@ def _seen(found: Iterable[ElementTree.Element], *, is_live: bool) -> Iterator[_S
         name = target.get("dev", "") if target is not None else ""
         element = disk.find("source")
         protocol = element.get("protocol") if element is not None else None
-        kind = " ".join(each for each in (disk.get("type"), protocol) if each)
+        kind = " ".join(word for word in (disk.get("type"), protocol) if word)
         for source in _sources(disk) or [""]:
             yield _Seen(_volume_id(disk) or "", source, name, kind, is_live)
 
 
 def _sources(disk: ElementTree.Element) -> list[str]:
     """Return the sources of a disk, and the target of a block copy in progress, to which the guest also writes."""
-    elements = [each for path in ("source", "mirror/source") for each in disk.iterfind(path)]
+    elements = [element for path in ("source", "mirror/source") for element in disk.iterfind(path)]
     named = (
-        next((each.get(name) for name in ("dev", "file", "name", "path") if each.get(name)), "") for each in elements
+        next((element.get(name) for name in ("dev", "file", "name", "path") if element.get(name)), "")
+        for element in elements
     )
-    return [each for each in named if each]
+    return [name for name in named if name]
 
 
 def _disks(domain: _Domain, bdms: Collection[Any], sources: _Sources) -> list[Disk]:
@@ -205,8 +206,8 @@ def _disks(domain: _Domain, bdms: Collection[Any], sources: _Sources) -> list[Di
     described = {volume_id: _described(rows) for volume_id, rows in of_volume.items()}
     by_real: dict[str, set[str]] = {}
     for volume_id, names_of_volume in described.items():
-        for each in names_of_volume:
-            by_real.setdefault(sources.real(each), set()).add(volume_id)
+        for name in names_of_volume:
+            by_real.setdefault(sources.real(name), set()).add(volume_id)
     for disk in domain.disks:
         is_running = disk.is_live and domain.is_active
         behind = by_real.get(sources.real(disk.source), set())
@@ -234,10 +235,10 @@ def _disks(domain: _Domain, bdms: Collection[Any], sources: _Sources) -> list[Di
 
 def _described(bdms: Collection[Any]) -> frozenset[str]:
     """Return the sources in the live mappings of a volume, or in its newest soft-deleted one without a live one."""
-    chosen = [each for each in bdms if not each.deleted]
+    chosen = [bdm for bdm in bdms if not bdm.deleted]
     if not chosen:
-        chosen = sorted(bdms, key=lambda each: (str(each.deleted_at), each.id))[-1:]
-    infos = (_connection_info(each.connection_info) for each in chosen)
+        chosen = sorted(bdms, key=lambda bdm: (str(bdm.deleted_at), bdm.id))[-1:]
+    infos = (_connection_info(bdm.connection_info) for bdm in chosen)
     return frozenset(source for info in infos for source in addresses.sources(info))
 
 
@@ -259,9 +260,9 @@ def _bdms(server_ids: Sequence[str]) -> dict[str, list[Any]]:
         except Exception:  # noqa: BLE001 -- whatever the conductor raises
             # The disks are still reported, but none of them counts as recognised.
             continue
-        for each in rows:
-            if each.is_volume and each.volume_id:
-                found.setdefault(each.instance_uuid, []).append(each)
+        for bdm in rows:
+            if bdm.is_volume and bdm.volume_id:
+                found.setdefault(bdm.instance_uuid, []).append(bdm)
     return found
 
 

@@ -75,16 +75,16 @@ class NovaDatabase:
         answers = self._ask_every_cell(lambda connection, cell: self._part(connection, cell, server_id))
         placed = self._api.ask(lambda connection: nova_homes.home(connection, server_id))()
         parts = [part for answer in answers.values() for part in answer.rows]
-        mappings = [each for part in parts for each in part.mappings]
+        mappings = [mapping for part in parts for mapping in part.mappings]
         states = [state for part in parts for state in part.host_states]
         return NovaView(
             server_id=server_id,
-            servers=tuple(each for part in parts for each in part.servers),
+            servers=tuple(server for part in parts for server in part.servers),
             mappings=tuple(mapping for mapping in mappings if not mapping.deleted),
             tombstones=tuple(mapping for mapping in mappings if mapping.deleted),
             building=any(home.building for home in placed.rows),
-            markers=tuple(each for part in parts for each in part.markers),
-            host_state=next((each for each in _WORST_FIRST if each in states), HostState.NONE),
+            markers=tuple(marker for part in parts for marker in part.markers),
+            host_state=next((state for state in _WORST_FIRST if state in states), HostState.NONE),
             last_action_at=newest(part.last_action_at for part in parts),
             live_migration_failed_at=newest(part.live_migration_failed_at for part in parts),
             unread=tuple(self._unread(placed, answers)),
@@ -122,8 +122,8 @@ class NovaDatabase:
 
         def read(connection: sa.Connection, cell: str) -> list[tuple[bool, Link]]:
             numbers = sorted(link.id for link in near if link.cell == cell)
-            found = [(True, each) for each in nova_links.neighbours(connection, cell, except_server, numbers)]
-            return found + [(False, each) for each in nova_links.youngest(connection, cell, except_server)]
+            found = [(True, link) for link in nova_links.neighbours(connection, cell, except_server, numbers)]
+            return found + [(False, link) for link in nova_links.youngest(connection, cell, except_server)]
 
         reading = self._from_every_cell(read)
         youngest = links.of_many_projects(link for is_near, link in reading.rows if not is_near)
@@ -149,7 +149,7 @@ class NovaDatabase:
     def archived_bdms(self, attachments: Collection[Attachment]) -> Reading[BlockDeviceMapping]:
         """Return the archived mappings, of any server, that name one of the attachments. Reads the whole table."""
         table = schema.shadow_block_device_mapping
-        named = table.c.attachment_id.in_(sorted(each.id for each in attachments))
+        named = table.c.attachment_id.in_(sorted(attachment.id for attachment in attachments))
         return self._from_every_cell(
             lambda connection, cell: [
                 nova_rows.mapping(row, cell)
@@ -197,7 +197,7 @@ class NovaDatabase:
         """Return those of the servers that Nova has in a cell that is not skipped."""
         cells = {cell.id for name, cell in self._cells.items() if name not in self._silent}
         answer = self._api.ask(lambda connection: nova_homes.at_home(connection, server_ids, cells))()
-        return Reading(tuple(each for found in answer.rows for each in found), answer.complete, answer.why)
+        return Reading(tuple(row for found in answer.rows for row in found), answer.complete, answer.why)
 
     def mappings_of_project(self, project_id: str, counts: Callable[[str], bool], most: float) -> Reading[int]:
         """Return one number for each cell, one cell after the other, until their sum is `most` or more."""
