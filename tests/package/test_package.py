@@ -94,7 +94,7 @@ def test_without_nova_it_says_so(built: Built, tmp_path: Path) -> None:
     assert " (Nova is not installed, keystoneauth1 " in " ".join(version.stdout.split())
     audit = subprocess.run([dedangle, "audit"], capture_output=True, text=True, check=False)
     assert (audit.returncode, audit.stdout) == (2, "")
-    assert audit.stderr.startswith("Nova is not installed in this Python environment ")
+    assert " Nova is not installed in this Python environment " in audit.stderr
     assert audit.stderr.count("\n") == 1
 
 

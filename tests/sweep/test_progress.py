@@ -56,6 +56,12 @@ def test_a_log_gets_a_line_for_each_step_for_every_500_servers_and_for_the_last(
     ]
 
 
+@pytest.fixture(autouse=True)
+def undated(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a test sets ends with it."""
+    monkeypatch.setattr(console, "_with_time", False)
+
+
 @pytest.mark.parametrize(("terminal", "is_unattended"), [(False, True), (True, True), (False, False)])
 def test_a_log_has_the_time_of_each_message(
     monkeypatch: pytest.MonkeyPatch, terminal: bool, is_unattended: bool
