@@ -27,6 +27,7 @@ from worlds import (
     server,
     stopped,
     volume,
+    with_ways_out,
 )
 
 from dedangle.core.decisions import Door, Finding, Verdict
@@ -134,6 +135,16 @@ steady = settings(
 
 def facts(found: tuple[Finding, ...]) -> set[tuple[str, str]]:
     return {(each.key, each.disposition.value) for each in found}
+
+
+@steady
+@given(worlds, st.booleans())
+def test_every_finding_gets_its_commands(world: World, names_volume: bool) -> None:
+    for door in (Door.SWEEP, Door.COMMAND):
+        for found in with_ways_out(world, policy(door, names_volume=names_volume)):
+            assert not any("{" in line for line in found.next)
+            cleanups = [line for line in found.next if "dedangle cleanup" in line]
+            assert not names_volume or all(" --volume " in line for line in cleanups)
 
 
 @steady
