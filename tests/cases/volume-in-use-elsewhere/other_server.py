@@ -14,5 +14,5 @@ WAY_OUT = (
 def build(stage: Stage) -> Planted:
     server, other = stage.server(2), stage.server(0)
     stage.breaks.lose_attachment(server.id, server.volumes[1])
-    stage.breaks.attach_unknown(other.id, server.volumes[1], "elsewhere")
+    stage.breaks.attach_unknown(other.id, server.volumes[1], stage.left_host())
     return Planted((server.id,), frozenset({("volume-in-use-elsewhere", server.volumes[1])}))
