@@ -61,7 +61,8 @@ _OPTIONS = [
         min=1,
         max=16,
         help="Number of servers that the sweep and the audit check at the same time, and that the sweep then cleans at "
-        "the same time. For each server there is one request to Cinder at a time.",
+        "the same time. For each server there is one request to Cinder at a time. Without cinder_database the bulk "
+        "read sends up to four requests to Cinder at the same time.",
     ),
     cfg.StrOpt(
         "textfile_dir",
