@@ -91,7 +91,7 @@ def test_mappings_of_a_project_are_counted(fleet: Fleet) -> None:
 def test_neighbours_of_a_mapping_are_found(fleet: Fleet) -> None:
     # Pair k is mapping 4k - 3, and every fourth row is alive; the ten broken pairs are not all of the checked ones.
     cell, number = Cell("Nova's cell1", lambda: fleet.nova, 60, "cell1"), 4 * 29 + 1
-    answer = cell.ask(lambda connection: links.neighbours(connection, "cell1", server_of(30), [number]))()
+    answer = cell.ask(lambda connection: links.neighbours(connection, "cell1", [(server_of(30), number)]))()
     assert answer.complete, answer.why
     with fleet.nova.connect() as connection:
         live = connection.execute(
@@ -105,7 +105,7 @@ def test_neighbours_of_a_mapping_are_found(fleet: Fleet) -> None:
         ids = sorted(live)
     expected = [each for each in ids if each < number][-4:] + [each for each in ids if each > number][:4]
     assert len(expected) == 8
-    assert sorted(link.number for row in answer.rows for link in row) == expected
+    assert sorted(link.number for row in answer.rows for _, link in row) == expected
 
 
 def test_attachments_that_nova_has_ever_named_are_known(fleet: Fleet) -> None:

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
@@ -47,12 +47,16 @@ def compute_hosts(now: datetime, service_down_time: timedelta) -> Callable[[sa.C
     return question
 
 
-def host_state(connection: sa.Connection, host: str, now: datetime, service_down_time: timedelta) -> HostState:
-    """Return the state of the host's nova-compute from the cell's table `services`."""
-    row = connection.execute(_computes().where(schema.services.c.host == host)).first()
-    if row is None:
-        return HostState.GONE
-    return HostState.UP if _is_up(row, now, service_down_time) else HostState.DOWN
+def host_states(
+    connection: sa.Connection, hosts: Collection[str], now: datetime, service_down_time: timedelta
+) -> dict[str, HostState]:
+    """Return the state of the nova-compute of each host from the cell's table `services`."""
+    if not hosts:
+        return {}
+    rows = connection.execute(_computes().where(schema.services.c.host.in_(hosts)))
+    up = {row.host.lower(): _is_up(row, now, service_down_time) for row in rows}
+    states = {host: HostState.UP if is_up else HostState.DOWN for host, is_up in up.items()}
+    return {host: states.get(host.lower(), HostState.GONE) for host in hosts}
 
 
 def _computes() -> sa.Select[Any]:

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -42,7 +42,7 @@ class InstanceActions:
         def write(connection: sa.Connection) -> None:
             # If a committed write had no answer, it is written again and changes nothing.
             known = sa.select(servers.c.uuid, servers.c.project_id).where(
-                servers.c.uuid == server.id, ~sa.exists(self._open(server.id)), ~sa.exists(self._own(server))
+                servers.c.uuid == server.id, ~sa.exists(self._open([server.id])), ~sa.exists(self._own(server))
             )
             _insert(connection, actions, {**times, **of_action}, ("instance_uuid", "project_id"), known)
             begun = events.alias("begun")
@@ -53,8 +53,8 @@ class InstanceActions:
         written = self._cells[server.cell].write(write).reading
         if not written.complete:
             return Reading.unread(written.why)
-        answer = self._cells[server.cell].ask(lambda connection: list(self.others(connection, server.id)))()
-        others = tuple(marker for found in answer.rows for marker in found)
+        answer = self._cells[server.cell].ask(lambda connection: list(self.others(connection, [server.id])))()
+        others = tuple(marker for found in answer.rows for _, marker in found)
         if others:
             self.finish(server, succeeded=False, details=f"not begun: {others[0].detail}")
         return Reading(others, answer.complete, answer.why)
@@ -78,16 +78,17 @@ class InstanceActions:
         written = self._cells[server.cell].write(write).reading
         return None if written.complete else Refusal(written.why)
 
-    def others(self, connection: sa.Connection, server_id: str) -> Iterator[Marker]:
-        """Yield the other runs that are changing the server now."""
-        for request_id in connection.execute(self._open(server_id)).scalars():
-            yield Marker(kind="run", detail=f"{request_id} of dedangle is changing the server")
+    def others(self, connection: sa.Connection, server_ids: Collection[str]) -> Iterator[tuple[str, Marker]]:
+        """Yield the other runs that are changing one of the servers now, each with its server."""
+        for row in connection.execute(self._open(server_ids)):
+            detail = f"{row.request_id} of dedangle is changing the server"
+            yield row.instance_uuid, Marker(kind="run", detail=detail)
 
-    def _open(self, server_id: str) -> sa.Select[Any]:
+    def _open(self, server_ids: Collection[str]) -> sa.Select[Any]:
         # An alias, because the statement inserts into the same table.
         actions = schema.instance_actions.alias("open_actions")
-        return sa.select(actions.c.request_id).where(
-            actions.c.instance_uuid == server_id,
+        return sa.select(actions.c.instance_uuid, actions.c.request_id).where(
+            actions.c.instance_uuid.in_(server_ids),
             actions.c.action == ACTION,
             actions.c.finish_time.is_(None),
             actions.c.start_time > self._now() - _OPEN_FOR,

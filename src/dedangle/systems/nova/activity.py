@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from datetime import datetime, timedelta
 
 import sqlalchemy as sa
@@ -25,67 +25,76 @@ _LOCKED = ("stop", "reboot")
 _UNSTARTED_FOR = timedelta(hours=1)
 
 
-def markers(connection: sa.Connection, server_id: str, now: datetime) -> Iterator[Marker]:
-    """Yield every operation that Nova has started on the server and not ended; `now` is UTC without a time zone."""
-    yield from _events(connection, server_id)
-    yield from _unstarted(connection, server_id, now)
+def markers(connection: sa.Connection, server_ids: Collection[str], now: datetime) -> Iterator[tuple[str, Marker]]:
+    """Yield every operation that Nova has started on the servers and not ended; `now` is UTC without a time zone."""
+    yield from _events(connection, server_ids)
+    yield from _unstarted(connection, server_ids, now)
     moves = schema.migrations
     changed = sa.func.coalesce(moves.c.updated_at, moves.c.created_at).label("since")
-    moving = sa.select(moves.c.id, moves.c.migration_type, moves.c.status, changed).where(
-        moves.c.instance_uuid == server_id, moves.c.deleted == 0, moves.c.status.not_in(MIGRATION_OVER)
+    moving = sa.select(moves.c.instance_uuid, moves.c.id, moves.c.migration_type, moves.c.status, changed).where(
+        moves.c.instance_uuid.in_(server_ids), moves.c.deleted == 0, moves.c.status.not_in(MIGRATION_OVER)
     )
-    for row in connection.execute(moving):
-        yield Marker(kind="migration", detail=f"{row.id} ({row.migration_type}) is {row.status}", since=utc(row.since))
+    for row in connection.execute(moving.order_by(moves.c.id)):
+        detail = f"{row.id} ({row.migration_type}) is {row.status}"
+        yield row.instance_uuid, Marker(kind="migration", detail=detail, since=utc(row.since))
     metadata = schema.instance_system_metadata
-    locked = sa.select(metadata.c.value).where(
-        metadata.c.instance_uuid == server_id, metadata.c.key == "locked_reason", metadata.c.deleted == 0
+    locked = sa.select(metadata.c.instance_uuid, metadata.c.value).where(
+        metadata.c.instance_uuid.in_(server_ids), metadata.c.key == "locked_reason", metadata.c.deleted == 0
     )
-    for reason in connection.execute(locked).scalars():
-        if reason and reason.startswith(REFRESH_LOCK):
-            yield Marker(kind="lock", detail="of nova-manage volume_attachment refresh")
+    for row in connection.execute(locked):
+        if row.value and row.value.startswith(REFRESH_LOCK):
+            yield row.instance_uuid, Marker(kind="lock", detail="of nova-manage volume_attachment refresh")
 
 
-def last_action(connection: sa.Connection, server_id: str) -> datetime | None:
-    """Return when Nova's newest action on the server was started or updated."""
+def last_actions(connection: sa.Connection, server_ids: Collection[str]) -> Iterator[tuple[str, datetime | None]]:
+    """Yield when Nova's newest action on each server was started or updated."""
     table = schema.instance_actions
-    statement = sa.select(sa.func.max(table.c.start_time), sa.func.max(table.c.updated_at))
-    row = connection.execute(statement.where(table.c.instance_uuid == server_id, _is_novas())).one()
-    return utc(max((each for each in row if each), default=None))
+    statement = sa.select(table.c.instance_uuid, sa.func.max(table.c.start_time), sa.func.max(table.c.updated_at))
+    statement = statement.where(table.c.instance_uuid.in_(server_ids), _is_novas()).group_by(table.c.instance_uuid)
+    for server_id, *times in connection.execute(statement):
+        yield server_id, utc(max((each for each in times if each), default=None))
 
 
-def live_migration_failed_at(connection: sa.Connection, server_id: str) -> datetime | None:
-    """Return when the newest live migration that failed was last updated."""
+def live_migrations_failed(
+    connection: sa.Connection, server_ids: Collection[str]
+) -> Iterator[tuple[str, datetime | None]]:
+    """Yield when the newest failed live migration of each server was last updated."""
     moves = schema.migrations
     changed = sa.func.max(sa.func.coalesce(moves.c.updated_at, moves.c.created_at))
-    failed = sa.select(changed).where(
+    failed = sa.select(moves.c.instance_uuid, changed).where(
         # Not only rows with deleted = 0: Nova soft-deletes the migrations of a server together with it.
-        moves.c.instance_uuid == server_id,
+        moves.c.instance_uuid.in_(server_ids),
         moves.c.migration_type == "live-migration",
         moves.c.status.in_(MIGRATION_FAILED),
     )
-    return utc(connection.execute(failed).scalar_one())
+    for server_id, moment in connection.execute(failed.group_by(moves.c.instance_uuid)):
+        yield server_id, utc(moment)
 
 
-def _events(connection: sa.Connection, server_id: str) -> Iterator[Marker]:
+def _events(connection: sa.Connection, server_ids: Collection[str]) -> Iterator[tuple[str, Marker]]:
     actions, events = schema.instance_actions, schema.instance_actions_events
     joined = sa.join(events, actions, events.c.action_id == actions.c.id)
-    statement = sa.select(events.c.event, actions.c.action, actions.c.request_id, events.c.start_time)
-    unfinished = sa.and_(actions.c.instance_uuid == server_id, events.c.finish_time.is_(None), _is_novas(), ~_is_past())
-    for row in connection.execute(statement.select_from(joined).where(unfinished)):
+    statement = sa.select(
+        actions.c.instance_uuid, events.c.event, actions.c.action, actions.c.request_id, events.c.start_time
+    )
+    of_servers = actions.c.instance_uuid.in_(server_ids)
+    unfinished = sa.and_(of_servers, events.c.finish_time.is_(None), _is_novas(), ~_is_past())
+    for row in connection.execute(statement.select_from(joined).where(unfinished).order_by(events.c.id)):
         detail = f"{row.event} of {row.action} ({row.request_id}) is not finished"
-        yield Marker(kind="event", detail=detail, since=utc(row.start_time))
+        yield row.instance_uuid, Marker(kind="event", detail=detail, since=utc(row.start_time))
 
 
-def _unstarted(connection: sa.Connection, server_id: str, now: datetime) -> Iterator[Marker]:
+def _unstarted(connection: sa.Connection, server_ids: Collection[str], now: datetime) -> Iterator[tuple[str, Marker]]:
     actions, events = schema.instance_actions, schema.instance_actions_events
     started = sa.exists().where(events.c.action_id == actions.c.id)
     statement = (
-        sa.select(actions.c.action, actions.c.request_id)
-        .where(actions.c.instance_uuid == server_id, actions.c.action.in_(_WITHOUT_TASK_STATE))
+        sa.select(actions.c.instance_uuid, actions.c.action, actions.c.request_id)
+        .where(actions.c.instance_uuid.in_(server_ids), actions.c.action.in_(_WITHOUT_TASK_STATE))
         .where(actions.c.finish_time.is_(None), actions.c.start_time > now - _UNSTARTED_FOR, ~started)
     )
-    for row in connection.execute(statement):
-        yield Marker(kind="action", detail=f"{row.action} ({row.request_id}) has not reached its host")
+    for row in connection.execute(statement.order_by(actions.c.id)):
+        detail = f"{row.action} ({row.request_id}) has not reached its host"
+        yield row.instance_uuid, Marker(kind="action", detail=detail)
 
 
 def _is_past() -> sa.ColumnElement[bool]:

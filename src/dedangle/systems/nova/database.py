@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Mapping as MappingType
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
@@ -15,32 +15,20 @@ from dedangle.core.decisions import Outcome
 from dedangle.core.observations import NovaView
 from dedangle.core.packing import Page
 from dedangle.core.pairing import newest
-from dedangle.core.records import Attachment, BlockDeviceMapping, HostState, Link, Marker, NamedServer, Reading, Server
-from dedangle.systems.nova import about, activity, fleet, schema
+from dedangle.core.records import Attachment, BlockDeviceMapping, HostState, Link, NamedServer, Reading, Server
+from dedangle.systems.nova import fleet, schema
 from dedangle.systems.nova import homes as nova_homes
 from dedangle.systems.nova import links as nova_links
 from dedangle.systems.nova import mappings as nova_mappings
+from dedangle.systems.nova import parts as nova_parts
 from dedangle.systems.nova import rows as nova_rows
 from dedangle.systems.nova.actions import InstanceActions
 from dedangle.systems.nova.cells import Cell
+from dedangle.systems.nova.parts import Part
 
 T = TypeVar("T")
 
 _WORST_FIRST = (HostState.DOWN, HostState.UP, HostState.GONE)
-
-
-@dataclasses.dataclass
-class _Part:
-    """The rows of a server in one cell."""
-
-    servers: list[Server] = dataclasses.field(default_factory=list)
-    mappings: list[BlockDeviceMapping] = dataclasses.field(default_factory=list)
-    markers: list[Marker] = dataclasses.field(default_factory=list)
-    host_states: list[HostState] = dataclasses.field(default_factory=list)
-    last_action_at: datetime | None = None
-    live_migration_failed_at: datetime | None = None
-    is_sole_home: bool = False
-    """Whether no other cell can have rows of the server, if it belongs to this cell."""
 
 
 class NovaDatabase:
@@ -68,41 +56,45 @@ class NovaDatabase:
         return self.observe(server_id)
 
     def observe(self, server_id: str) -> NovaView:
-        """Read the server from the API database and every cell.
+        (view,) = self.observe_many([server_id]).values()
+        return view
+
+    def observe_many(self, server_ids: Collection[str]) -> dict[str, NovaView]:
+        """Read the servers from the API database and every cell, with as many statements as for one.
 
         `unread` names each cell that does not answer, unless only another cell can have rows of the server.
         """
-        answers = self._ask_every_cell(lambda connection, cell: self._part(connection, cell, server_id))
-        placed = self._api.ask(lambda connection: nova_homes.home(connection, server_id))()
-        parts = [part for answer in answers.values() for part in answer.rows]
-        mappings = [mapping for part in parts for mapping in part.mappings]
-        states = [state for part in parts for state in part.host_states]
+        ids = list(server_ids)
+        answers = self._ask_every_cell(lambda connection, cell: self._parts(connection, cell, ids))
+        placed = self._api.ask(lambda connection: nova_homes.homes(connection, ids))()
+        return {server_id: self._view(server_id, placed, answers) for server_id in ids}
+
+    def _view(
+        self, server_id: str, placed: Reading[dict[str, nova_homes.Home]], answers: dict[str, Reading[dict[str, Part]]]
+    ) -> NovaView:
+        of_cells = {name: part for name, answer in answers.items() for part in answer.rows}
+        homes = [home[server_id] for home in placed.rows]
+        unread = {name: answer.why for name, answer in answers.items() if not answer.complete}
+        parts = {name: found[server_id] for name, found in of_cells.items()}
+        has_sole_home = any(
+            part.is_sole_home and self._cells[name].id in {home.cell_id for home in homes}
+            for name, part in parts.items()
+        )
+        silent = [why for name, why in unread.items() if self._cells[name].is_cell0 or not has_sole_home]
+        mappings = [mapping for part in parts.values() for mapping in part.mappings]
+        states = [state for part in parts.values() for state in part.host_states]
         return NovaView(
             server_id=server_id,
-            servers=tuple(server for part in parts for server in part.servers),
+            servers=tuple(server for part in parts.values() for server in part.servers),
             mappings=tuple(mapping for mapping in mappings if not mapping.deleted),
             tombstones=tuple(mapping for mapping in mappings if mapping.deleted),
-            building=any(home.building for home in placed.rows),
-            markers=tuple(marker for part in parts for marker in part.markers),
+            building=any(home.building for home in homes),
+            markers=tuple(marker for part in parts.values() for marker in part.markers),
             host_state=next((state for state in _WORST_FIRST if state in states), HostState.NONE),
-            last_action_at=newest(part.last_action_at for part in parts),
-            live_migration_failed_at=newest(part.live_migration_failed_at for part in parts),
-            unread=tuple(self._unread(placed, answers)),
+            last_action_at=newest(part.last_action_at for part in parts.values()),
+            live_migration_failed_at=newest(part.live_migration_failed_at for part in parts.values()),
+            unread=(*(() if placed.complete else (placed.why,)), *silent),
         )
-
-    def _unread(self, placed: Reading[nova_homes.Home], answers: dict[str, Reading[_Part]]) -> Iterator[str]:
-        if not placed.complete:
-            yield placed.why
-        homes = {home.cell_id for home in placed.rows}
-        has_sole_home = any(
-            part.is_sole_home
-            for name, answer in answers.items()
-            if self._cells[name].id in homes
-            for part in answer.rows
-        )
-        for name, answer in answers.items():
-            if not answer.complete and (self._cells[name].is_cell0 or not has_sole_home):
-                yield answer.why
 
     def other_servers_bdms(self, volume_ids: Collection[str], except_server: str) -> Reading[BlockDeviceMapping]:
         """Return the mappings of the volumes, live and soft-deleted, of other servers in every cell."""
@@ -110,25 +102,44 @@ class NovaDatabase:
         statement = nova_rows.mappings().where(
             table.c.volume_id.in_(sorted(volume_ids)), table.c.instance_uuid != except_server
         )
-        return self._from_every_cell(
+        reading = self._from_every_cell(
             lambda connection, cell: [nova_rows.mapping(row, cell) for row in connection.execute(statement).mappings()]
         )
+        rows = sorted(reading.rows, key=lambda bdm: (bdm.cell, bdm.id))
+        return Reading(tuple(rows), reading.complete, reading.why)
 
     def links(self, except_server: str, near: Collection[BlockDeviceMapping] = ()) -> Reading[Link]:
         """Return the neighbours of each mapping in `near`, four on each side, and the newest of active servers.
 
         At most two of the newest ones are of the same project, and there are at most eight.
         """
+        return self.links_of_many({except_server: near})[except_server]
 
-        def read(connection: sa.Connection, cell: str) -> list[tuple[bool, Link]]:
-            numbers = sorted(link.id for link in near if link.cell == cell)
-            found = [(True, link) for link in nova_links.neighbours(connection, cell, except_server, numbers)]
-            return found + [(False, link) for link in nova_links.youngest(connection, cell, except_server)]
+    def links_of_many(self, near: MappingType[str, Collection[BlockDeviceMapping]]) -> dict[str, Reading[Link]]:
+        """Return the links of each server; one statement reads the neighbours of 50 mappings."""
+
+        def read(connection: sa.Connection, cell: str) -> list[tuple[str, Link]]:
+            numbers = [
+                (server_id, mapping.id)
+                for server_id, found in near.items()
+                for mapping in found
+                if mapping.cell == cell
+            ]
+            beside = nova_links.neighbours(connection, cell, sorted(numbers))
+            return [*beside, *(("", link) for link in nova_links.youngest(connection, cell))]
 
         reading = self._from_every_cell(read)
-        youngest = links.of_many_projects(link for is_near, link in reading.rows if not is_near)
-        rows = dict.fromkeys((*(link for is_near, link in reading.rows if is_near), *youngest))
-        return Reading(tuple(rows), reading.complete, reading.why)
+        beside: dict[str, list[Link]] = {}
+        for server_id, link in reading.rows:
+            beside.setdefault(server_id, []).append(link)
+        found = {}
+        for server_id in near:
+            by_cell = ([link for link in beside.get("", ()) if link.cell == cell] for cell in self._cells)
+            youngest = [link for some in by_cell for link in nova_links.youngest_of_others(some, server_id)]
+            nearest = beside.get(server_id, ()) if server_id else ()
+            rows = dict.fromkeys((*nearest, *links.of_many_projects(youngest)))
+            found[server_id] = Reading(tuple(rows), reading.complete, reading.why)
+        return found
 
     def compute_hosts(self) -> Reading[str]:
         """Return the hosts that have or had a nova-compute. Read once, because few hosts are added during a run."""
@@ -166,9 +177,11 @@ class NovaDatabase:
             return Reading()
         table = schema.instances
         statement = sa.select(table).where(table.c.uuid.in_(sorted(server_ids)))
-        return self._from_every_cell(
+        reading = self._from_every_cell(
             lambda connection, cell: [nova_rows.server(row, cell) for row in connection.execute(statement).mappings()]
         )
+        rows = sorted(reading.rows, key=lambda server: server.id)
+        return Reading(tuple(rows), reading.complete, reading.why)
 
     @property
     def cell0(self) -> str | None:
@@ -263,24 +276,8 @@ class NovaDatabase:
         """Return the time as exact as every database keeps it: what is written is compared with what is read."""
         return self._now().replace(microsecond=0)
 
-    def _part(self, connection: sa.Connection, cell: str, server_id: str) -> _Part:
-        part = _Part()
-        for table in (schema.instances, schema.shadow_instances):
-            rows = connection.execute(sa.select(table).where(table.c.uuid == server_id)).mappings()
-            # MySQL's collation ignores case, so an id in capitals, from a user of Cinder, matches another server.
-            part.servers += [nova_rows.server(row, cell) for row in rows if row["uuid"] == server_id]
-        of_server = nova_rows.mappings().where(schema.block_device_mapping.c.instance_uuid == server_id)
-        rows = connection.execute(of_server).mappings()
-        part.mappings = [nova_rows.mapping(row, cell) for row in rows if row["instance_uuid"] == server_id]
-        part.markers = list(activity.markers(connection, server_id, self._now()))
-        part.markers += self._actions.others(connection, server_id)
-        part.last_action_at = activity.last_action(connection, server_id)
-        part.live_migration_failed_at = activity.live_migration_failed_at(connection, server_id)
-        part.is_sole_home = nova_homes.is_sole_home(connection, server_id)
-        for host in {server.host for server in part.servers if server.host}:
-            state = about.host_state(connection, host, self._clock(), self._service_down_time)
-            part.host_states.append(state)
-        return part
+    def _parts(self, connection: sa.Connection, cell: str, server_ids: Collection[str]) -> dict[str, Part]:
+        return nova_parts.read(connection, cell, server_ids, self._actions, self._clock(), self._service_down_time)
 
     def _ask_every_cell(self, question: Callable[[sa.Connection, str], T]) -> dict[str, Reading[T]]:
         def of(cell: Cell) -> Callable[[], Reading[T]]:

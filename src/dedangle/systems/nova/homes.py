@@ -22,13 +22,15 @@ class Home:
     cell_id: int | None
 
 
-def home(connection: sa.Connection, server_id: str) -> Home:
-    """Return the cell of a server, and whether it is still being scheduled to a cell."""
+def homes(connection: sa.Connection, server_ids: Collection[str]) -> dict[str, Home]:
+    """Return the cell of each server, and whether it is still being scheduled to a cell."""
     mappings, requests = schema.instance_mappings, schema.build_requests
-    mapped = connection.execute(sa.select(mappings.c.cell_id).where(mappings.c.instance_uuid == server_id)).first()
-    requested = sa.select(requests.c.id).where(requests.c.instance_uuid == server_id)
-    building = (mapped is not None and mapped.cell_id is None) or connection.execute(requested).first() is not None
-    return Home(building, mapped.cell_id if mapped else None)
+    placed = sa.select(mappings.c.instance_uuid, mappings.c.cell_id).where(mappings.c.instance_uuid.in_(server_ids))
+    requested = sa.select(requests.c.instance_uuid).where(requests.c.instance_uuid.in_(server_ids))
+    cells = {server_id.lower(): cell_id for server_id, cell_id in connection.execute(placed)}
+    building = {each.lower() for each in connection.execute(requested).scalars()}
+    building |= {server_id for server_id, cell_id in cells.items() if cell_id is None}
+    return {each: Home(each.lower() in building, cells.get(each.lower())) for each in server_ids}
 
 
 def at_home(connection: sa.Connection, server_ids: Collection[str], cell_ids: Collection[int]) -> list[str]:
@@ -43,13 +45,15 @@ def at_home(connection: sa.Connection, server_ids: Collection[str], cell_ids: Co
     return found
 
 
-def is_sole_home(connection: sa.Connection, server_id: str) -> bool:
-    """Whether only this cell, to which the server belongs, can have rows of the server.
+def with_sole_home(connection: sa.Connection, server_ids: Collection[str]) -> set[str]:
+    """Return those of the servers that only this cell can have rows of, if they belong to it; ids in lower case.
 
     A cross-cell resize copies the server to another cell, but it first marks the migration in the old cell
     (nova/conductor/tasks/cross_cell_migrate.py:CrossCellMigrationTask._execute).
     """
     servers, moves = schema.instances, schema.migrations
-    own = sa.select(servers.c.id).where(servers.c.uuid == server_id, servers.c.hidden.is_not(sa.true()))
-    moved = sa.select(moves.c.id).where(moves.c.instance_uuid == server_id, moves.c.cross_cell_move.is_(sa.true()))
-    return connection.execute(own).first() is not None and connection.execute(moved).first() is None
+    own = sa.select(servers.c.uuid).where(servers.c.uuid.in_(server_ids), servers.c.hidden.is_not(sa.true()))
+    of_servers = moves.c.instance_uuid.in_(server_ids)
+    moved = sa.select(moves.c.instance_uuid).where(of_servers, moves.c.cross_cell_move.is_(sa.true()))
+    found, left = (connection.execute(each).scalars() for each in (own, moved))
+    return {each.lower() for each in found} - {each.lower() for each in left}

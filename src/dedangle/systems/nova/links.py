@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -15,37 +15,52 @@ from dedangle.systems.nova import schema
 _READ = 200
 # Number of neighbours on each side of a mapping.
 _NEIGHBOURS = 4
+# Number of mappings whose neighbours one statement reads, two parts each.
+_TOGETHER = 50
 # Number of ids in one statement; each is looked up in an index.
 _CHUNK = 1000
 
 
-def youngest(connection: sa.Connection, cell: str, except_server: str) -> list[Link]:
-    """Return the newest mappings of active servers other than `except_server`, the newest first."""
+def youngest(connection: sa.Connection, cell: str) -> list[Link]:
+    """Return the newest mappings of active servers, the newest first; see youngest_of_others."""
     servers = schema.instances
-    statement = _links(except_server).where(servers.c.vm_state == "active", servers.c.task_state.is_(None))
-    statement = statement.order_by(schema.block_device_mapping.c.id.desc()).limit(_READ)
+    statement = _links().where(servers.c.vm_state == "active", servers.c.task_state.is_(None))
+    statement = statement.order_by(schema.block_device_mapping.c.id.desc()).limit(2 * _READ)
     return [_link(row, cell) for row in connection.execute(statement)]
 
 
-def neighbours(connection: sa.Connection, cell: str, except_server: str, numbers: Iterable[int]) -> list[Link]:
-    """Return the mappings of live servers other than `except_server` right before and after each of the numbers.
+def youngest_of_others(found: Iterable[Link], except_server: str) -> list[Link]:
+    """Return the newest mappings without those of `except_server`."""
+    return [link for link in found if link.server_id.lower() != except_server.lower()][:_READ]
 
-    These are four on each side, with the nearest primary keys. Servers that are being built or deleted are skipped,
-    because their mapping and attachment are not created or deleted at the same time.
+
+def neighbours(connection: sa.Connection, cell: str, numbers: Sequence[tuple[str, int]]) -> list[tuple[str, Link]]:
+    """Return the mappings of live servers right before and after each of the numbers, each with the number's server.
+
+    A number is the primary key of a mapping of the server beside it. There are four links on each side, with the
+    nearest primary keys, and none of the server itself. Servers that are being built or deleted are skipped, because
+    their mapping and attachment are not created or deleted at the same time.
     """
     key, servers = schema.block_device_mapping.c.id, schema.instances
-    settled = _links(except_server).where(
+    settled = _links().where(
         servers.c.vm_state.not_in(("building", "deleted")),
         sa.or_(servers.c.task_state.is_(None), servers.c.task_state != "deleting"),
     )
-    found: dict[int, Link] = {}
-    for number in numbers:
-        after = settled.where(key > number, key <= number + NEAR).order_by(key)
-        before = settled.where(key < number, key >= number - NEAR).order_by(key.desc())
-        for statement in (after, before):
-            for row in connection.execute(statement.limit(_NEIGHBOURS)):
-                found[row.id] = _link(row, cell)
-    return list(found.values())
+    found: dict[tuple[str, int], Link] = {}
+    for start in range(0, len(numbers), _TOGETHER):
+        some = numbers[start : start + _TOGETHER]
+        sides = []
+        for place, (server_id, number) in enumerate(some):
+            others = settled.add_columns(sa.literal_column(str(place)).label("place")).where(
+                schema.block_device_mapping.c.instance_uuid != server_id
+            )
+            sides.append(others.where(key > number, key <= number + NEAR).order_by(key))
+            sides.append(others.where(key < number, key >= number - NEAR).order_by(key.desc()))
+        few = [side.limit(_NEIGHBOURS).subquery() for side in sides]
+        for row in connection.execute(sa.union_all(*(sa.select(*each.c) for each in few))):
+            server_id = some[row.place][0]
+            found[server_id, row.id] = _link(row, cell)
+    return [(server_id, link) for (server_id, _), link in found.items()]
 
 
 def named(connection: sa.Connection, table: sa.Table, attachments: Collection[Attachment]) -> list[str]:
@@ -62,14 +77,14 @@ def named(connection: sa.Connection, table: sa.Table, attachments: Collection[At
     return sorted(found & ids)
 
 
-def _links(except_server: str) -> sa.Select[Any]:
+def _links() -> sa.Select[Any]:
     table, servers = schema.block_device_mapping, schema.instances
     joined = sa.join(table, servers, sa.and_(servers.c.uuid == table.c.instance_uuid, servers.c.deleted == 0))
     return (
         sa.select(table.c.id, table.c.instance_uuid, table.c.volume_id, table.c.attachment_id, servers.c.project_id)
         .select_from(joined)
         .where(table.c.destination_type == "volume", table.c.volume_id.is_not(None), table.c.attachment_id.is_not(None))
-        .where(table.c.deleted == 0, table.c.instance_uuid != except_server)
+        .where(table.c.deleted == 0)
     )
 
 
