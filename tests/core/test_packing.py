@@ -31,14 +31,14 @@ def test_a_text_that_was_cut_short_is_none(ids: list[str], lost: int) -> None:
 
 def test_a_server_whose_id_is_no_uuid_is_named() -> None:
     line = ",".join([str(uuid.UUID(int=1)), "i-0001", str(uuid.UUID(int=2))])
-    assert packing.rows_of_text(f"{line}\n", 1, 3) == packing.Rows(b"", ("i-0001",))
+    assert packing.rows_of_text(f"{line}\n", 1, 3) == packing.Rows(b"", ("i-0001",), (uuid.UUID(int=2).bytes,))
 
 
 @pytest.mark.parametrize("spell", [str.upper, lambda text: text.replace("-", ""), lambda text: f"{text[1:]}{text[0]}"])
 def test_a_server_whose_id_is_spelled_otherwise_is_another(spell: Callable[[str], str]) -> None:
     spelled = spell("0f8fad5b-d9cb-469f-a165-70867728950e")
     line = ",".join([str(uuid.UUID(int=1)), spelled, str(uuid.UUID(int=2))])
-    assert packing.rows_of_text(f"{line}\n", 1, 3) == packing.Rows(b"", (spelled,))
+    assert packing.rows_of_text(f"{line}\n", 1, 3) == packing.Rows(b"", (spelled,), (uuid.UUID(int=2).bytes,))
 
 
 def test_a_status_that_was_cut_short_is_none() -> None:

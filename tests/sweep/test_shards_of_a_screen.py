@@ -14,7 +14,7 @@ from dedangle.core.records import Reading
 from dedangle.core.run import Run
 from dedangle.core.sharding import WHOLE, Shard
 from dedangle.reconcile import sweep
-from dedangle.reconcile.screen import Screen
+from dedangle.reconcile.screen import Gathered, Screen
 
 IDS = [str(uuid.UUID(int=number)) for number in range(1, 41)]
 
@@ -73,7 +73,9 @@ def screen(shard: Shard) -> Screen:
         packing.Attachments(packing.rows_of(ATTACHMENTS)),
         packing.QuietVolumes(packing.rows_of(((f"V{each}",), b"") for each in IDS)),
     )
-    found = sweep.read_screen(cast(Any, nova), cinder, cast(Any, cinder), Run(run_id="r"), lambda *_: None, shard)
+    with Gathered(shard) as gathered:
+        run, say = Run(run_id="r"), lambda *_: None
+        found = sweep.read_screen(cast(Any, nova), cast(Any, cinder), cast(Any, cinder), run, say, gathered)
     assert found
     return found
 

@@ -16,12 +16,14 @@ from urllib.parse import urlsplit
 
 import pytest
 import sqlalchemy as sa
+from keystoneauth1.exceptions import ConnectTimeout
 
 from dedangle.core import packing
+from dedangle.reconcile import sweep
 from dedangle.reconcile.screen import Gathered, Screen
 from dedangle.systems import packed_rows, ports
+from dedangle.systems.cinder import cut, lists
 from dedangle.systems.cinder import database as cinder_database
-from dedangle.systems.cinder import lists
 from dedangle.systems.cinder.api import CinderApi
 from dedangle.systems.cinder.database import CinderDatabase
 
@@ -157,6 +159,25 @@ def test_parts_read_at_once_tell_the_same(url: str) -> None:
     assert sorted(read) == sorted(row.id for row in rows)
     assert asked[0]["sort"] == "id:asc"
     assert len([each for each in asked if "marker" not in each]) == 2
+    volumes = api.volumes({row.volume_id for row in rows}).rows
+    assert {volume.id for volume in volumes} == {row.volume_id for row in rows}
+
+
+def test_a_part_that_does_not_answer_leaves_the_whole_list_unread(url: str) -> None:
+    with sa.create_engine(url).connect() as connection:
+        rows = connection.execute(sa.text("SELECT id, volume_id FROM volume_attachment WHERE deleted = 0")).all()
+    named = [packing.Named(attachment_id=row.id, volume_id=row.volume_id) for row in rows]
+    silent = cut.cuts([each.attachment_id for each in named], 4)[1]
+
+    def time_out(params: dict[str, str]) -> None:
+        if params.get("marker") == silent:
+            raise ConnectTimeout
+
+    api = CinderApi(Api(sa.create_engine(url), time_out), None)
+    with Gathered() as gathered:
+        refusal = sweep.gather(api.bulk(lambda: named, 4), gathered)
+    assert refusal
+    assert "ConnectTimeout" in refusal.why
 
 
 def test_a_list_whose_marker_goes_is_read_on_from_an_earlier_row(url: str) -> None:

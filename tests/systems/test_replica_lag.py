@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from benchmarks.fleet.databases import MariaDb
 
 from dedangle.core.run import Run
+from dedangle.reconcile.screen import Gathered
 from dedangle.reconcile.sweep import read_screen
 from dedangle.systems.cinder.database import CinderDatabase
 
@@ -55,7 +56,8 @@ def test_a_sweep_concludes_nothing_from_a_copy_that_lags(tmp_path: Path) -> None
     url = f"sqlite:///{tmp_path}/cinder.db"
     services(url, OLD)
     run, nothing = Run("run"), SimpleNamespace(clock=lambda: NOW)
-    screen = read_screen(nothing, CinderDatabase(url, 60), nothing, run, lambda *_: None)  # type: ignore[arg-type]
+    with Gathered() as gathered:
+        screen = read_screen(nothing, CinderDatabase(url, 60), nothing, run, lambda *_: None, gathered)  # type: ignore[arg-type]
     assert screen is None
     assert [each.startswith("every server: Cinder's database") for each in run.not_checked] == [True]
     assert not run.complete

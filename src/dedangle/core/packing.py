@@ -39,6 +39,8 @@ class Rows:
 
     packed: bytes
     misspelled: tuple[str, ...] = ()
+    left_out: tuple[bytes, ...] = ()
+    """The packed volume ids of the rows of misspelled servers, which `packed` does not have."""
 
 
 @dataclass(frozen=True)
@@ -93,14 +95,15 @@ def status_byte(status: str) -> bytes:
 
 def rows_of(rows: Iterable[tuple[tuple[str | None, ...], bytes]]) -> Rows:
     """Pack rows of ids, each with the bytes at its end. In rows of several ids the server's id is the second one."""
-    packed, misspelled = bytearray(), []
+    packed, misspelled, left_out = bytearray(), list[str](), list[bytes]()
     for ids, end in rows:
         server = ids[1] if len(ids) > 1 else None
         if server and server != unpack(pack(server)):
             misspelled.append(server)
+            left_out += map(pack, ids[2:])
         else:
             packed += b"".join(map(pack, ids)) + end
-    return Rows(bytes(packed), tuple(misspelled))
+    return Rows(bytes(packed), tuple(misspelled), tuple(left_out))
 
 
 def rows_of_text(text: str, count: int, ids: int, *, flagged: bool = False) -> Rows | None:

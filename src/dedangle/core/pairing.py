@@ -180,12 +180,14 @@ def pairs(observation: Observation) -> tuple[Pair, ...]:
                 attachments=tuple(
                     sorted(
                         (attachment for attachment in cinder.attachments.rows if attachment.volume_id == volume_id),
-                        key=lambda each: each.id,
+                        key=_id,
                     )
                 ),
                 volume=cinder.volumes.get(volume_id, unasked),
                 others=Reading(
-                    tuple(each for each in of_volume.rows if each.server_id != observation.server_id),
+                    tuple(
+                        sorted((each for each in of_volume.rows if each.server_id != observation.server_id), key=_id)
+                    ),
                     of_volume.complete,
                     of_volume.why,
                 ),
@@ -211,6 +213,10 @@ def _volume_ids(observation: Observation) -> set[str]:
 def _is_of(bdm: BlockDeviceMapping, volume_id: str) -> bool:
     # A server may have been created with the volume id in capitals; for MySQL's collations both are equal.
     return bdm.volume_id.lower() == volume_id.lower()
+
+
+def _id(attachment: Attachment) -> str:
+    return attachment.id
 
 
 def _by_id(mappings: Iterable[BlockDeviceMapping]) -> tuple[BlockDeviceMapping, ...]:

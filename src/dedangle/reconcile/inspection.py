@@ -15,9 +15,10 @@ from dedangle.core.records import Reading, Refusal
 from dedangle.core.run import Run
 from dedangle.core.sharding import WHOLE, Shard
 from dedangle.reconcile import sweep
-from dedangle.reconcile.screen import Screen
+from dedangle.reconcile.screen import Gathered, Screen
 from dedangle.reconcile.server import Judged, Reconciler
 from dedangle.reconcile.stuck import StuckVolumes
+from dedangle.reconcile.suspects import Suspects
 from dedangle.reconcile.sweep import Progress
 from dedangle.state.sightings import Sightings
 from dedangle.systems import ports
@@ -77,27 +78,32 @@ class Inspection:
         grace: timedelta = timedelta(),
     ) -> Fleet | None:
         """Read the cloud in bulk and judge its suspects; None if nothing could be judged. The run gets the reasons."""
-        screen = sweep.read_screen(self.nova, bulk, self.reconciler, run, self.progress, shard, self.concurrency)
-        if screen is None:
-            return None
-        run.paired, run.servers, run.volumes = screen.paired, screen.servers, screen.volumes
-        run.add(each for each in screen.ownerless if wanted(each))
+        began = self.clock()
         judged: list[Judged] = []
-        try:
-            # After a signal, the servers that were already judged are kept.
-            judged.extend(
-                sweep.judge_servers(
-                    self.sightings.least_recent_first(screen.suspects, self.clock()),
-                    self.reconciler,
-                    run,
-                    self.progress,
-                    wanted=wanted,
-                    out_of_time=out_of_time,
-                    concurrency=self.concurrency,
+        with Gathered(shard) as gathered:
+            screen = sweep.read_screen(self.nova, bulk, self.reconciler, run, self.progress, gathered, self.concurrency)
+            if screen is None:
+                return None
+            run.paired, run.servers, run.volumes = screen.paired, screen.servers, screen.volumes
+            run.add(each for each in screen.ownerless if wanted(each))
+            suspects = self.sightings.least_recent_first(screen.suspects, self.clock())
+            at_once = Suspects(self.nova, bulk, gathered, self.reconciler, began, self.concurrency)
+            try:
+                # After a signal, the servers that were already judged are kept.
+                judged.extend(
+                    sweep.judge_servers(
+                        suspects,
+                        self.reconciler,
+                        run,
+                        self.progress,
+                        wanted=wanted,
+                        out_of_time=out_of_time,
+                        concurrency=self.concurrency,
+                        auditors=at_once.auditors(suspects),
+                    )
                 )
-            )
-        finally:
-            self._remember(judged, self._beyond_suspicion(screen, shard))
+            finally:
+                self._remember(judged, self._beyond_suspicion(screen, shard))
         if screen.every_cell_read and shard == WHOLE:
             # Any row in the cloud may explain a volume, so a stuck volume needs a read of the whole cloud.
             candidates = self.stuck_volumes.candidates(screen)

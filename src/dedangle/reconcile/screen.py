@@ -52,6 +52,19 @@ class Screen:
         return dataclasses.replace(self, suspects=sorted({*self.suspects, *sharers}))
 
 
+@dataclasses.dataclass(frozen=True)
+class Holdings:
+    """Attachments of some servers and volumes, from the bulk read."""
+
+    rows: tuple[Attachment, ...] = ()
+    """The attachments of the servers, and all attachments of their volumes and of the given volumes."""
+    of_servers: tuple[Attachment, ...] = ()
+    unsure_servers: frozenset[str] = frozenset()
+    """Servers with a row that appeared twice and had changed, or with an unknown status."""
+    unsure_volumes: frozenset[str] = frozenset()
+    """Volumes with such a row, or with a row of a server whose id is misspelled."""
+
+
 class _Cell:
     """The rows of one cell."""
 
@@ -78,6 +91,7 @@ class Gathered:
         self._attachments = Spool(_ROW, self._files, by=2 * ID)
         self._volumes = Spool(ID, self._files)
         self._misspelled: set[str] = set()
+        self._left_out: set[bytes] = set()
         self._every_cell_read = True
         self._shared: dict[bytes, set[bytes]] = {}
         self._unheld: set[bytes] = set()
@@ -107,6 +121,7 @@ class Gathered:
                 cell.links.add(packed)
                 cell.linked.add(b"".join(server for (server,) in _SERVERS.iter_unpack(packed)))
             elif isinstance(page, packing.Attachments):
+                self._left_out.update(page.rows.left_out)
                 self._attachments.add(self._own(page.rows))
             else:
                 self._volumes.add(page.rows.packed)
@@ -145,6 +160,37 @@ class Gathered:
             shared=shared,
             servers=sum(cell.count for cell in self._cells.values()),
             volumes=self._held,
+        )
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the attachments of all servers are kept, not only those of a shard."""
+        return self._shard.count == 1
+
+    def holdings(self, servers: Iterable[str], volumes: Iterable[str]) -> Holdings:
+        """Return the attachments of the servers, and all attachments of their volumes and of the given volumes."""
+        wanted, asked = set(map(packing.pack, servers)), set(map(packing.pack, volumes))
+        rows: dict[str, Attachment] = {}
+        of_servers, unsure = list[Attachment](), list[Attachment]()
+        for number in range(PARTS):
+            # All rows of a volume are in one part.
+            part = set(self._attachments.part(number))
+            own = {each for each in part if each[_SERVER] in wanted}
+            about = asked.union(each[_VOLUME] for each in own)
+            for packed in part:
+                if packed[_VOLUME] in about:
+                    row = _attachment(packed)
+                    if row.id in rows or packed[_STATUS] == packing.OTHER_STATUS:
+                        unsure += [row, *([rows[row.id]] if row.id in rows else [])]
+                    rows[row.id] = row
+                    if packed in own:
+                        of_servers.append(row)
+        left_out = map(packing.unpack, self._left_out)
+        return Holdings(
+            rows=tuple(rows.values()),
+            of_servers=tuple(of_servers),
+            unsure_servers=frozenset(each.server_id for each in unsure if each.server_id),
+            unsure_volumes=frozenset({*left_out, *(each.volume_id for each in unsure)}),
         )
 
     def _unpaired(self, number: int, attachments: set[bytes]) -> set[bytes]:
@@ -220,11 +266,13 @@ def _server(row: bytes) -> str | None:
 
 
 def _unowned(packed: bytes) -> Finding:
-    return ownerless(
-        Attachment(
-            id=packing.unpack(packed[:ID]),
-            server_id=None,
-            volume_id=packing.unpack(packed[_VOLUME]),
-            status=packing.STATUSES[packed[_STATUS]],
-        )
+    return ownerless(_attachment(packed))
+
+
+def _attachment(packed: bytes) -> Attachment:
+    return Attachment(
+        id=packing.unpack(packed[:ID]),
+        server_id=_server(packed),
+        volume_id=packing.unpack(packed[_VOLUME]),
+        status=packing.STATUSES[packed[_STATUS]],
     )

@@ -15,7 +15,7 @@ from dedangle.core.packing import Page
 from dedangle.core.planning import Limits, Scope
 from dedangle.core.records import Reading, Refusal
 from dedangle.core.run import Run
-from dedangle.core.sharding import WHOLE, Shard
+from dedangle.core.sharding import Shard
 from dedangle.reconcile.screen import Gathered, Screen
 from dedangle.reconcile.server import Judged, Reconciler
 from dedangle.reconcile.spool import NoRoomError
@@ -33,10 +33,10 @@ def read_screen(
     reconciler: Reconciler,
     run: Run,
     progress: Progress,
-    shard: Shard = WHOLE,
+    gathered: Gathered,
     at_once: int = 1,
 ) -> Screen | None:
-    """Read Nova and Cinder in bulk, and return the suspects; None if nothing can be judged. The run gets the reasons.
+    """Read both sides in bulk into `gathered`; None if nothing can be judged. The run gets the reasons.
 
     Every attachment of a cell that does not answer looks dangling. So if a cell does not answer, only servers that Nova
     has in another cell are suspects. At most `at_once` requests are sent to Cinder at the same time.
@@ -55,23 +55,22 @@ def read_screen(
             yield answer
 
     progress("Reading Nova's servers and mappings in every cell, and Cinder's attachments and volumes")
-    with Gathered(shard) as gathered:
-        try:
-            cells = [heard(cell, pages) for cell, pages in nova.bulk().items()]
-            unread = gather([*cells, *cinder.bulk(lambda: gathered.named, at_once)], gathered)
-            for cell, why in silent.items():
-                gathered.forget(cell)
-                nova.leave_out(cell, why)
-            # Servers of cell0 have no host, so its database fails only together with the control plane.
-            if not unread and nova.cell0 in silent:
-                unread = Refusal(silent[nova.cell0])
-            if not unread and gathered.has_links:
-                unread = reconciler.doubt()
-            if not unread:
-                screen = _with_sharers(gathered.screen(), cinder, run)
-                return _within_sight(screen, silent, nova, run) if silent else screen
-        except NoRoomError as error:
-            unread = Refusal(str(error))
+    try:
+        cells = [heard(cell, pages) for cell, pages in nova.bulk().items()]
+        unread = gather([*cells, *cinder.bulk(lambda: gathered.named, at_once)], gathered)
+        for cell, why in silent.items():
+            gathered.forget(cell)
+            nova.leave_out(cell, why)
+        # Servers of cell0 have no host, so its database fails only together with the control plane.
+        if not unread and nova.cell0 in silent:
+            unread = Refusal(silent[nova.cell0])
+        if not unread and gathered.has_links:
+            unread = reconciler.doubt()
+        if not unread:
+            screen = _with_sharers(gathered.screen(), cinder, run)
+            return _within_sight(screen, silent, nova, run) if silent else screen
+    except NoRoomError as error:
+        unread = Refusal(str(error))
     run.miss([f"every server: {unread}"])
     return None
 
@@ -138,15 +137,19 @@ def judge_servers(
     wanted: Callable[[Finding], bool] = lambda _: True,
     out_of_time: Callable[[], bool] = lambda: False,
     concurrency: int = 1,
+    auditors: Iterable[tuple[str, Callable[[str], Judged]]] | None = None,
 ) -> Iterator[Judged]:
-    """Judge each server with fresh reads, and record the findings in the run.
+    """Judge each server and add the findings to the run.
+
+    `auditors` has the function that judges each server. Without it each server is judged with fresh reads.
 
     If the time is used up before all servers are judged, the run gets the number of the others.
     """
     done = 0
+    asked = ((server_id, reconciler.audit) for server_id in server_ids) if auditors is None else auditors
     # A signal ends this pool without a wait for its threads; concurrent.futures would wait for them.
     with ThreadPool(concurrency) as pool:
-        for one in _ahead(pool, reconciler, server_ids, out_of_time, 2 * concurrency):
+        for one in _ahead(pool, asked, out_of_time, 2 * concurrency):
             done += 1
             progress("Judging servers", done, len(server_ids))
             run.add(finding for finding in one.findings if wanted(finding))
@@ -162,14 +165,17 @@ def judge_servers(
 
 
 def _ahead(
-    pool: ThreadPool, reconciler: Reconciler, server_ids: Iterable[str], out_of_time: Callable[[], bool], most: int
+    pool: ThreadPool,
+    auditors: Iterable[tuple[str, Callable[[str], Judged]]],
+    out_of_time: Callable[[], bool],
+    most: int,
 ) -> Iterator[Judged]:
     """Judge in the pool, at most `most` servers ahead of the consumer; yield in the order of the servers."""
     begun: deque[AsyncResult[Judged]] = deque()
-    for server_id in server_ids:
+    for server_id, audit in auditors:
         if out_of_time():
             break
-        begun.append(pool.apply_async(reconciler.audit, (server_id,)))
+        begun.append(pool.apply_async(audit, (server_id,)))
         if len(begun) == most:
             yield begun.popleft().get()
     while begun:

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from datetime import datetime
 from typing import Any, NamedTuple, Protocol
 
@@ -138,6 +138,9 @@ class Bulk(Protocol):
     def why_stale(self, now: datetime) -> Refusal | None:
         """Return why nothing can be concluded from what it does not show: it may be a copy that lags."""
 
+    def volumes(self, volume_ids: Collection[str]) -> Reading[Volume]:
+        """Return those of the volumes that the bulk read has kept, or that one statement returns."""
+
 
 class Fleet(Nova, Protocol):
     @property
@@ -167,6 +170,12 @@ class Fleet(Nova, Protocol):
 
         Skipped cells are not counted. Counting stops at `most` or more.
         """
+
+    def observe_many(self, server_ids: Collection[str]) -> dict[str, NovaView]:
+        """Return what observe() returns for each server, with as many statements as for one."""
+
+    def links_of_many(self, near: Mapping[str, Collection[BlockDeviceMapping]]) -> dict[str, Reading[Link]]:
+        """Return what links() returns for each server and its mappings."""
 
     def named(self, names: Collection[str]) -> Reading[NamedServer]:
         """Return the live servers with one of the names, from every cell."""

@@ -16,6 +16,7 @@ from dedangle.systems import rest
 from dedangle.systems.cinder import cut
 from dedangle.systems.cinder import rows as cinder_rows
 from dedangle.systems.cinder.client import MarkerGoneError, UnreadError
+from dedangle.systems.cinder.kept import KeptVolumes
 from dedangle.systems.cinder.lists import CinderLists
 from dedangle.systems.ports import Listing, Neighbours
 
@@ -38,6 +39,8 @@ class Backend(NamedTuple):
 
 class CinderApi(CinderLists):
     """Reads and changes attachments and volumes as an administrator."""
+
+    _kept: KeptVolumes | None = None
 
     def newest_microversion(self) -> Reading[str]:
         """Return the newest microversion of Cinder; empty if Cinder does not report it."""
@@ -97,15 +100,25 @@ class CinderApi(CinderLists):
 
         If a list is restarted, rows appear again.
         """
+        self._kept = KeptVolumes()
 
         def pages() -> Iterator[Reading[packing.Page]]:
             parts, known = min(at_once, _PARTS), named()
             at = cut.cuts([each.attachment_id for each in known], parts)
             yield from self._bulk("attachment", "/attachments", cinder_rows.attachments_page, at)
             at = cut.cuts([each.volume_id for each in known], parts)
-            yield from self._bulk("volume", "/volumes/detail", cinder_rows.volumes_page, at)
+            yield from self._bulk("volume", "/volumes/detail", self._keep, at)
 
         return [pages()]
+
+    def _keep(self, page: list[dict[str, Any]]) -> packing.Page:
+        if self._kept:
+            self._kept.add(page)
+        return cinder_rows.volumes_page(page)
+
+    def volumes(self, volume_ids: Collection[str]) -> Reading[Volume]:
+        """Return those of the volumes that the bulk read returned, as they were then."""
+        return Reading(self._kept.find(volume_ids) if self._kept else ())
 
     def volumes_named(self, name: str) -> Reading[Volume]:
         """Return the volumes of all projects that have the name."""
@@ -190,7 +203,8 @@ class CinderApi(CinderLists):
         return None
 
     def multiattach(self, volume_ids: Collection[str]) -> Reading[str]:
-        found = [self.volume(volume_id) for volume_id in sorted(volume_ids)]
+        shown = {volume.id: Reading((volume,)) for volume in self.volumes(volume_ids).rows}
+        found = [shown.get(volume_id) or self.volume(volume_id) for volume_id in sorted(volume_ids)]
         shared = tuple(volume.id for each in found for volume in each.rows if volume.multiattach)
         why = next((each.why for each in found if not each.complete), "")
         return Reading(shared, not why, why)

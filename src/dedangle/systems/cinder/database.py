@@ -14,7 +14,8 @@ import sqlalchemy as sa
 
 from dedangle.core import packing
 from dedangle.core.pairing import QUIET_MIGRATION
-from dedangle.core.records import Reading, Refusal
+from dedangle.core.records import Reading, Refusal, Volume
+from dedangle.systems.cinder import rows as cinder_rows
 from dedangle.systems.database import Database
 from dedangle.systems.database_role import Role, role
 from dedangle.systems.packed_rows import Source, or_none
@@ -23,20 +24,30 @@ _metadata = sa.MetaData()
 _volume_attachment = sa.Table(
     "volume_attachment",
     _metadata,
-    *(sa.Column(name, sa.String) for name in ("id", "instance_uuid", "volume_id", "attach_status")),
+    *(sa.Column(name, sa.String) for name in ("id", "instance_uuid", "volume_id", "attach_status", "attached_host")),
     sa.Column("deleted", sa.Boolean),
 )
 _volumes = sa.Table(
     "volumes",
     _metadata,
-    *(sa.Column(name, sa.String) for name in ("id", "status", "migration_status")),
+    *(sa.Column(name, sa.String) for name in ("id", "status", "migration_status", "project_id", "display_name")),
     sa.Column("multiattach", sa.Boolean),
     sa.Column("deleted", sa.Boolean),
+    sa.Column("size", sa.Integer),
+    sa.Column("updated_at", sa.DateTime),
 )
 _services = sa.Table("services", _metadata, sa.Column("updated_at", sa.DateTime), sa.Column("deleted", sa.Boolean))
 _LAST_REPORT = sa.select(sa.func.max(_services.c.updated_at)).where(_services.c.deleted == sa.false())
 # What is younger counts as in progress anyway.
 _MOST_BEHIND = timedelta(minutes=2)
+
+
+def _named_values(name: str) -> sa.Table:
+    columns = (sa.Column(each, sa.String) for each in ("volume_id", "key", "value"))
+    return sa.Table(name, _metadata, *columns, sa.Column("deleted", sa.Boolean))
+
+
+_metadata_of_volumes, _metadata_of_images = map(_named_values, ("volume_metadata", "volume_glance_metadata"))
 # Number of ids in one statement; each is looked up in an index.
 _CHUNK = 1000
 
@@ -103,6 +114,16 @@ class CinderDatabase:
             found += answer.rows[0]
         return Reading(tuple(found))
 
+    def volumes(self, volume_ids: Collection[str]) -> Reading[Volume]:
+        """Return those of the volumes that exist, with the fields that Cinder's API shows."""
+        wanted, found = sorted(volume_ids), list[Volume]()
+        for start in range(0, len(wanted), _CHUNK):
+            answer = self._database.ask(functools.partial(_volumes_with, wanted[start : start + _CHUNK]))()
+            if not answer.complete:
+                return Reading.unread(answer.why)
+            found += answer.rows[0]
+        return Reading(tuple(found))
+
     def has(self, attachment_id: str) -> Reading[bool]:
         """Return whether the database has this live attachment."""
         row = sa.select(_volume_attachment.c.id).where(
@@ -152,6 +173,47 @@ def _attachments(text: str, count: int) -> packing.Page | None:
 def _quiet_volumes(text: str, count: int) -> packing.Page | None:
     rows = packing.rows_of_text(text, count, 1)
     return packing.QuietVolumes(rows) if rows else None
+
+
+def _volumes_with(volume_ids: list[str], connection: sa.Connection) -> list[Volume]:
+    """Read the volumes as Cinder's API shows them to an administrator."""
+    attachments = _volume_attachment
+    connected = sa.select(attachments.c.volume_id, attachments.c.id, attachments.c.attached_host).where(
+        attachments.c.volume_id.in_(volume_ids), *_ATTACHMENTS.conditions, attachments.c.attach_status == "attached"
+    )
+    hosts: dict[str, list[dict[str, Any]]] = {}
+    for volume_id, attachment_id, host in connection.execute(connected):
+        hosts.setdefault(volume_id, []).append({"attachment_id": attachment_id, "host_name": host})
+    metadata, image = (
+        _values_of(table, volume_ids, connection) for table in (_metadata_of_volumes, _metadata_of_images)
+    )
+    live = sa.select(_volumes).where(_volumes.c.id.in_(volume_ids), _volumes.c.deleted == sa.false())
+    return [
+        cinder_rows.volume(
+            cinder_rows.kept_of_volume(
+                {
+                    **row,
+                    cinder_rows.OWNER: row["project_id"],
+                    "name": row["display_name"],
+                    "updated_at": row["updated_at"] and row["updated_at"].isoformat(),
+                    "attachments": hosts.get(row["id"], []),
+                    "metadata": metadata.get(row["id"], {}),
+                    "volume_image_metadata": image.get(row["id"], {}),
+                }
+            )
+        )
+        for row in connection.execute(live).mappings()
+    ]
+
+
+def _values_of(table: sa.Table, volume_ids: list[str], connection: sa.Connection) -> dict[str, dict[str, str]]:
+    statement = sa.select(table.c.volume_id, table.c.key, table.c.value).where(
+        table.c.volume_id.in_(volume_ids), table.c.deleted == sa.false()
+    )
+    found: dict[str, dict[str, str]] = {}
+    for volume_id, key, value in connection.execute(statement):
+        found.setdefault(volume_id, {})[key] = value
+    return found
 
 
 def _ids(statement: sa.Select[Any], connection: sa.Connection) -> list[str]:

@@ -14,7 +14,9 @@ from dedangle.core.records import Attachment, Refusal, Volume
 OWNER = "os-vol-tenant-attr:tenant_id"
 # The first key depends on its own policy; Cinder shows the second key only to administrators.
 _MIGRATION_STATUS = ("os-vol-mig-status-attr:migstat", "migration_status")
-_CLUSTER, _CLAIM = "cinder.csi.openstack.org/cluster", "csi.storage.k8s.io/pvc/name"
+_CLUSTER = "cinder.csi.openstack.org/cluster"
+_NAMESPACE, _CLAIM = "csi.storage.k8s.io/pvc/namespace", "csi.storage.k8s.io/pvc/name"
+IMAGE = ("image_id", "image_name")
 _CONSUMERS = {"glance_image_id": "glance", "image_owner": "glance"}
 
 
@@ -55,6 +57,27 @@ def volumes_page(page: list[dict[str, Any]]) -> packing.Page:
     return packing.QuietVolumes(packing.rows_of(((each,), b"") for each in quiet))
 
 
+def kept_of_volume(row: dict[str, Any]) -> dict[str, Any]:
+    """Return only the fields that volume() and why_hidden() read, and no other metadata of users."""
+    names = ("id", "status", OWNER, *_MIGRATION_STATUS, "multiattach", "updated_at", "name", "size")
+    attachments = [
+        {"attachment_id": each.get("attachment_id"), "host_name": each.get("host_name")}
+        for each in row.get("attachments", [])
+    ]
+    image = row.get("volume_image_metadata") or {}
+    return {
+        **{name: row[name] for name in names if name in row},
+        "attachments": attachments,
+        "metadata": {key: value for key, value in row.get("metadata", {}).items() if is_read_of_metadata(key)},
+        "volume_image_metadata": {key: image[key] for key in IMAGE if key in image},
+    }
+
+
+def is_read_of_metadata(key: str) -> bool:
+    """Whether dedangle reads the key of a volume's metadata."""
+    return key in _CONSUMERS or key in (_CLUSTER, _NAMESPACE, _CLAIM) or key.startswith("ironic_node_")
+
+
 def volume(row: dict[str, Any]) -> Volume:
     """Return the volume; raise HiddenError if Cinder hides a field that dedangle needs."""
     hidden = why_hidden(row)
@@ -82,7 +105,7 @@ def volume(row: dict[str, Any]) -> Volume:
 
 def _origin(metadata: Mapping[str, str], image: Mapping[str, str]) -> str | None:
     """Return what the volume is for: a claim of Kubernetes, as cinder-csi-plugin writes it, or an image."""
-    claim = "/".join(metadata[key] for key in ("csi.storage.k8s.io/pvc/namespace", _CLAIM) if key in metadata)
+    claim = "/".join(metadata[key] for key in (_NAMESPACE, _CLAIM) if key in metadata)
     if claim or _CLUSTER in metadata:
         cluster = f"cluster {metadata[_CLUSTER]}" if _CLUSTER in metadata else "an unnamed cluster"
         return f"is of Kubernetes {cluster}" + (f", claim {claim}" if claim else "")

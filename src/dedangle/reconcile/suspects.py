@@ -1,0 +1,258 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Judge suspects with rows that were read for many servers: the bulk read of Cinder, and a few statements of Nova.
+
+The function that judges one server judges each of them. If the rows may be too old or incomplete, the server is read
+alone. Before every removal the server is read alone again.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import TypeVar
+
+from dedangle.core import packing, pairing
+from dedangle.core.decisions import Outcome
+from dedangle.core.doors import SETTLED_AFTER
+from dedangle.core.observations import NovaView
+from dedangle.core.records import Attachment, BlockDeviceMapping, Link, Reading, Server, Volume
+from dedangle.reconcile import side_by_side
+from dedangle.reconcile.screen import Gathered
+from dedangle.reconcile.server import Judged, Reconciler
+from dedangle.systems import ports
+
+# The number of servers in one statement.
+_TOGETHER = 500
+
+T = TypeVar("T")
+
+
+def _by(rows: Iterable[T], key: Callable[[T], str]) -> dict[str, list[T]]:
+    found: dict[str, list[T]] = {}
+    for row in rows:
+        found.setdefault(key(row), []).append(row)
+    return found
+
+
+def _is_packable(ident: str) -> bool:
+    """Whether the bulk read keeps the id as it is. Other spellings are equal to it for MySQL, but not here."""
+    return packing.unpack(packing.pack(ident)) == ident
+
+
+@dataclasses.dataclass(frozen=True)
+class Suspects:
+    """The suspects of one bulk read, which began at `began`; `gathered` has its attachments."""
+
+    nova: ports.Fleet
+    bulk: ports.Bulk
+    gathered: Gathered
+    reconciler: Reconciler
+    began: datetime
+    at_once: int = 1
+    """How many requests are sent to Cinder at the same time."""
+
+    def auditors(self, server_ids: Sequence[str]) -> Iterable[tuple[str, Callable[[str], Judged]]]:
+        """Yield each server with the function that judges it; the rows of hundreds are read before the first one."""
+        for start in range(0, len(server_ids), _TOGETHER):
+            together = server_ids[start : start + _TOGETHER]
+            audit = self._read(together)
+            yield from ((server_id, audit) for server_id in together)
+
+    def _read(self, server_ids: Sequence[str]) -> Callable[[str], Judged]:
+        views = self.nova.observe_many(server_ids)
+        mapped = {mapping.volume_id for view in views.values() for mapping in view.mappings}
+        held = self.gathered.holdings(server_ids, mapped)
+        volume_ids = {*mapped, *(each.volume_id for each in held.of_servers)}
+        bdms = self.nova.other_servers_bdms(volume_ids, "")
+        volumes = self.bulk.volumes(volume_ids)
+        listed = {each.id for each in held.of_servers}
+        named = {(server_id, each.attachment_id) for server_id, view in views.items() for each in view.mappings}
+        unmapped = [each for each in held.of_servers if (each.server_id, each.id) not in named]
+        near = {
+            server_id: [each for each in view.mappings if each.attachment_id and each.attachment_id not in listed]
+            for server_id, view in views.items()
+        }
+        links = self.nova.links_of_many({**near, "": ()})
+        beside = {link.volume_id for reading in links.values() for link in reading.rows}
+        rows = {each.id: each for each in (*held.rows, *self.gathered.holdings((), beside - volume_ids).rows)}
+        known = self.nova.knows(unmapped)
+        neighbours = self._neighbours([each.id for each in unmapped if each.id not in known.rows])
+        around = [row for reading in neighbours.values() for near in reading.rows for side in near for row in side]
+        known_around = self.nova.knows(around)
+        archived = self.nova.archived_bdms(unmapped) if unmapped else Reading[BlockDeviceMapping]()
+        others = {each.server_id for each in bdms.rows} | {each.server_id or "" for each in held.rows}
+        servers = self.nova.servers(others - {""})
+        if not all(each.complete for each in (bdms, servers, known, known_around, archived)):
+            return self.reconciler.audit
+        known_ids, attachments = {*known.rows, *known_around.rows}, {*unmapped, *around}
+        nova = _Nova(
+            self.nova,
+            views,
+            volume_ids,
+            bdms.rows,
+            others,
+            servers.rows,
+            near,
+            links,
+            attachments,
+            known_ids,
+            unmapped,
+            archived.rows,
+        )
+        # An attachment may be younger than the bulk read. The control read must not take it for a lost one.
+        unlisted = {link.volume_id for each in links.values() for link in each.rows if link.attachment_id not in rows}
+        read = set(filter(_is_packable, volume_ids | beside)) - unlisted - held.unsure_volumes
+        read = read if self.gathered.is_whole else set()
+        cinder = _Cinder(self.reconciler.cinder, tuple(rows.values()), read, volumes.rows, neighbours)
+        together = dataclasses.replace(self.reconciler, nova=nova, cinder=cinder)
+        unsettled = {server_id for server_id in server_ids if not self._is_settled(views[server_id], nova)}
+
+        def audit(server_id: str) -> Judged:
+            by_itself = server_id in unsettled or server_id in held.unsure_servers
+            return (self.reconciler if by_itself else together).audit(server_id)
+
+        return audit
+
+    def _neighbours(self, attachment_ids: Sequence[str]) -> dict[str, Reading[ports.Neighbours]]:
+        asked = [functools.partial(self.reconciler.cinder.neighbours, each) for each in attachment_ids]
+        return dict(zip(attachment_ids, side_by_side.answers(asked, self.at_once), strict=True))
+
+    def _is_settled(self, view: NovaView, nova: _Nova) -> bool:
+        """Whether all rows of Nova about the server are two minutes older than the bulk read of Cinder."""
+        if view.unread or not _is_packable(view.server_id):
+            return False
+        own = (*view.mappings, *view.tombstones)
+        volume_ids = {each.volume_id for each in own} & nova.volume_ids
+        bdms = (*own, *nova.other_servers_bdms(volume_ids, view.server_id).rows)
+        moments = [*(each.changed_at for each in bdms), view.last_action_at]
+        moments += [moment for server in view.servers for moment in (server.launched_at, server.deleted_at)]
+        latest = pairing.newest(moments)
+        return latest is None or latest < self.began - SETTLED_AFTER
+
+
+class _Nova:
+    """The rows of Nova about hundreds of servers. All other questions go to Nova itself."""
+
+    def __init__(
+        self,
+        nova: ports.Fleet,
+        views: Mapping[str, NovaView],
+        volume_ids: Collection[str],
+        bdms: Iterable[BlockDeviceMapping],
+        other_ids: Collection[str],
+        others: Iterable[Server],
+        near: Mapping[str, Collection[BlockDeviceMapping]],
+        links: Mapping[str, Reading[Link]],
+        attachments: Collection[Attachment],
+        known: Collection[str],
+        unmapped: Collection[Attachment],
+        archived: Iterable[BlockDeviceMapping],
+    ) -> None:
+        self._nova, self._views, self.volume_ids = nova, views, frozenset(volume_ids)
+        self._bdms = _by(bdms, lambda bdm: bdm.volume_id.lower())
+        self._other_ids, self._others = frozenset(other_ids), _by(others, lambda server: server.id)
+        self._near, self._links = near, links
+        self._attachments, self._known = frozenset(attachments), frozenset(known)
+        self._unmapped, self._archived = frozenset(unmapped), _by(archived, lambda bdm: bdm.attachment_id or "")
+
+    def read_live(self, server_id: str) -> NovaView:
+        return self._views[server_id]
+
+    def observe(self, server_id: str) -> NovaView:
+        return self._views[server_id]
+
+    def other_servers_bdms(self, volume_ids: Collection[str], except_server: str) -> Reading[BlockDeviceMapping]:
+        if not self.volume_ids.issuperset(volume_ids):
+            return self._nova.other_servers_bdms(volume_ids, except_server)
+        found = [bdm for each in {volume_id.lower() for volume_id in volume_ids} for bdm in self._bdms.get(each, ())]
+        others = [bdm for bdm in found if bdm.server_id.lower() != except_server.lower()]
+        return Reading(tuple(sorted(others, key=lambda bdm: (bdm.cell, bdm.id))))
+
+    def servers(self, server_ids: Collection[str]) -> Reading[Server]:
+        if not self._other_ids.issuperset(server_ids):
+            return self._nova.servers(server_ids)
+        return Reading(tuple(server for each in sorted(server_ids) for server in self._others.get(each, ())))
+
+    def knows(self, attachments: Collection[Attachment]) -> Reading[str]:
+        if not self._attachments.issuperset(attachments):
+            return self._nova.knows(attachments)
+        return Reading(tuple(each.id for each in attachments if each.id in self._known))
+
+    def archived_bdms(self, attachments: Collection[Attachment]) -> Reading[BlockDeviceMapping]:
+        if not self._unmapped.issuperset(attachments):
+            return self._nova.archived_bdms(attachments)
+        return Reading(tuple(bdm for each in attachments for bdm in self._archived.get(each.id, ())))
+
+    def compute_hosts(self) -> Reading[str]:
+        return self._nova.compute_hosts()
+
+    def links(self, except_server: str, near: Collection[BlockDeviceMapping] = ()) -> Reading[Link]:
+        if except_server in self._links and {*near} == {*self._near.get(except_server, ())}:
+            return self._links[except_server]
+        return self._nova.links(except_server, near)
+
+    def soft_delete_mapping(self, expected: BlockDeviceMapping, server: Server | None) -> Outcome:
+        return self._nova.soft_delete_mapping(expected, server)
+
+
+class _Cinder:
+    """The rows of Cinder's bulk read. An attachment that a mapping names and the bulk read lacks is requested."""
+
+    def __init__(
+        self,
+        cinder: ports.Cinder,
+        rows: Iterable[Attachment],
+        volume_ids: Collection[str],
+        volumes: Iterable[Volume],
+        neighbours: Mapping[str, Reading[ports.Neighbours]],
+    ) -> None:
+        rows = sorted(rows, key=lambda each: each.id)
+        self._cinder, self._volume_ids = cinder, frozenset(volume_ids)
+        self._of_servers = _by(rows, lambda each: each.server_id or "")
+        self._of_volumes = _by(rows, lambda each: each.volume_id)
+        self._volumes = {volume.id: volume for volume in volumes}
+        self._neighbours = neighbours
+        self._requested: dict[str, Reading[Attachment]] = {}
+
+    @property
+    def project_id(self) -> str | None:
+        return self._cinder.project_id
+
+    def neighbours(self, attachment_id: str, limit: int = 20) -> Reading[ports.Neighbours]:
+        return self._neighbours.get(attachment_id) or self._cinder.neighbours(attachment_id, limit)
+
+    def sees_other_projects(self) -> Reading[bool]:
+        return self._cinder.sees_other_projects()
+
+    def sees_other_attachments(self) -> Reading[bool]:
+        return self._cinder.sees_other_attachments()
+
+    def attachments_of_server(self, server_id: str, named: Collection[str]) -> ports.Listing:  # noqa: ARG002
+        return ports.Listing(Reading(tuple(self._of_servers.get(server_id, ()))), Reading)
+
+    def attachments_of_volume(self, volume_id: str) -> Reading[Attachment]:
+        if volume_id in self._volume_ids:
+            return Reading(tuple(self._of_volumes.get(volume_id, ())))
+        # After the loss of many attachments the control reads of many servers check the same links.
+        found = self._requested.get(volume_id) or self._cinder.attachments_of_volume(volume_id)
+        if found.complete:
+            self._requested[volume_id] = found
+        return found
+
+    def attachment(self, attachment_id: str) -> Reading[Attachment]:
+        return self._cinder.attachment(attachment_id)
+
+    def volume(self, volume_id: str) -> Reading[Volume]:
+        known = self._volumes.get(volume_id)
+        return Reading((known,)) if known else self._cinder.volume(volume_id)
+
+    def volumes_with_status(self, statuses: Collection[str]) -> Reading[Volume]:
+        return self._cinder.volumes_with_status(statuses)
+
+    def reset_status(self, expected: Volume) -> Outcome:
+        return self._cinder.reset_status(expected)
+
+    def delete_attachment(self, expected: Attachment) -> Outcome:
+        return self._cinder.delete_attachment(expected)
