@@ -60,8 +60,8 @@ DIALECTS = {
 DIALECTS["mariadb"] = DIALECTS["mysql"]
 
 
-def fill(nova: sa.Connection, cinder: sa.Connection, pairs: int, dead: int) -> None:
-    """Make so many healthy pairs and dead rows for each, three at most, in empty tables."""
+def fill(nova: sa.Connection, cinder: sa.Connection, pairs: int, dead: int, first: int = 0) -> None:
+    """Make so many healthy pairs and dead rows for each, three at most; primary keys up to `first` are not used."""
     kind = DIALECTS[nova.dialect.name]
     if nova.dialect.name == "mysql":
         # InnoDB then builds an empty table's indexes sorted, some times as fast.
@@ -113,10 +113,10 @@ def fill(nova: sa.Connection, cinder: sa.Connection, pairs: int, dead: int) -> N
         nova,
         "instances",
         {
-            "id": "2 * (k - 2) + d + 1",
+            "id": f"{first} + 2 * (k - 2) + d + 1",
             "uuid": kind.ident("s", "4 * k + d"),
             "created_at": time,
-            "deleted": "CASE WHEN d = 0 THEN 0 ELSE 2 * (k - 2) + d + 1 END",
+            "deleted": f"CASE WHEN d = 0 THEN 0 ELSE {first} + 2 * (k - 2) + d + 1 END",
             "project_id": f"REPLACE({kind.ident('p', 'k % 997')}, '-', '')",
             "host": "'compute-1'",
             "vm_state": "CASE WHEN d = 0 THEN 'active' ELSE 'deleted' END",
@@ -129,10 +129,10 @@ def fill(nova: sa.Connection, cinder: sa.Connection, pairs: int, dead: int) -> N
         nova,
         "block_device_mapping",
         {
-            "id": "4 * (k - 1) + d + 1",
+            "id": f"{first} + 4 * (k - 1) + d + 1",
             "uuid": kind.ident("b", number),
             "created_at": time,
-            "deleted": "CASE WHEN d = 0 THEN 0 ELSE 4 * (k - 1) + d + 1 END",
+            "deleted": f"CASE WHEN d = 0 THEN 0 ELSE {first} + 4 * (k - 1) + d + 1 END",
             "instance_uuid": kind.ident("s", server),
             "volume_id": kind.ident("v", number),
             "attachment_id": kind.ident("a", number),
@@ -146,10 +146,10 @@ def fill(nova: sa.Connection, cinder: sa.Connection, pairs: int, dead: int) -> N
     )
 
 
-def plant(nova: sa.Connection, cinder: sa.Connection, pairs: int) -> set[str]:
-    """Break 0.05 % of the pairs, ten at least, in ten ways; return exactly the servers that must be suspects."""
+def plant(nova: sa.Connection, cinder: sa.Connection, pairs: int, share: float = _SHARE) -> set[str]:
+    """Break a share of the pairs, ten at least, in ten ways; return exactly the servers that must be suspects."""
     truth: set[str] = set()
-    count = max(len(_WAYS), int(pairs * _SHARE))
+    count = max(len(_WAYS), int(pairs * share))
     for turn in range(count):
         pair = 1 + turn * (pairs // count)
         truth |= _WAYS[turn % len(_WAYS)](nova, cinder, pair)
@@ -166,8 +166,8 @@ def _cinder(cinder: sa.Connection, table: str, change: str, ident: str) -> None:
 
 
 def _mapping(nova: sa.Connection, change: str, pair: int, dead: int = 0) -> None:
-    row = 4 * (pair - 1) + dead + 1
-    assert nova.execute(sa.text(f"UPDATE block_device_mapping SET {change} WHERE id = {row}")).rowcount == 1
+    row = ident("b", 4 * pair + dead)
+    assert nova.execute(sa.text(f"UPDATE block_device_mapping SET {change} WHERE uuid = '{row}'")).rowcount == 1
 
 
 def _attachment_lost(nova: sa.Connection, cinder: sa.Connection, pair: int) -> set[str]:
