@@ -57,6 +57,8 @@ def measure(database: Server, path: Path, pairs: int, dead: int, rounds: int) ->
     with connection(database.url("nova")) as nova, connection(database.url("cinder")) as cinder:
         fill(nova, cinder, pairs, dead)
         truth = plant(nova, cinder, pairs)
+    if isinstance(database, PostgreSql):
+        database.gather_statistics()
     yield f"{pairs} pairs, {dead} dead rows for each live one, made in {time.perf_counter() - began:.0f} s"
     yield from compare(database, truth, rounds)
 
