@@ -92,7 +92,10 @@ def wrong_status(stage: Stage, _: Dedangle) -> list[str]:
 
 
 def restored_cinder(stage: Stage, _: Dedangle) -> list[str]:
-    servers = [stage.user.server(name, 0) for name in ("mail", "archive", "search")]
+    # dedangle lists servers by their ids, so the names are given in that order.
+    servers = sorted((stage.user.server("new", 0) for _ in range(3)), key=lambda server: server.id)
+    for server, name in zip(servers, ("archive", "mail", "search"), strict=True):
+        stage.user.user.nova("PUT", f"/servers/{server.id}", {"server": {"name": name}}, expect=200)
     volumes = [stage.user.volume(name="data") for _ in servers]
     live = stage.cloud.home.database_file("cinder")
     with closing(sqlite3.connect(live)) as cinder, closing(sqlite3.connect(":memory:")) as backup:
