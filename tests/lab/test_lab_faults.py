@@ -5,12 +5,15 @@ import contextlib
 import http.client
 import json
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from dedangle.lab.cloud import Cloud
+from dedangle.lab.faults import Faults
 
 
 @dataclass(frozen=True)
@@ -102,3 +105,17 @@ def test_clearing_one_fault_leaves_the_other(cloud: Cloud) -> None:
 
     assert ask(cloud, "cinder", "/one").status != 500
     assert ask(cloud, "cinder", "/two").status == 500
+
+
+def test_threads_inject_at_the_same_time(tmp_path: Path) -> None:
+    faults = Faults(tmp_path)
+
+    def inject_and_clear(number: int) -> None:
+        for _ in range(20):
+            with faults.inject("cinder", path=str(number)):
+                kept = json.loads((tmp_path / "cinder.faults.json").read_text())
+                assert str(number) in [each["path"] for each in kept]
+
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(inject_and_clear, range(4))) == [None] * 4
+    assert json.loads((tmp_path / "cinder.faults.json").read_text()) == []

@@ -14,6 +14,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
 
+from dedangle import files
+
 _ERROR_NAMES = {
     400: "badRequest",
     401: "unauthorized",
@@ -114,7 +116,9 @@ class Faults:
         """Inject a `Fault` into 'cinder', 'nova' or 'keystone' until cleared; usable as a context manager."""
         injected = Fault(**fault)
         path = rules_path(self._directory, api)
-        _write(path, [*_read(path), injected])
+        # Several threads of a test inject at the same time.
+        with files.locked(path):
+            _write(path, [*_read(path), injected])
         return Injected(path, injected)
 
     def clear(self) -> None:
@@ -130,7 +134,8 @@ class Injected:
         self._fault = fault
 
     def clear(self) -> None:
-        _write(self._path, [fault for fault in _read(self._path) if fault.id != self._fault.id])
+        with files.locked(self._path):
+            _write(self._path, [fault for fault in _read(self._path) if fault.id != self._fault.id])
 
     def __enter__(self) -> "Injected":
         return self
@@ -164,6 +169,4 @@ def _read(path: Path) -> list[Fault]:
 
 def _write(path: Path, faults: list[Fault]) -> None:
     # The services read at any moment: they must never see half a file.
-    new = path.with_suffix(".new")
-    new.write_text(json.dumps([asdict(fault) for fault in faults]))
-    new.replace(path)
+    files.replace(path, json.dumps([asdict(fault) for fault in faults]).encode(), mode=0o644)

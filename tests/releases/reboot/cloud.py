@@ -28,7 +28,6 @@ from dedangle.compute.main import MANAGER
 
 HOST = "compute1"
 _DEVICES = "/dev/volumes/"
-_ALIAS = "ua-"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,6 +64,8 @@ class Cloud(base.ServersTestBase):  # type: ignore[misc]
         self.disconnected: dict[str, list[Disconnected]] = {}
         send = self.rest.sender(requests.adapters.HTTPAdapter.send)
         self.useFixture(fixtures.MonkeyPatch("requests.adapters.HTTPAdapter.send", send))
+        parse = _keeping_serial(fakelibvirt._parse_disk_info)
+        self.useFixture(fixtures.MonkeyPatch("nova.tests.fixtures.libvirt._parse_disk_info", parse))
         describe = _with_serials(fakelibvirt.Domain.XMLDesc)
         self.useFixture(fixtures.MonkeyPatch("nova.tests.fixtures.libvirt.Domain.XMLDesc", describe))
 
@@ -156,7 +157,7 @@ class Cloud(base.ServersTestBase):  # type: ignore[misc]
 
     def put_behind(self, server: Server, volume: str, source: str) -> None:
         """Put another source behind the volume's disk in the guest, as a swap does, which leaves the serial."""
-        (disk,) = [each for each in self.domain(server.id)._def["devices"]["disks"] if each["alias"] == _ALIAS + volume]
+        (disk,) = [each for each in self.domain(server.id)._def["devices"]["disks"] if each["serial"] == volume]
         disk["source"] = source
 
     def forget(self, server: Server, how: str) -> None:
@@ -274,18 +275,26 @@ def device_of(volume: str) -> str:
     return _DEVICES + volume
 
 
+def _keeping_serial(real: Any) -> Any:
+    """Return _parse_disk_info with what libvirt keeps of a disk and fakelibvirt does not: its serial, the volume id."""
+
+    def parse(element: Any) -> dict[str, Any]:
+        return {**real(element), "serial": element.findtext("serial")}
+
+    return parse
+
+
 def _with_serials(real: Any) -> Any:
-    """Domain.XMLDesc with what libvirt keeps of a disk and fakelibvirt does not: its serial, which is the volume id.
+    """Return Domain.XMLDesc with the serial of each disk.
 
     As in libvirt the serial stays as it is when something else comes behind the disk.
     """
 
     def describe(domain: fakelibvirt.Domain, flags: int) -> str:
         tree = etree.fromstring(real(domain, flags))
-        for disk in tree.iterfind("./devices/disk"):
-            alias = disk.find("alias").get("name")
-            if alias.startswith(_ALIAS):
-                etree.SubElement(disk, "serial").text = alias.removeprefix(_ALIAS)
+        for disk, kept in zip(tree.iterfind("./devices/disk"), domain._def["devices"]["disks"], strict=True):
+            if kept["serial"]:
+                etree.SubElement(disk, "serial").text = kept["serial"]
         return str(etree.tostring(tree, encoding="unicode"))
 
     return describe

@@ -150,8 +150,8 @@ def test_what_is_behind_a_disk_counts_and_not_its_serial_alone(cloud: Cloud) -> 
 def test_a_disk_is_of_the_volume_that_is_connected_there_too(cloud: Cloud) -> None:
     server = cloud.server(1)
     new, old = server.volumes[0], cloud.volume()
-    (disk,) = [each for each in cloud.domain(server.id)._def["devices"]["disks"] if each["alias"] == f"ua-{new}"]
-    disk["alias"] = f"ua-{old}"
+    (disk,) = [each for each in cloud.domain(server.id)._def["devices"]["disks"] if each["serial"] == new]
+    disk["serial"] = old
     assert set(disks(cloud, server)) == {running(old, device_of(new), is_recognised=False), running(new)}
 
 
