@@ -23,7 +23,8 @@ lab-break: .venv/made-from ## plant dangling attachments in the lab, to practise
 lab-down: .venv/made-from
 	@$(LAB) down
 
-test: lint docs ## everything that CI runs
+test: .venv/made-from ## everything that CI runs
+	@$(MAKE) --no-print-directory --jobs=2 lint docs
 	.venv/bin/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder --ignore tests/interleavings --ignore tests/releases --ignore tests/cluster
 
 test-libvirt: .venv/made-from ## the part of test that runs libvirt, QEMU and Ceph; as root, with packages from Debian

@@ -43,6 +43,7 @@ def test_it_says_what_it_would_do_and_then_does_it(cloud: Cloud, nova_manage: De
     assert gone["deleted"]
 
 
+@pytest.mark.thorough
 def test_its_codes_are_those_of_the_command(cloud: Cloud, nova_manage: Dedangle, reserved: Server) -> None:
     assert nova_manage(*CLEANUP, "nobody").code == 2
     assert nova_manage(*CLEANUP, reserved.id, "--execute", "--max-removals", "0").code == 6

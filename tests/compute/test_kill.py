@@ -48,6 +48,7 @@ def test_a_lost_attachment_s_mapping_goes_whenever_nova_compute_is_killed(mortal
         assert {"after detach_volume", "before soft_delete_mapping", "after soft_delete_mapping", "done"} <= steps
 
 
+@pytest.mark.thorough
 def test_a_forgotten_attachment_goes_whenever_nova_compute_is_killed(mortal: Cloud, plan: Path) -> None:
     builder = Builder(mortal)
     breaker = Breaker(builder)

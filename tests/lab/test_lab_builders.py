@@ -15,6 +15,9 @@ from dedangle.lab.client import wait_for
 from dedangle.lab.cloud import Cloud
 from dedangle.lab.config import COMPUTE_HOST
 
+# Whoever builds or breaks something in a test would notice a builder that does something else.
+pytestmark = pytest.mark.thorough
+
 Changes = Callable[[], list[rows.Change]]
 Summary = list[tuple[str, dict[str, tuple[object, object]]]]
 
