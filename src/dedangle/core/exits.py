@@ -32,7 +32,13 @@ _RECONNECT = (OFFLOAD, "openstack server unshelve --wait {server}")
 _CAN_BE_SET = ("error", "error_deleting")
 # The statuses of a volume without attachments that a new attachment may replace.
 _LEFT_BY_LOST = (
-    *("in-use", "reserved", "error", "error_attaching", "error_detaching", "error_extending", "error_restoring"),
+    "in-use",
+    "reserved",
+    "error",
+    "error_attaching",
+    "error_detaching",
+    "error_extending",
+    "error_restoring",
 )
 
 Simulate = Callable[[Pair, Policy, datetime], tuple[Finding, ...]]

@@ -176,8 +176,9 @@ def _of_run(
         samples[_key(f"{prefix}oldest_finding_age_by_code_seconds", code=code, **labels)] = age
     samples.update(Counter(_of_finding(finding, prefix, labels) for finding in left))
     if run.not_checked:
+        of_findings = [prefix + name for name in _OF_FINDINGS]
         for key, value in before.items():
-            if key[0] in [prefix + name for name in _OF_FINDINGS] and labels.items() <= dict(key[1]).items():
+            if key[0] in of_findings and labels.items() <= dict(key[1]).items():
                 samples[key] = max(value, samples.get(key, 0))
     return samples
 
