@@ -39,7 +39,9 @@ def told(monkeypatch: pytest.MonkeyPatch, *, terminal: bool, servers: int) -> st
 def test_a_terminal_shows_the_pace_and_what_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
     lines = told(monkeypatch, terminal=True, servers=242).split("\r\x1b[K")
     assert lines[1:3] == ["Reading Nova's mappings in every cell ...", "Judging servers 1/242 ..."]
-    assert lines[3] == "Judging servers 2/242, 2.0/s, 2 min 0 s left ..."
+    # The pace of less than three seconds is left out.
+    assert lines[7] == "Judging servers 6/242 ..."
+    assert lines[8] == "Judging servers 7/242, 2.0/s, 1 min 58 s left ..."
     assert lines[-1] == "Cleaning servers 1/2 ..."
 
 

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from dedangle.cli import console
 
 _EVERY = 500
+# In the first seconds the rate is much too high, because suspects are read together and the first of them end at once.
+_SETTLED = 3.0
 
 
 class Progress:
@@ -31,7 +33,7 @@ class Progress:
 
 def _pace(done: int, total: int, elapsed: float) -> str:
     # The first call marks the start of the step, so the rate counts only the calls after it.
-    if done < 2 or elapsed <= 0:
+    if done < 2 or elapsed < _SETTLED:
         return ""
     rate = (done - 1) / elapsed
     minutes, seconds = divmod(round((total - done) / rate), 60)
