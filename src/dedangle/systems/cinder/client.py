@@ -15,6 +15,9 @@ from dedangle.systems.cinder import rows as cinder_rows
 
 T = TypeVar("T")
 
+# After so many reads in a row without an answer, Cinder hangs. One alone may be a slow list, or one cinder-api of many.
+_MOST_TIMEOUTS = 2
+
 
 class UnreadError(Exception):
     """Cinder gave no usable answer. The message says why."""
@@ -36,7 +39,8 @@ class CinderClient:
     """Requests through keystoneauth, which finds the endpoint, renews the token and retries reads, but never writes.
 
     `project_id` is the project of the credentials. `remaining` returns the seconds left for all further requests; with
-    none left, no request is made.
+    none left, no request is made. Without it, no request is made after two reads in a row timed out: each further one
+    would wait as long.
     """
 
     def __init__(
@@ -45,6 +49,8 @@ class CinderClient:
         self._client = client
         self.project_id = project_id
         self._remaining = remaining
+        self._timeouts = 0
+        self._silence = ""
 
     def attachment(self, attachment_id: str) -> Reading[Attachment]:
         return self._one("attachment", attachment_id, cinder_rows.attachment)
@@ -89,11 +95,19 @@ class CinderClient:
             options["timeout"] = self._remaining()
             if options["timeout"] <= 0:
                 raise UnreadError("the time budget for requests to Cinder is used up")
+        if self._timeouts >= _MOST_TIMEOUTS:
+            raise UnreadError(f"{self._silence}, and was not asked again")
         try:
             # Connectors and connection_info are secrets, so the requests are not in the debug log.
-            return self._client.request(path, method, raise_exc=False, log=False, **options)
+            answer = self._client.request(path, method, raise_exc=False, log=False, **options)
         except ks_exceptions.ClientException as error:
-            raise UnreadError(rest.unanswered("Cinder", f"{method} {path}", self._client, error)) from error
+            why = rest.unanswered("Cinder", f"{method} {path}", self._client, error)
+            # A write may wait for a slow backend, and a budget may leave a request too little time.
+            if isinstance(error, ks_exceptions.ConnectTimeout) and method == "GET" and self._remaining is None:
+                self._timeouts, self._silence = self._timeouts + 1, why
+            raise UnreadError(why) from error
+        self._timeouts = 0
+        return answer
 
 
 def is_gone(answer: Any, ident: str) -> bool:
