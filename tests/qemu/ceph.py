@@ -32,6 +32,7 @@ _BINDINGS = [
     for name in ("rados", "rbd")
 ]
 # Without a manager: nothing here needs one, and it takes 300 MB of memory. The OSD takes the first free port itself.
+# The directory of classes is a relative one in Debian 13's Ceph.
 # Protocol v2 only: with v1 and without cephx, Ceph 16 may send a command before it has the monitor map. The monitor
 # refuses it ("wrong fsid"); `ceph` fails then, and an OSD ends.
 _CONFIGURATION = """\
@@ -48,6 +49,7 @@ osd_pool_default_min_size = 1
 osd_pool_default_pg_autoscale_mode = off
 osd_crush_chooseleaf_type = 0
 bluestore_block_size = 10737418240
+osd_class_dir = /usr/lib/x86_64-linux-gnu/rados-classes
 mon_data = {directory}/mon
 osd_data = {directory}/osd
 run_dir = {directory}

@@ -22,6 +22,7 @@ from dedangle.lab.cloud import Cloud
 from dedangle.lab.errors import LabError
 from lab.labs import processes_of
 
+_DRIVERS = Path("/usr/lib/x86_64-linux-gnu/libvirt/connection-driver")
 LIBVIRT = packages.Packages(
     names=(
         "binutils",
@@ -40,9 +41,12 @@ LIBVIRT = packages.Packages(
     programs=("as", "gcc", "ld", "libvirtd", "pkg-config", "qemu-img", "qemu-system-x86_64", "virsh"),
     files=(
         Path("/usr/include/libvirt/libvirt.h"),
-        Path("/usr/lib/x86_64-linux-gnu/libvirt/connection-driver/libvirt_driver_qemu.so"),
+        _DRIVERS / "libvirt_driver_qemu.so",
+        _DRIVERS / "libvirt_driver_secret.so",
         Path(sysconfig.get_path("include"), "Python.h"),
     ),
+    # In Debian 12 it is part of libvirt-daemon.
+    split_off=("libvirt-daemon-driver-secret",),
 )
 
 

@@ -26,6 +26,8 @@ class Packages:
     names: tuple[str, ...]
     programs: tuple[str, ...]
     files: tuple[Path, ...] = ()
+    split_off: tuple[str, ...] = ()
+    """Packages that newer releases have and older ones include in another."""
 
     @property
     def are_installed(self) -> bool:
@@ -55,19 +57,26 @@ def ensure_installed(packages: Packages) -> None:
 
 def _install(packages: Packages) -> None:
     environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
+
+    def apt(program: str, *step: str) -> str:
+        done = subprocess.run(
+            [program, "--quiet", *step],
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
+        if done.returncode:
+            said = done.stdout.strip().splitlines() or ["nothing"]
+            raise LabError(f"{program} {step[0]} failed: {said[-1]}")
+        return done.stdout
+
     with _nothing_starts():
-        for step in (["update"], ["install", "--yes", "--no-install-recommends", *packages.names]):
-            done = subprocess.run(
-                ["apt-get", "--quiet", *step],
-                env=environment,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-                check=False,
-            )
-            if done.returncode:
-                said = done.stdout.strip().splitlines() or ["nothing"]
-                raise LabError(f"apt-get {step[0]} failed: {said[-1]}")
+        apt("apt-get", "update")
+        known = {name for each in packages.split_off for name in apt("apt-cache", "pkgnames", each).split()}
+        split_off = [name for name in packages.split_off if name in known]
+        apt("apt-get", "install", "--yes", "--no-install-recommends", *packages.names, *split_off)
 
 
 @contextlib.contextmanager
