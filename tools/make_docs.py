@@ -16,6 +16,7 @@ import reference  # noqa: E402
 from cases.stage import DOORS, Case, cases  # noqa: E402
 from dedangle.core.doors import RULES  # noqa: E402
 from dedangle.core.findings import TABLE, Needs  # noqa: E402
+from dedangle.core.outside import QUESTIONS  # noqa: E402
 
 _NEEDS = {
     Needs.NEVER: "reports it",
@@ -148,6 +149,15 @@ def ways_out() -> str:
             code, title = case.name.split("/")[0], case.title.rstrip(".")
             lines.append(f"| {code} | {title} | {typed} | {case.outside or waits} |")
     lines += [
+        "",
+        "## What you must decide",
+        "",
+        "A finding without commands ends with one of these questions. No other state is without commands: a test",
+        "(`tests/core/test_dead_ends.py`) looks at 50,000 combinations of faults.",
+        "",
+        "| Decide ... | why dedangle does not |",
+        "|---|---|",
+        *(f"| {each.asks} | {each.because} |" for each in QUESTIONS),
         "",
         "## Other codes",
         "",

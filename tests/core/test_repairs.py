@@ -224,7 +224,12 @@ def test_a_half_done_migration_ends_where_the_guest_runs() -> None:
         guests={HOST: (VOLUME,), OTHER_HOST: ()},
     )
     assert ways(moved) == {"migration-half-done": (f"{CLEANUP} --relink --execute",)}
-    alone = moved.but(attachments=(attachment("B"),), connected={"B": OTHER_HOST}, servers=(stopped(),))
+    alone = moved.but(
+        attachments=(attachment("B"),),
+        connected={"B": OTHER_HOST},
+        servers=(stopped(),),
+        guests={HOST: (), OTHER_HOST: ()},
+    )
     assert ways(alone)["migration-half-done"] == (
         GET_CONNECTOR,
         f"nova-manage volume_attachment refresh {SERVER} {VOLUME} connector.json",

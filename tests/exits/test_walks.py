@@ -178,3 +178,4 @@ def follow(case: Case, planted: dict[str, Planted], walker: Walker) -> None:
     assert typed == list(case.way_out)
     decided = [each["reason"] for each in left(walker, state) if each["disposition"] != "wait"]
     assert bool(decided) is bool(case.outside), decided
+    assert all(f"Decide {case.outside}." in reason for reason in decided), decided

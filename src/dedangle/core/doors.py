@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from dedangle.core.case import Case, Ruling
 from dedangle.core.decisions import Disposition, Door, Finding, Remedy, Verdict
 from dedangle.core.findings import Needs
-from dedangle.core.manual import hosts_with_second_guest, shut_down_guest
+from dedangle.core.manual import destroy_guest, hard_reboot, hosts_with_second_guest, shut_down_guest
 from dedangle.core.records import SOFT_DELETED, UNCLAIMABLE, Server
 from dedangle.core.times import utc
 
@@ -40,6 +40,9 @@ def guest_has_the_disk(case: Case) -> Ruling | None:
         kept = f"Kept: the guest on host {host} is running and has the disk."
         if case.server is None or case.server.deleted:
             return Ruling(Disposition.REPORT, f"{kept} End that guest first.", _end_guest(host, case.server_id))
+        if host != own_host or not case.server.may_have_guest:
+            unexpected = "Nova does not expect a guest of the server there: shut it down first."
+            return Ruling(Disposition.REPORT, f"{kept} {unexpected}", shut_down_guest(host, case.server_id))
         return Ruling(Disposition.REPORT, f"{kept} {case.advice}".rstrip())
     return None
 
@@ -311,7 +314,7 @@ def host_cannot_claim(case: Case) -> Ruling | None:
     return Ruling(
         Disposition.REPORT,
         "Kept: the server is in ERROR, and its host cleans such a server only while it reboots.",
-        (f"openstack server reboot --hard --wait {case.server_id}",),
+        (hard_reboot(case.server_id),),
     )
 
 
@@ -378,7 +381,7 @@ def _rulings(case: Case) -> Iterator[Ruling]:
 
 def _end_guest(host: str | None, server_id: str) -> tuple[str, ...]:
     """Return the commands that end a guest of a deleted server, and then remove its rows."""
-    return (f"ssh {host or 'HOST'} virsh destroy {server_id}", f"dedangle cleanup {server_id} --no-host --execute")
+    return (destroy_guest(host or "HOST", server_id), f"dedangle cleanup {server_id} --no-host --execute")
 
 
 def is_connected(finding: Finding) -> bool:

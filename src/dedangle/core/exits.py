@@ -13,23 +13,20 @@ from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
-from dedangle.core import manual, planning
+from dedangle.core import deletions, manual, outside, planning
 from dedangle.core.case import Policy
-from dedangle.core.decisions import Door, Finding, Remedy, Verdict, way_out
+from dedangle.core.decisions import Disposition, Door, Finding, Remedy, Verdict, way_out
+from dedangle.core.deletions import SHUTDOWN, with_server
 from dedangle.core.doors import SETTLED_AFTER
 from dedangle.core.findings import KINDS
 from dedangle.core.manual import OFFLOAD, STOP, activate, before_second_guest, no_guest_on, set_status
 from dedangle.core.pair import Pair
 from dedangle.core.pairing import SETTLED
-from dedangle.core.records import Attachment, Disk, Reading, Server, Volume
+from dedangle.core.records import Attachment, Reading, Volume
 
 _OF_MAPPINGS = (Remedy.REMOVE_MAPPING, Remedy.RELINK_MAPPING)
-# What nova/virt/fake.py and libvirt report for a guest that is off (nova/compute/power_state.py:SHUTDOWN).
-_SHUTDOWN = 4
 # A start uses the connection_info of the mapping, and a relinked mapping has none. Only an unshelve asks Cinder for it.
 _RECONNECT = (OFFLOAD, "openstack server unshelve --wait {server}")
-# Of the statuses that a removal must not overwrite, those that the client takes.
-_CAN_BE_SET = ("error", "error_deleting")
 # The statuses of a volume without attachments that a new attachment may replace.
 _LEFT_BY_LOST = (
     "in-use",
@@ -86,6 +83,9 @@ WAYS = (
 """Least harmful first: no downtime; downtime; connections left on a host; a server that loses its root disk."""
 
 
+_WAYS_TO_REATTACH = tuple(way for way in WAYS if way.allows.get("reattach"))
+
+
 def judge_with_ways_out(pairs: Iterable[Pair], policy: Policy, now: datetime, judge: Simulate) -> tuple[Finding, ...]:
     """Return the findings of one server, each with its way out. `judge` is called for every way that is tried."""
     found = [(pair, finding) for pair in pairs for finding in judge(pair, policy, now)]
@@ -96,7 +96,11 @@ def judge_with_ways_out(pairs: Iterable[Pair], policy: Policy, now: datetime, ju
         if policy.names_volume:
             commands = tuple(_of_volume_alone(line, pair) for line in commands)
         with_ways.append(_with_next(finding, commands))
-    return _borrowed(tuple(with_ways))
+    borrowed = _borrowed(tuple(with_ways))
+    asked = [outside.question(pair, finding) for (pair, _), finding in zip(found, borrowed, strict=True)]
+    # What is kept because of another row of the server waits for the decision about that row.
+    other = next(filter(None, asked), None)
+    return tuple(_with_question(finding, own or other) for finding, own in zip(borrowed, asked, strict=True))
 
 
 def _of_volume_alone(line: str, pair: Pair) -> str:
@@ -140,8 +144,57 @@ def _way_out(
     if finding.code == "attachment-unknown-owner" and pair.server_state.is_journalled:
         # An id in the journal proves that the server was once Nova's. The operator still states that it is deleted.
         return _commands(_ASSUME_DELETED, finding, pair, policy, now, simulate, names_volume=False)
-    reset = _with_status_reset(finding, pair, policy, now, simulate)
-    return reset or before_second_guest(pair, finding, tuple(manual.commands(finding, pair)))
+    return (
+        _end_of_unexpected_guest(pair)
+        or _with_status_reset(finding, pair, policy, now, simulate)
+        or before_second_guest(pair, finding, tuple(manual.commands(finding, pair)))
+        or _with_deletions(finding, pair, policy, now, simulate, names_volume=names_volume)
+        or _first_step(finding, pair, policy, now, simulate)
+    )
+
+
+def _end_of_unexpected_guest(pair: Pair) -> tuple[str, ...]:
+    """Return the commands that end a guest with the volume where Nova does not expect one of the server."""
+    hosts, server = pair.server_state.hosts_with_unexpected_guest(pair.volume_id), pair.server_state.server
+    if not hosts or server is None:
+        return ()
+    return (
+        (manual.destroy_guest(hosts[0], server.id),) if server.deleted else manual.shut_down_guest(hosts[0], server.id)
+    )
+
+
+def _first_step(finding: Finding, pair: Pair, policy: Policy, now: datetime, simulate: Simulate) -> tuple[str, ...]:
+    """Return what must be done before the finding can be judged; a rule of the command may name such a step."""
+    server = pair.server_state.server
+    if server is not None and server.vm_state == "stopped" and not server.is_stopped and not server.task_state:
+        # Nova believes it to be off, and a guest was seen: a hard reboot brings the two together.
+        return before_second_guest(pair, finding, (manual.hard_reboot(server.id),))
+    allowed = _by_command(policy, no_host=True, allow_root=True)
+    found = (each for each in simulate(pair, allowed, now) if each.identity.has_rows_of(finding.identity))
+    return next((each.next for each in found if each.next), ())
+
+
+def _with_deletions(
+    finding: Finding, pair: Pair, policy: Policy, now: datetime, simulate: Simulate, *, names_volume: bool
+) -> tuple[str, ...]:
+    """Return the commands for a mapping whose volume has several attachments: those that it does not name go first."""
+    deletion = deletions.of_unnamed(pair) if finding.mapping else None
+    if deletion is None:
+        return ()
+    commands, left, stops = deletion
+    for each in simulate(left, policy, now):
+        if each.code not in KINDS or each.mapping is None:
+            continue
+        # The volume was connected after its mapping was last written, so it is attached again rather than taken away.
+        ways = (
+            _commands(way, each, left, policy, now, simulate, names_volume=names_volume) for way in _WAYS_TO_REATTACH
+        )
+        after = next(filter(None, ways), ()) or _way_out(each, left, policy, now, simulate, names_volume=names_volume)
+        if after:
+            starts = stops and not any(manual.starts(line) for line in after)
+            start = (f"openstack server start {finding.server_id}",) if starts else ()
+            return before_second_guest(pair, finding, (*commands, *after, *start))
+    return ()
 
 
 def _with_status_reset(
@@ -172,7 +225,7 @@ def _with_status_reset(
     for way in _ways_for(finding):
         commands = _commands(way, finding, settled, policy, now, simulate, names_volume=False)
         if commands:
-            kept = volume.status if volume.status in _CAN_BE_SET else "error"
+            kept = manual.kept_status(volume.status)
             return (set_status(volume.id, meanwhile), *commands, set_status(volume.id, kept))
     return ()
 
@@ -200,22 +253,40 @@ def _ways_for(finding: Finding) -> Iterator[Way]:
     """
     is_in_use = finding.remedy is Remedy.RESTORE_ATTACHMENT
     may_be_in_use = is_in_use or finding.verdict is Verdict.PROTECTED or finding.code == "mapping-names-lost-attachment"
-    back = [way for way in WAYS if way.allows.get("reattach")]
-    away = [] if is_in_use else [way for way in WAYS if way not in back]
-    yield from WAYS if may_be_in_use and away else (*away, *back)
+    away = [] if is_in_use else [way for way in WAYS if way not in _WAYS_TO_REATTACH]
+    yield from WAYS if may_be_in_use and away else (*away, *_WAYS_TO_REATTACH)
 
 
 def _borrowed(findings: tuple[Finding, ...]) -> tuple[Finding, ...]:
     """Give an attachment that is kept because of a mapping of the same server the way out of that mapping.
 
-    No attachment of a server is removed while one of its mappings names an attachment that Cinder does not have.
+    What becomes of an attachment depends on the mapping of its volume. And no attachment of a server is removed while
+    one of its mappings names an attachment that Cinder does not have.
     """
-    lost = (each.next for each in findings if each.next and each.remedy in _OF_MAPPINGS)
-    commands = next(lost, ())
+    of_mappings = [each for each in findings if each.next and each.mapping]
+    lost = next((each.next for each in of_mappings if each.remedy in _OF_MAPPINGS or _depends(each)), ())
+
+    def lent(finding: Finding) -> tuple[str, ...]:
+        beside = (each.next for each in of_mappings if each.volume_id == finding.volume_id)
+        is_kept = finding.remedy is Remedy.REMOVE_ATTACHMENT or finding.code == "mapping-duplicated"
+        return next(beside, lost if is_kept else ())
+
     return tuple(
-        _with_next(finding, commands) if finding.remedy is Remedy.REMOVE_ATTACHMENT and not finding.next else finding
-        for finding in findings
+        _with_next(each, lent(each)) if each.code in KINDS and not each.next and _depends(each) else each
+        for each in findings
     )
+
+
+def _with_question(finding: Finding, asked: outside.Question | None) -> Finding:
+    """Return the finding with what a person must decide, if no command ends it and nothing is waited for."""
+    if asked is None or finding.next or finding.code not in KINDS or finding.disposition is Disposition.WAIT:
+        return finding
+    return dataclasses.replace(finding, reason=f"{finding.reason} Decide {asked.asks}.")
+
+
+def _depends(finding: Finding) -> bool:
+    """Whether another mapping decides what becomes of the row."""
+    return finding.mapping is None or finding.code == "mapping-duplicated"
 
 
 def _with_next(finding: Finding, commands: tuple[str, ...]) -> Finding:
@@ -245,7 +316,7 @@ def _commands(
             if server.vm_state not in ("active", "error") or server.host is None:
                 return ()
             before.extend(STOP)
-            server = dataclasses.replace(server, vm_state="stopped", power_state=_SHUTDOWN)
+            server = dataclasses.replace(server, vm_state="stopped", power_state=SHUTDOWN)
     elif way.stops:
         return ()
     options = way.options
@@ -256,11 +327,13 @@ def _commands(
         options += " --connector connector.json"
     volume = next(iter(pair.volume.rows), None)
     is_unheld = volume is not None and not volume.multiattach and all(map(_has_failed, pair.attachments))
-    if way.allows.get("reattach") and volume is not None and volume.status in _LEFT_BY_LOST and is_unheld:
-        # Cinder attaches only a volume that is available; this one has its status still from the lost attachment.
+    resets_status = way.allows.get("reattach") or finding.code == "mapping-never-launched"
+    if resets_status and volume is not None and volume.status in _LEFT_BY_LOST and is_unheld:
+        # Cinder attaches only a volume that is available; this one has its status still from the lost attachment. The
+        # mapping of a server without a guest is only kept because the status contradicts the missing attachment.
         before.append(set_status(volume.id, "available"))
         pair = _with_status(pair, volume, "available")
-    acting = _acting(way, finding, _with_server(pair, server), policy, now, simulate)
+    acting = _acting(way, finding, with_server(pair, server), policy, now, simulate)
     if not acting:
         return ()
     # A mapping that is relinked to a connected attachment keeps its connection_info.
@@ -283,15 +356,8 @@ def _has_failed(attachment: Attachment) -> bool:
 def _acting(way: Way, finding: Finding, pair: Pair, policy: Policy, now: datetime, simulate: Simulate) -> list[Finding]:
     """Return what the command of the way would change of the finding's rows, by the remedy that its options are for."""
     server = pair.server_state.server
-    allowed = Policy(
-        door=Door.COMMAND,
-        grace=timedelta(),
-        attach_timeout=policy.attach_timeout,
-        grace_reserved=timedelta(),
-        available_means_gone=policy.available_means_gone,
-        connector_host=server.host if way.fetches_connector and server else None,
-        **way.allows,
-    )
+    connector_host = server.host if way.fetches_connector and server else None
+    allowed = _by_command(policy, connector_host=connector_host, **way.allows)
     later = now + max(policy.grace, policy.attach_timeout, SETTLED_AFTER)
     changes = planning.changes(simulate(pair, allowed, later))
     remedies = {remedy for option, remedy in _REMEDIES.items() if way.allows.get(option)}
@@ -300,6 +366,19 @@ def _acting(way: Way, finding: Finding, pair: Pair, policy: Policy, now: datetim
         for each in changes
         if each.identity.has_rows_of(finding.identity) and (not remedies or each.remedy in remedies)
     ]
+
+
+def _by_command(policy: Policy, connector_host: str | None = None, **allows: bool) -> Policy:
+    """Return the policy of `dedangle cleanup` with the given options."""
+    return Policy(
+        door=Door.COMMAND,
+        grace=timedelta(),
+        attach_timeout=policy.attach_timeout,
+        grace_reserved=timedelta(),
+        available_means_gone=policy.available_means_gone,
+        connector_host=connector_host,
+        **allows,
+    )
 
 
 def _cleanup(way: Way, options: str, finding: Finding, *, names_volume: bool) -> str:
@@ -311,22 +390,3 @@ def _cleanup(way: Way, options: str, finding: Finding, *, names_volume: bool) ->
         # Nothing is removed unless libvirt answers there, and has no guest of the server.
         return f"{no_guest_on(finding.held_on or 'HOST', finding.server_id)} && {command}"
     return command
-
-
-def _with_server(pair: Pair, server: Server | None) -> Pair:
-    """Return the pair with the server in the given state; a stopped server has no running guest on its host."""
-    state = pair.server_state
-    if server == state.server:
-        return pair
-    changed = dataclasses.replace(state, server=server)
-    if server is not None and server.is_stopped:
-        guests = {host: _off(reading) if host == server.host else reading for host, reading in state.guests.items()}
-        changed = dataclasses.replace(changed, guests=guests)
-    return dataclasses.replace(pair, server_state=changed)
-
-
-def _off(reading: Reading[Disk]) -> Reading[Disk]:
-    """Return the reading of a host as it is when the server's guest there is off."""
-    return dataclasses.replace(
-        reading, rows=tuple(dataclasses.replace(disk, is_running=False) for disk in reading.rows)
-    )

@@ -183,8 +183,7 @@ TABLE = (
         states="DC-2b",
         sentence="No mapping of server {server} names attachment {attachment} of volume {volume}. Another attachment "
         "of the volume may be connected through the same host, and deleting one can unplug the other.",
-        advice="Decide which of the two attachments is in use. Stop what uses the volume on that host before you "
-        "delete the other attachment.",
+        advice="Stop what uses the volume on that host before you delete one of the two attachments.",
     ),
     Kind(
         code="attachment-unknown-owner",
@@ -332,8 +331,8 @@ TABLE = (
         code="mapping-duplicated",
         states="M-8",
         sentence="Nova maps volume {volume} to server {server} more than once, or names attachment {attachment} twice.",
-        advice="A mapping that was never connected can be removed. If two are connected, decide which one the guest "
-        "uses: dedangle audit --server {server} --all",
+        advice="A mapping that was never connected, or whose attachment Cinder does not have, can be removed. Another "
+        "mapping keeps the volume.",
         remedy=Remedy.REMOVE_MAPPING,
         command=Needs.NOTHING,
     ),

@@ -13,6 +13,7 @@ from datetime import datetime
 from dedangle.core.case import Policy
 from dedangle.core.decisions import Disposition, Door, Finding, FindingKey, Remedy, Verdict
 from dedangle.core.drafting import Draft, finding_of
+from dedangle.core.duplicates import are_duplicates, duplicated
 from dedangle.core.lost import WasInUse, lost_mapping
 from dedangle.core.pair import Pair
 from dedangle.core.pairing import SETTLED, never_ends
@@ -220,11 +221,9 @@ def _host_left_behind(pair: Pair, host: str | None, policy: Policy) -> Refusal |
 
 
 def _of_living(pair: Pair, volume: Volume | None, policy: Policy, was_in_use: WasInUse) -> Iterator[Draft]:
-    if len(pair.mappings) > 1 or any(
-        mapping.attachment_id in pair.server_state.twice_named for mapping in pair.mappings
-    ):
+    if are_duplicates(pair):
         for mapping in pair.mappings:
-            yield _duplicated(pair, mapping, policy)
+            yield duplicated(pair, volume, mapping, policy, was_in_use)
         return
     if not pair.mappings:
         for attachment in pair.attachments:
@@ -244,17 +243,6 @@ def _of_living(pair: Pair, volume: Volume | None, policy: Policy, was_in_use: Wa
         for attachment in pair.attachments:
             if attachment not in explained:
                 yield _beside(pair, volume, own, attachment)
-
-
-def _duplicated(pair: Pair, mapping: BlockDeviceMapping, policy: Policy) -> Draft:
-    """Judge one of several mappings of a volume; it is removed if it was never connected and has no attachment."""
-    others = {each.attachment_id for each in pair.mappings if each is not mapping}
-    alone = all(attachment.id in others for attachment in pair.attachments)
-    never_connected = not mapping.is_connected and mapping.source_type == "volume" and mapping.created_at is not None
-    if not (never_connected and alone and others - {None}) or is_root(pair, mapping):
-        return Draft(Verdict.MISMATCH, "mapping-duplicated", mapping=mapping, no_remedy=True)
-    not_before = mapping.created_at + policy.attach_timeout if mapping.created_at else None
-    return Draft(Verdict.DANGLING, "mapping-duplicated", mapping=mapping, not_before=not_before)
 
 
 def _without_id(pair: Pair, volume: Volume | None, mapping: BlockDeviceMapping, policy: Policy) -> Draft:

@@ -30,7 +30,6 @@ def lost_mapping(
     # The attachment of an attach that failed is none of these either.
     is_replaced = any(each.status != "error_attaching" for each in pair.attachments)
     if is_replaced or server_state.unmapped_connected:
-        behind = Refusal("; ".join(server_state.cinder_is_behind)) if server_state.cinder_is_behind else None
         # A single attachment of the same volume that was never connected is the new one of the operation; of several
         # that were never connected, one is as good as another.
         are_alone = {each.id for each in pair.attachments} == server_state.unmapped
@@ -39,10 +38,17 @@ def lost_mapping(
         if alone and pair.other_servers_bdms.rows:
             alone = None
         code = "mapping-names-lost-attachment"
+        contested = None
+        if pair.other_claimants and not (volume and volume.multiattach):
+            contested = Refusal(f"server {pair.other_holder} also holds the volume; decide which of the two keeps it")
         if policy.reattach and alone and (alone.is_reserved or alone is connected_beside(pair, volume, None)):
-            return Draft(Verdict.MISMATCH, code, mapping=mapping, attachment=alone, acts_as="attachment-lost-in-use")
+            acts_as = "attachment-lost-in-use"
+            return Draft(
+                Verdict.MISMATCH, code, mapping=mapping, attachment=alone, kept_because=contested, acts_as=acts_as
+            )
         replacement = alone if alone and alone.is_reserved and len(server_state.lost) == 1 else None
-        return Draft(Verdict.MISMATCH, code, mapping=mapping, attachment=replacement, kept_because=behind)
+        behind = Refusal("; ".join(server_state.cinder_is_behind)) if server_state.cinder_is_behind else None
+        return Draft(Verdict.MISMATCH, code, mapping=mapping, attachment=replacement, kept_because=behind or contested)
     shared = bool(pair.others.rows or pair.other_servers_bdms.rows) and not (volume and volume.multiattach)
     if shared and server_state.may_write and pair.other_writers:
         return Draft(Verdict.MISMATCH, "volume-in-use-elsewhere", mapping=mapping, is_urgent=True)

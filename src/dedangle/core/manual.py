@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 from dedangle.core.decisions import Finding
 from dedangle.core.pair import Pair, ServerState
+from dedangle.core.pairing import SETTLED
 from dedangle.core.records import Attachment
 from dedangle.core.sharing import is_root
 
@@ -36,20 +37,18 @@ def commands(finding: Finding, pair: Pair) -> Iterator[str]:
             yield from _end_of_work(pair)
         case "mapping-without-connection" if state is not None and state.is_rebooted_at_once:
             # Only a hard reboot reads the connection from Cinder.
-            yield f"openstack server reboot --hard --wait {server}"
+            yield hard_reboot(server)
         case "volume-in-use-elsewhere":
             yield from _without_right(pair)
         case "migration-half-done" | "mapping-without-connection":
             yield from _refreshed(pair)
         case "attachment-shares-host" if state is not None and state.is_without_host:
             yield from _deletion_without_guest(finding, pair)
+        case "attachment-unknown-to-nova" if not (pair.server_state.unproved or pair.server_state.nova_is_behind):
+            yield from _deletion_without_guest(finding, pair)
         case "attachment-shares-host" | "attachment-failed" if _is_twin(pair, finding) and finding.attachment:
-            delete = f"openstack --os-volume-api-version 3.27 volume attachment delete {finding.attachment.id}"
             # Its deletion may end the connection of the other attachment. The refresh makes that connection again.
-            yield from _refreshed(pair, delete)
-        case _ if state is not None and state.vm_state == "stopped" and not state.is_stopped and not state.task_state:
-            # Nova believes it to be off, and a guest was seen: a hard reboot brings the two together.
-            yield f"openstack server reboot --hard --wait {server}"
+            yield from _refreshed(pair, delete(finding.attachment.id))
 
 
 def activate(vm_state: str | None) -> tuple[str, ...]:
@@ -84,7 +83,11 @@ def _end_of_transition(finding: Finding, pair: Pair) -> Iterator[str]:
     others_attached = any(each.status == "attached" for each in pair.attachments if each is not own)
     half_made = [each for each in (pair.attachments if own is None else (own,)) if each.status == "attaching"]
     mapping = next(iter(pair.mappings), None)
-    if mapping is None or own is None or own.status == "attached":
+    is_without_host = pair.server_state.server is not None and pair.server_state.server.is_without_host
+    if len(pair.mappings) > 1:
+        # Which of the mappings remains is decided after that.
+        yield set_status(volume_id, "in-use" if pair.attachments or pair.others.rows else "available")
+    elif mapping is None or own is None or own.status == "attached":
         if mapping is not None and len(half_made) == 1 and not others_attached:
             yield _complete(half_made[0])
             return
@@ -93,9 +96,12 @@ def _end_of_transition(finding: Finding, pair: Pair) -> Iterator[str]:
         yield set_status(volume_id, "in-use")
         if mapping is not None and own is not None:
             yield from _detach_of_unused(pair)
-    elif others_attached:
+    elif others_attached or any(each.status == "attached" for each in pair.others.rows):
         if volume.status != "in-use":
             yield set_status(volume_id, "in-use")
+    elif own.status == "reserved" and volume.status != "reserved" and is_without_host:
+        # An unshelve connects the volume. Until then a reservation is the normal state.
+        yield set_status(volume_id, "reserved")
     elif own.status == "attaching":
         yield _complete(own)
     elif own.status in ("detached", "error_detaching") and not _is_unused(pair):
@@ -109,9 +115,29 @@ def _end_of_transition(finding: Finding, pair: Pair) -> Iterator[str]:
         yield f"openstack server remove volume {finding.server_id} {volume_id}"
 
 
+def kept_status(status: str) -> str:
+    """Return the status to set again after a deletion that overwrites the given one; the client takes only some."""
+    return status if status in ("error", "error_deleting") else "error"
+
+
 def set_status(volume_id: str, status: str) -> str:
     """Return the command that sets the status of a volume and nothing else."""
     return f"openstack volume set --state {status} {volume_id}"
+
+
+def delete(attachment_id: str) -> str:
+    """Return the command that deletes an attachment; Cinder refuses it if Nova names the attachment."""
+    return f"openstack --os-volume-api-version 3.27 volume attachment delete {attachment_id}"
+
+
+def hard_reboot(server_id: str) -> str:
+    """Return the command that powers the server off and on, and waits for it."""
+    return f"openstack server reboot --hard --wait {server_id}"
+
+
+def starts(command: str) -> bool:
+    """Whether the command leaves the server running."""
+    return re.search("openstack server (start|reboot|unshelve)", command) is not None
 
 
 def _complete(attachment: Attachment) -> str:
@@ -130,23 +156,48 @@ def _is_unused(pair: Pair) -> bool:
 
 
 def _is_twin(pair: Pair, finding: Finding) -> bool:
-    """Whether the attachment stands beside the one that the mapping names, and no other server has the volume."""
+    """Whether the attachment is connected where the one is that the mapping names, and no other server has the volume.
+
+    Two hosts that Cinder does not show count as the same one.
+    """
     named = {mapping.attachment_id for mapping in pair.mappings}
-    is_mapped = any(each.id in named and each.status == "attached" for each in pair.attachments)
+    volume = next(iter(pair.volume.rows), None)
+    own = next((each for each in pair.attachments if each.id in named and each.status == "attached"), None)
+    if volume is None or own is None or len(pair.mappings) != 1 or finding.attachment_id in named:
+        return False
+    host = volume.host_of(finding.attachment_id or "")
+    has_failed = finding.attachment is not None and finding.attachment.status.startswith("error")
     alone = pair.others.absent and pair.other_servers_bdms.absent
-    return len(pair.mappings) == 1 and finding.attachment_id not in named and is_mapped and alone
+    return alone and (has_failed or host == volume.host_of(own.id))
 
 
 def _deletion_without_guest(finding: Finding, pair: Pair) -> Iterator[str]:
-    """Yield the deletion of an attachment that a server without a host has left connected on one, and that blocks it.
+    """Yield the deletion of a connected attachment of a server that is off, on another host, or on none.
 
-    Cinder refuses to connect the volume for the unshelve while this attachment is connected.
+    Cinder refuses to connect the volume for an unshelve while another attachment is connected. libvirt on the host of
+    the attachment must first answer that the guest does not run there.
     """
+    server, attachment = pair.server_state.server, finding.attachment
     alone = pair.others.absent and pair.other_servers_bdms.absent
     hosts = [host for volume in pair.volume.rows if (host := volume.host_of(finding.attachment_id or ""))]
-    if alone and hosts and finding.attachment:
-        delete = f"openstack --os-volume-api-version 3.27 volume attachment delete {finding.attachment.id}"
-        yield f"{no_guest_on(hosts[0], finding.server_id)} && {delete}"
+    if not (alone and hosts and attachment and server):
+        return
+    # Without any mapping there was no volume swap, whose new volume has the data of the guest.
+    may_be_swapped = finding.code == "attachment-unknown-to-nova" and bool(pair.server_state.mapped)
+    if server.host and hosts[0] != server.host:
+        # The guest can only use a connection of the host that it is on.
+        check = no_guest_on(hosts[0], server.id)
+    elif server.is_without_host and not may_be_swapped:
+        check = no_guest_on(hosts[0], server.id)
+    elif server.is_stopped and not may_be_swapped:
+        check = guest_is_off_on(hosts[0], server.id)
+    else:
+        return
+    yield f"{check} && {delete(attachment.id)}"
+    status = pair.volume.rows[0].status
+    if status not in SETTLED:
+        # Cinder recalculates the status when an attachment is deleted.
+        yield set_status(pair.volume_id, kept_status(status))
 
 
 def _refreshed(pair: Pair, *before: str) -> Iterator[str]:
@@ -183,6 +234,9 @@ def before_second_guest(pair: Pair, finding: Finding, lines: tuple[str, ...]) ->
     elsewhere = hosts_with_second_guest(state, pair.volume_id)
     if elsewhere:
         return shut_down_guest(elsewhere[0], state.server_id)
+    if volume is None and any(each.status == "attached" for each in pair.attachments):
+        # Cinder does not show where they are connected.
+        return ()
     if volume is None or state.server.host in state.hosts_with_disk(pair.volume_id):
         return lines
     held = {volume.host_of(each.id) for each in pair.attachments}
@@ -195,6 +249,11 @@ def hosts_with_second_guest(state: ServerState, volume_id: str) -> list[str]:
     """Return the hosts other than the server's own where a guest of it runs with the disk; none if it has no host."""
     own_host = state.server.host if state.server else None
     return [host for host in state.hosts_with_disk(volume_id) if host != own_host] if own_host else []
+
+
+def destroy_guest(host: str, server_id: str) -> str:
+    """Return the command that ends a guest of a deleted server at once."""
+    return f"ssh {host} virsh destroy {server_id}"
 
 
 def shut_down_guest(host: str, server_id: str) -> tuple[str, ...]:
@@ -210,6 +269,11 @@ def no_guest_on(host: str, server_id: str) -> str:
     return f"ssh {host} 'virsh list && ! virsh dominfo {server_id}'"
 
 
+def guest_is_off_on(host: str, server_id: str) -> str:
+    """Return the command that succeeds if libvirt answers on the host that the server's guest there is off."""
+    return f"ssh {host} 'virsh domstate {server_id} | grep -q \"shut off\"'"
+
+
 def _end_of_work(pair: Pair) -> Iterator[str]:
     """Yield the command that ends the first of the operations that never end, if there is such a command."""
     state = pair.server_state
@@ -217,7 +281,7 @@ def _end_of_work(pair: Pair) -> Iterator[str]:
     match work.kind if work else "":
         case "event" if state.server is not None and state.server.can_be_stopped:
             # The reboot takes the instance lock, so it proves that the earlier operation no longer holds it.
-            yield f"openstack server reboot --hard --wait {state.server_id}"
+            yield hard_reboot(state.server_id)
         case "task_state":
             yield f"openstack server set --state active {state.server_id}"
         case "volume" if work is not None and work.volume_id:

@@ -42,6 +42,8 @@ class ServerState:
     """Ids of the server's attachments that no live mapping names, without those of legacy mappings."""
     unmapped_connected: frozenset[str]
     """Those of them that may be connected and that Nova has not let go, of volumes that no live mapping names."""
+    mapped: frozenset[str]
+    """The volumes of its live mappings."""
     only_volume: str | None
     """The volume of the only live mapping, or of the only one that was ever connected."""
     twice_named: frozenset[str]
@@ -101,6 +103,12 @@ class ServerState:
                 for disk in self.guests[host].rows
                 if disk.is_running
             )
+        )
+
+    def hosts_with_unexpected_guest(self, volume_id: str) -> tuple[str, ...]:
+        """Return the hosts where a guest runs with the volume, but Nova has the server off, or on another host."""
+        return tuple(
+            host for host in self.hosts_with_disk(volume_id, unexpected=True) if not self._is_expected_on(host)
         )
 
     def is_seen_with(self, volume_id: str) -> bool:

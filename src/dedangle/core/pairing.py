@@ -253,6 +253,7 @@ def server_state(observation: Observation) -> ServerState:
         ),
         unmapped=unmapped,
         unmapped_connected=frozenset(each for each in (unmapped & connected) - released if listed[each] not in mapped),
+        mapped=frozenset(mapped),
         only_volume=_only_volume(nova.mappings),
         twice_named=frozenset(each for each, times in named.items() if times > 1),
         guests=observation.guests,

@@ -5,7 +5,7 @@ from cases.stage import Planted, Stage
 
 DISPOSITIONS = ("report",)
 DOORS = ("sweep", "command")
-OUTSIDE = "nothing in Nova or Cinder uses the attachment; only Cinder's database can forget it"
+OUTSIDE = "how Cinder forgets the attachment of a volume that it does not have"
 
 
 def build(stage: Stage) -> Planted:

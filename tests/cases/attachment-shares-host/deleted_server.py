@@ -5,7 +5,7 @@ from cases.stage import Planted, Stage
 
 DISPOSITIONS = ("report",)
 DOORS = ("sweep", "command")
-OUTSIDE = "which of the two attachments the host uses"
+OUTSIDE = "which of the servers keeps the volume, and when the other one may be interrupted"
 
 
 def build(stage: Stage) -> Planted:

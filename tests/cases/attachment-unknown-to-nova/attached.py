@@ -4,7 +4,7 @@
 from cases.stage import Planted, Stage
 
 DISPOSITIONS = ("report",)
-OUTSIDE = "whether the guest uses the disk; dedangle on the host proves it"
+OUTSIDE = "whether the guest uses the disk"
 
 
 def build(stage: Stage) -> Planted:

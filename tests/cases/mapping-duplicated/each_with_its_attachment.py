@@ -4,7 +4,7 @@
 from cases.stage import Planted, Stage
 
 DISPOSITIONS = ("report",)
-OUTSIDE = "which of the two connected mappings the guest uses"
+OUTSIDE = "which of the connected mappings the guest uses"
 
 
 def build(stage: Stage) -> Planted:

@@ -5,7 +5,7 @@ from cases.stage import Planted, Stage
 from dedangle.lab.config import COMPUTE_HOST
 
 DISPOSITIONS = ("report",)
-OUTSIDE = "which of the two volumes of the swap the guest writes to; dedangle on the host proves it"
+OUTSIDE = "which of the two volumes of a swap the guest writes to"
 
 
 def build(stage: Stage) -> Planted:

@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The decisions that only a person can make: the states for which no command is printed, each with its question.
+
+The manual's page of ways out prints the list.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from dedangle.core.decisions import Finding
+from dedangle.core.findings import KINDS
+from dedangle.core.pair import Pair
+from dedangle.core.records import Existence
+
+
+class Question(NamedTuple):
+    """What somebody must decide, and why dedangle cannot."""
+
+    asks: str
+    """An indirect question."""
+    because: str
+    """Why no command is printed, in whole sentences."""
+    codes: tuple[str, ...] = ()
+    """The codes of the findings that it is about; empty for all codes."""
+    applies: Callable[[Pair], bool] = lambda _: True
+
+
+def _is_unknown(pair: Pair) -> bool:
+    return pair.server_state.existence is Existence.UNKNOWN
+
+
+def _has_no_volume(pair: Pair) -> bool:
+    return pair.volume.absent and bool(pair.attachments or pair.others.rows)
+
+
+def _is_shared(pair: Pair) -> bool:
+    return bool(pair.others.rows or pair.other_servers_bdms.rows)
+
+
+def _may_be_swapped(pair: Pair) -> bool:
+    return bool(pair.server_state.mapped and pair.server_state.unmapped_connected)
+
+
+def _has_unknown_host(pair: Pair) -> bool:
+    shown = {ident for volume in pair.volume.rows for ident, _ in volume.hosts}
+    return any(each.status == "attached" and each.id not in shown for each in pair.attachments)
+
+
+QUESTIONS = (
+    Question(
+        "to whom the id belongs that Nova has no record of",
+        "It may be a server of another region, of Ironic or of another client of Cinder. If you know that it was a "
+        "server that is deleted and purged, add `--assume-deleted`.",
+        applies=_is_unknown,
+    ),
+    Question(
+        "how Cinder forgets the attachment of a volume that it does not have",
+        "Nothing in Nova uses the attachment, and Cinder's API deletes no attachment without its volume. Only an edit "
+        "of Cinder's database ends it.",
+        applies=_has_no_volume,
+    ),
+    Question(
+        "which of the two sides is right",
+        "Nova and Cinder name different servers or volumes for one attachment, and neither side has a newer record.",
+        codes=("link-mismatch",),
+    ),
+    Question(
+        "which of the servers keeps the volume, and when the other one may be interrupted",
+        "Many storage backends have one export for each volume and host, so the deletion of one attachment can unplug "
+        "the disk of the other server.",
+        applies=_is_shared,
+    ),
+    Question(
+        "which of the two attachments the host uses",
+        "Cinder does not show a compute host for one of the attachments, so no host can be asked about it.",
+        applies=_has_unknown_host,
+    ),
+    Question(
+        "which of the connected mappings the guest uses",
+        "Both name an attachment that Cinder has, or another attachment may be connected through the same host.",
+        codes=("mapping-duplicated",),
+    ),
+    Question(
+        "which of the two volumes of a swap the guest writes to",
+        "A swap that stopped leaves the guest on a volume that no mapping names. dedangle-nova-compute on the host "
+        "proves which disk the guest has.",
+        applies=_may_be_swapped,
+    ),
+    Question(
+        "whether the guest uses the disk",
+        "Nova's record of the attachment is lost, and the guest may have the disk. dedangle-nova-compute on the host "
+        "proves whether it has.",
+        codes=("attachment-unknown-to-nova",),
+    ),
+)
+
+
+def question(pair: Pair, finding: Finding) -> Question | None:
+    """Return the first question that a finding without commands leaves to a person; None if there is none."""
+    if finding.next or finding.code not in KINDS:
+        return None
+    asked = (each for each in QUESTIONS if not each.codes or finding.code in each.codes)
+    return next((each for each in asked if each.applies(pair)), None)
