@@ -200,3 +200,11 @@ def test_a_volume_whose_id_is_in_capitals_is_requested() -> None:
     cinder, volume_id = Cinder(), str(uuid.UUID(int=0xABCDEF)).upper()
     judge(Nova(volume_id=volume_id), cinder, OTHERS)
     assert f"volume {volume_id}" in cinder.requests
+
+
+def test_a_sweep_keeps_what_a_removal_needs_and_no_rows() -> None:
+    judged = judge(Nova(), Cinder(), OTHERS)
+    kept = judged.without_rows()
+    assert (kept.findings, kept.changes, kept.server) == (judged.findings, judged.changes, judged.server)
+    assert (kept.unread, kept.seen.server_id) == (judged.unread, SERVER)
+    assert kept.seen.after.mappings == ()

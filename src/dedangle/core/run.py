@@ -29,6 +29,8 @@ class Run:
     """Whether the operator selected a part of the cloud; consistent pairs are not counted then."""
     paired: int = 0
     """The number of pairs that the bulk read found consistent; they have no finding of their own."""
+    consistent: set[FindingKey] = dataclasses.field(default_factory=set)
+    """The consistent pairs of servers that were judged. Only their number is shown."""
     servers: int = 0
     """The number of servers that were checked."""
     volumes: int = 0
@@ -37,7 +39,11 @@ class Run:
     """By id, for people; empty if Keystone does not list them. Names are chosen by their domain."""
 
     def add(self, findings: Iterable[Finding]) -> None:
-        self.findings.update((finding.key, finding) for finding in findings)
+        for finding in findings:
+            if finding.verdict is Verdict.CONSISTENT:
+                self.consistent.add(finding.key)
+            else:
+                self.findings[finding.key] = finding
 
     def miss(self, why: Iterable[str]) -> None:
         """Add reasons why something was not checked, each only once."""
@@ -60,8 +66,7 @@ class Run:
     def listed(self, everything: bool = False) -> list[Finding]:
         """Return the findings to show: those with a code of the table, or all that are not consistent."""
         shown = (finding for finding in self.findings.values() if finding.code in KINDS or everything)
-        order = (each for each in shown if each.verdict is not Verdict.CONSISTENT)
-        listed = sorted(order, key=lambda each: (each.code not in KINDS, each.code, each.server_id, str(each.key)))
+        listed = sorted(shown, key=lambda each: (each.code not in KINDS, each.code, each.server_id, str(each.key)))
         if self.oldest_first:
             listed.sort(key=lambda each: (each.changed_at is None, each.changed_at and each.changed_at.timestamp()))
         return listed
@@ -73,8 +78,7 @@ class Run:
     def counts(self) -> dict[str, int]:
         """Return the number of findings by code, of other pairs by verdict, and of changes by outcome."""
         counts = Counter(finding.code for finding in self.findings.values())
-        if not self.is_filtered:
-            counts[Verdict.CONSISTENT.value] += self.paired
+        counts[Verdict.CONSISTENT.value] = len(self.consistent) + (0 if self.is_filtered else self.paired)
         counts.update(outcome.result.value for outcome in self.outcomes.values())
         return dict(sorted(counts.items()))
 

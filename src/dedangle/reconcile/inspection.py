@@ -89,9 +89,11 @@ class Inspection:
             suspects = self.sightings.least_recent_first(screen.suspects, self.clock())
             at_once = Suspects(self.nova, bulk, gathered, self.reconciler, began, self.concurrency)
             try:
-                # After a signal, the servers that were already judged are kept.
+                # After a signal, the servers that were already judged are kept. The rows of all would need too much
+                # memory.
                 judged.extend(
-                    sweep.judge_servers(
+                    one.without_rows()
+                    for one in sweep.judge_servers(
                         suspects,
                         self.reconciler,
                         run,

@@ -15,7 +15,7 @@ from dedangle.core.case import Policy
 from dedangle.core.decisions import Finding, FindingKey, Outcome, Remedy, Result, Verdict
 from dedangle.core.doors import is_connected
 from dedangle.core.judging import judge
-from dedangle.core.observations import Observation
+from dedangle.core.observations import CinderView, NovaView, Observation
 from dedangle.core.pair import Pair
 from dedangle.core.records import SOFT_DELETED, Reading, Refusal, Server, Volume
 from dedangle.reconcile.control import ControlRead
@@ -46,6 +46,13 @@ class Judged:
     def of(self, wanted: Callable[[Finding], bool]) -> Judged:
         """Return the same without the findings that are not wanted."""
         return Judged(tuple(filter(wanted, self.findings)), self.seen)
+
+    def without_rows(self) -> Judged:
+        """Return the same without consistent pairs, and without the rows: every removal reads them again."""
+        view = NovaView(server_id=self.seen.server_id, servers=self.seen.after.servers, unread=self.unread)
+        cinder = CinderView(attachments=Reading())
+        findings = tuple(finding for finding in self.findings if finding.verdict is not Verdict.CONSISTENT)
+        return Judged(findings, Observation(server_id=view.server_id, before=view, cinder=cinder, after=view))
 
     @property
     def is_known(self) -> bool:

@@ -134,7 +134,6 @@ def _by_code(cards: Iterable[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]
 def _charts(run: Run) -> list[tuple[str, list[_Bar]]]:
     """Return the charts. Consistent pairs have no bar, because their number would hide all other bars."""
     verdicts = Counter(finding.verdict.value for finding in run.findings.values())
-    del verdicts[Verdict.CONSISTENT.value]
     cells = Counter(finding.cell or "no cell" for finding in run.findings.values() if finding.code in KINDS)
     return [(title, list(_bars(counts))) for title, counts in (("By verdict", verdicts), ("By cell", cells)) if counts]
 
