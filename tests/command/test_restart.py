@@ -78,6 +78,8 @@ def test_a_running_server_is_stopped_cleaned_and_started(
     # The removal rests on what was read after the stop.
     assert [fact for fact in done.findings[0]["evidence"] if f"server {broken.id} is stopped" in fact]
     assert done.findings[0]["evidence"] != planned["evidence"]
+    # But it runs again when that is read.
+    assert (done.findings[0]["vm_state"], planned["vm_state"]) == ("active", "active")
     (change,) = rows.diff(before, rows.snapshot(cloud.home))
     assert (change.table, change.after and change.after["volume_id"]) == ("mappings", broken.volumes[1])
     assert actions(stage, broken)[-3:] == ["stop", "dedangle_cleanup", "start"]

@@ -158,7 +158,8 @@ class Reconciler:
                 tried.add(finding.key)
                 if now := still.get(_rows(finding)):
                     # The reason and the evidence of this judgement; the plan's may be from before the server stopped.
-                    current = dataclasses.replace(now, code=finding.code)
+                    # The state of the plan: a server that was stopped for the change is started again.
+                    current = dataclasses.replace(now, code=finding.code, vm_state=finding.vm_state)
                     # A signal during the write is raised after the caller has received the outcome.
                     with self.shield():
                         outcome, unwritten = self._remove(current, judged, journal, prepare)

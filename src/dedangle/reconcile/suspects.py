@@ -86,20 +86,19 @@ class Suspects:
         servers = self.nova.servers(others - {""})
         if not all(each.complete for each in (bdms, servers, known, known_around, archived)):
             return self.reconciler.audit
-        known_ids, attachments = {*known.rows, *known_around.rows}, {*unmapped, *around}
         nova = _Nova(
-            self.nova,
-            views,
-            volume_ids,
-            bdms.rows,
-            others,
-            servers.rows,
-            near,
-            links,
-            attachments,
-            known_ids,
-            unmapped,
-            archived.rows,
+            nova=self.nova,
+            views=views,
+            volume_ids=frozenset(volume_ids),
+            bdms=_by(bdms.rows, lambda bdm: bdm.volume_id.lower()),
+            other_ids=frozenset(others),
+            others=_by(servers.rows, lambda server: server.id),
+            near=near,
+            links_of=links,
+            attachments=frozenset({*unmapped, *around}),
+            known=frozenset({*known.rows, *known_around.rows}),
+            unmapped=frozenset(unmapped),
+            archived=_by(archived.rows, lambda bdm: bdm.attachment_id or ""),
         )
         # An attachment may be younger than the bulk read. The control read must not take it for a lost one.
         unlisted = {link.volume_id for each in links.values() for link in each.rows if link.attachment_id not in rows}
@@ -132,69 +131,66 @@ class Suspects:
         return latest is None or latest < self.began - SETTLED_AFTER
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class _Nova:
     """The rows of Nova about hundreds of servers. All other questions go to Nova itself."""
 
-    def __init__(
-        self,
-        nova: ports.Fleet,
-        views: Mapping[str, NovaView],
-        volume_ids: Collection[str],
-        bdms: Iterable[BlockDeviceMapping],
-        other_ids: Collection[str],
-        others: Iterable[Server],
-        near: Mapping[str, Collection[BlockDeviceMapping]],
-        links: Mapping[str, Reading[Link]],
-        attachments: Collection[Attachment],
-        known: Collection[str],
-        unmapped: Collection[Attachment],
-        archived: Iterable[BlockDeviceMapping],
-    ) -> None:
-        self._nova, self._views, self.volume_ids = nova, views, frozenset(volume_ids)
-        self._bdms = _by(bdms, lambda bdm: bdm.volume_id.lower())
-        self._other_ids, self._others = frozenset(other_ids), _by(others, lambda server: server.id)
-        self._near, self._links = near, links
-        self._attachments, self._known = frozenset(attachments), frozenset(known)
-        self._unmapped, self._archived = frozenset(unmapped), _by(archived, lambda bdm: bdm.attachment_id or "")
+    nova: ports.Fleet
+    views: Mapping[str, NovaView]
+    volume_ids: frozenset[str]
+    bdms: Mapping[str, Collection[BlockDeviceMapping]]
+    """By volume id in small letters: the mappings of `volume_ids`."""
+    other_ids: frozenset[str]
+    others: Mapping[str, Collection[Server]]
+    """By id: the servers of `other_ids`."""
+    near: Mapping[str, Collection[BlockDeviceMapping]]
+    links_of: Mapping[str, Reading[Link]]
+    """By server: the answer to the question for `near`."""
+    attachments: frozenset[Attachment]
+    known: frozenset[str]
+    """The ids of those of `attachments` that Nova knows."""
+    unmapped: frozenset[Attachment]
+    archived: Mapping[str, Collection[BlockDeviceMapping]]
+    """By attachment id: the archived mappings of `unmapped`."""
 
     def read_live(self, server_id: str) -> NovaView:
-        return self._views[server_id]
+        return self.views[server_id]
 
     def observe(self, server_id: str) -> NovaView:
-        return self._views[server_id]
+        return self.views[server_id]
 
     def other_servers_bdms(self, volume_ids: Collection[str], except_server: str) -> Reading[BlockDeviceMapping]:
         if not self.volume_ids.issuperset(volume_ids):
-            return self._nova.other_servers_bdms(volume_ids, except_server)
-        found = [bdm for each in {volume_id.lower() for volume_id in volume_ids} for bdm in self._bdms.get(each, ())]
+            return self.nova.other_servers_bdms(volume_ids, except_server)
+        found = [bdm for each in {volume_id.lower() for volume_id in volume_ids} for bdm in self.bdms.get(each, ())]
         others = [bdm for bdm in found if bdm.server_id.lower() != except_server.lower()]
         return Reading(tuple(sorted(others, key=lambda bdm: (bdm.cell, bdm.id))))
 
     def servers(self, server_ids: Collection[str]) -> Reading[Server]:
-        if not self._other_ids.issuperset(server_ids):
-            return self._nova.servers(server_ids)
-        return Reading(tuple(server for each in sorted(server_ids) for server in self._others.get(each, ())))
+        if not self.other_ids.issuperset(server_ids):
+            return self.nova.servers(server_ids)
+        return Reading(tuple(server for each in sorted(server_ids) for server in self.others.get(each, ())))
 
     def knows(self, attachments: Collection[Attachment]) -> Reading[str]:
-        if not self._attachments.issuperset(attachments):
-            return self._nova.knows(attachments)
-        return Reading(tuple(each.id for each in attachments if each.id in self._known))
+        if not self.attachments.issuperset(attachments):
+            return self.nova.knows(attachments)
+        return Reading(tuple(each.id for each in attachments if each.id in self.known))
 
     def archived_bdms(self, attachments: Collection[Attachment]) -> Reading[BlockDeviceMapping]:
-        if not self._unmapped.issuperset(attachments):
-            return self._nova.archived_bdms(attachments)
-        return Reading(tuple(bdm for each in attachments for bdm in self._archived.get(each.id, ())))
+        if not self.unmapped.issuperset(attachments):
+            return self.nova.archived_bdms(attachments)
+        return Reading(tuple(bdm for each in attachments for bdm in self.archived.get(each.id, ())))
 
     def compute_hosts(self) -> Reading[str]:
-        return self._nova.compute_hosts()
+        return self.nova.compute_hosts()
 
     def links(self, except_server: str, near: Collection[BlockDeviceMapping] = ()) -> Reading[Link]:
-        if except_server in self._links and {*near} == {*self._near.get(except_server, ())}:
-            return self._links[except_server]
-        return self._nova.links(except_server, near)
+        if except_server in self.links_of and {*near} == {*self.near.get(except_server, ())}:
+            return self.links_of[except_server]
+        return self.nova.links(except_server, near)
 
     def soft_delete_mapping(self, expected: BlockDeviceMapping, server: Server | None) -> Outcome:
-        return self._nova.soft_delete_mapping(expected, server)
+        return self.nova.soft_delete_mapping(expected, server)
 
 
 class _Cinder:
