@@ -139,7 +139,7 @@ def _keystone(home: Home) -> Sections:
         "credential": {"key_repository": keys / "credential-keys"},
         "token": {"provider": "fernet", "expiration": 86400},
         # Without a cache every token is read from six tables, by each service that gets it.
-        "cache": {"backend": "oslo_cache.dict"},
+        "cache": {"backend": "dogpile.cache.memory"},
         # The default cost of bcrypt makes every login 0.4 s.
         "identity": {"password_hash_rounds": 4},
     }
