@@ -101,6 +101,27 @@ def test_a_single_server_that_reads_what_is_committed_lets_nobody_in_between(sin
     assert [bool(changed), outcome.result] in ([False, Result.REMOVED], [True, Result.CHANGED_MEANWHILE])
 
 
+def test_a_row_that_has_changed_since_it_was_read_is_compared_again(single: MariaDb) -> None:
+    # MariaDB 11.6 and later have this by default.
+    isolated = sa.create_engine(single.url("nova"), connect_args={"init_command": "SET innodb_snapshot_isolation = ON"})
+    server, _ = seen(isolated)
+    table = schema.instances
+    tries = []
+
+    def write(connection: sa.Connection) -> str:
+        was = connection.execute(sa.select(table.c.vm_state).where(table.c.uuid == server.id)).scalar_one()
+        tries.append(was)
+        if len(tries) == 1:
+            with sa.create_engine(single.url("nova")).begin() as other:
+                other.execute(change(table, vm_state="error")(server.id))
+        connection.execute(change(table, power_state=4)(server.id))
+        return str(was)
+
+    written = Cell("Nova's cell1", lambda: isolated, 60, "cell1").write(write)
+    assert (written.reading.rows, written.may_be_written) == (("error",), False)
+    assert tries == [server.vm_state, "error"]
+
+
 @pytest.mark.parametrize("was_committed", [True, False])
 def test_a_lost_answer_to_a_commit_is_found_out(nodes: Nodes, was_committed: bool) -> None:
     two = nodes[1].engine()

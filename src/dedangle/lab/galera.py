@@ -66,6 +66,8 @@ class Node:
             "--innodb-buffer-pool-size=32M",
             "--innodb-log-file-size=16M",
             "--innodb-flush-log-at-trx-commit=0",
+            # See services/ground.py.
+            "--loose-innodb-snapshot-isolation=OFF",
             "--innodb-autoinc-lock-mode=2",
             "--binlog-format=ROW",
             "--wsrep-on=ON",

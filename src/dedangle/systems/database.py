@@ -21,7 +21,8 @@ T = TypeVar("T")
 
 # A node refuses a transaction that conflicts with another node's (1213, 1205) or while it has no quorum (1047, 1180);
 # a connection is lost or cannot be made while HAProxy moves to another node (2003, 2006, 2013, and 0 of PyMySQL).
-_PASSING = (0, 1047, 1180, 1205, 1213, 2003, 2006, 2013)
+# MariaDB 11.6 and later refuse to change a row that has changed since it was read (1020, innodb_snapshot_isolation).
+_PASSING = (0, 1020, 1047, 1180, 1205, 1213, 2003, 2006, 2013)
 _PAUSE = 0.5
 """Seconds between two tries of a write."""
 

@@ -18,7 +18,7 @@ from dedangle.core.records import Attachment, BlockDeviceMapping, HostState, Lin
 
 _TRIES = 2
 # Of oslo.db, by the name that the conductor sends: a node of a cluster refused the write, or was lost with it.
-_PASSING = ("DBDeadlock", "DBConnectionError")
+_PASSING = ("DBDeadlock", "DBConnectionError", "DBConsistencyError")
 _CELL = "this cell"
 _SERVERS_AT_ONCE, _AROUND = 50, 4
 
