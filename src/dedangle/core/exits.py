@@ -24,7 +24,7 @@ from dedangle.core.pair import Pair
 from dedangle.core.pairing import SETTLED
 from dedangle.core.records import Attachment, Reading, Volume
 
-_OF_MAPPINGS = (Remedy.REMOVE_MAPPING, Remedy.RELINK_MAPPING)
+_OF_MAPPINGS = (Remedy.REMOVE_MAPPING, Remedy.RELINK_MAPPING, Remedy.RESTORE_ATTACHMENT)
 # A start uses the connection_info of the mapping, and a relinked mapping has none. Only an unshelve asks Cinder for it.
 _RECONNECT = (OFFLOAD, "openstack server unshelve --wait {server}")
 # The statuses of a volume without attachments that a new attachment may replace.
