@@ -7,7 +7,7 @@ import dataclasses
 import re
 from typing import Any
 
-from core.worlds import HOST, SERVER, SHUTDOWN, World, changes, policy
+from core.worlds import HOST, RUNNING, SERVER, SHUTDOWN, World, changes, policy
 from dedangle.core.decisions import Door, Finding, Remedy
 from dedangle.core.records import Attachment, BlockDeviceMapping, Server
 
@@ -59,6 +59,7 @@ class Cloud:
             if found[1] != self._server.host or found[1] in self._guests:
                 raise RefusedError(command)
             command = command[found.end() :]
+        command = re.sub(r"^\[ .* \] && ", "", command)
         words = command.split()
         for start, act in {
             f"dedangle cleanup {SERVER}": lambda: self._cleanup(words),
@@ -67,6 +68,10 @@ class Cloud:
             f"openstack server reboot --hard --wait {SERVER}": self._reboot,
             f"openstack server unshelve --wait {SERVER}": self._unshelve,
             f"openstack server shelve --offload --wait {SERVER}": self._offload,
+            f"openstack server unpause {SERVER}": lambda: self._activate("paused"),
+            f"openstack server resume {SERVER}": lambda: self._activate("suspended"),
+            f"openstack server unrescue {SERVER}": lambda: self._activate("rescued"),
+            f"openstack server shelve --wait {SERVER}": self._shelve,
             "until ": lambda: self._wait("stopped" if "SHUTOFF" in command else "active"),
             "while ssh": lambda: None,
             f"ssh {words[1]} virsh shutdown": lambda: self._end_guest(words[1]),
@@ -117,7 +122,16 @@ class Cloud:
         if set(self._guests) - {host}:
             raise LostError("a second guest was started")
         self._guests[host] = {each.volume_id for each in self.world.mappings}
-        self._change(vm_state="active", power_state=1)
+        self._change(vm_state="active", power_state=RUNNING)
+
+    def _activate(self, vm_state: str) -> None:
+        if self._server.vm_state != vm_state:
+            raise RefusedError(vm_state)
+        self._change(vm_state="active", power_state=RUNNING)
+
+    def _shelve(self) -> None:
+        self._guests.pop(self._server.host or "", None)
+        self._change(vm_state="shelved", power_state=SHUTDOWN)
 
     def _reboot(self) -> None:
         self._start(("active", "stopped", "paused", "suspended", "error"))

@@ -4,17 +4,40 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from itertools import islice
+from itertools import islice, product
 
 import pytest
 
-from core.test_small_worlds import one_volume, shared_volume, two_volumes, with_guests
-from core.worlds import SERVER, World, with_ways_out
+from core.test_small_worlds import (
+    EXTRA,
+    OWN,
+    VOLUMES,
+    mappings,
+    of_one_volume,
+    one_volume,
+    shared_volume,
+    two_volumes,
+    with_guests,
+)
+from core.worlds import RUNNING, SERVER, SHUTDOWN, World, server, with_ways_out
 from dedangle.core.decisions import Disposition, Finding
 from dedangle.core.findings import KINDS
 from dedangle.core.outside import QUESTIONS
 
-FAMILIES = (one_volume, shared_volume, two_volumes, with_guests)
+
+def other_states() -> Iterator[World]:
+    """One volume of a server in each of the other states that a server may stay in."""
+    states = {"shelved": SHUTDOWN, "soft-delete": SHUTDOWN, "paused": PAUSED, "suspended": SHUTDOWN}
+    states |= {"rescued": RUNNING, "error": RUNNING, "resized": RUNNING}
+    for (vm_state, power_state), kind, own, extra, vol in product(
+        states.items(), mappings("volume-1", "A").values(), OWN, EXTRA, VOLUMES[:4]
+    ):
+        one = {"servers": (server(vm_state, power_state=power_state),)}
+        yield of_one_volume(one, kind, own, extra, None, vol)
+
+
+FAMILIES = (one_volume, shared_volume, two_volumes, with_guests, other_states)
+PAUSED = 3
 # A prime, so that a part of the worlds has every value of each dimension.
 STEP = 61
 
@@ -29,6 +52,7 @@ def is_open(world: World, finding: Finding) -> bool:
         all(each.hidden and each.deleted for each in world.servers)
         or any(each.volume_id not in volumes for each in world.attachments)
         or any(each.server_id != SERVER for each in of_volume)
+        or any(each.vm_state in ("resized", "soft-delete") for each in world.servers)
         # Cinder shows no host for it.
         or any(each.status == "attached" and each.id not in world.connected for each in own)
         # It may be the new one of a swap, or of a mapping that Nova's database has lost.

@@ -9,6 +9,7 @@ import pytest
 
 from core.worlds import (
     HOST,
+    LONG_AGO,
     RUNNING,
     SERVER,
     SHUTDOWN,
@@ -34,6 +35,8 @@ STOP = [
 ]
 ACTIVE = f'until [ "$(openstack server show -f value -c status {SERVER})" = ACTIVE ]; do sleep 2; done'
 GET_CONNECTOR = f"ssh {HOST} nova-manage volume_attachment get_connector --json > connector.json"
+NEWEST = "$(openstack volume list --all-projects --limit 1 -f value -c ID)"
+NEWER = f'[ "$(openstack volume show -f value -c created_at "{NEWEST}")" \\> {LONG_AGO:%Y-%m-%dT%H:%M:%S} ] && '
 LOST = World(servers=(server(),), mappings=(mapping("A"),), volumes=(volume("available"),))
 SOFT_DELETED = server("soft-delete", power_state=SHUTDOWN)
 RELEASED = World(
@@ -95,7 +98,12 @@ RELEASED = World(
         ),
         (
             LOST.but(mappings=(mapping("A", boot_index=0),), volumes=()),
-            [*STOP, f"{CLEANUP} --allow-root --no-host --execute"],
+            [f"{NEWER}{STOP[0]}", STOP[1], f"{NEWER}{CLEANUP} --allow-root --no-host --execute"],
+        ),
+        (
+            LOST.but(servers=(stopped(),), volumes=()),
+            # A volume that nobody deleted is missing too after Cinder's database came back from a backup.
+            [f"{NEWER}{CLEANUP} --no-host --execute"],
         ),
         (
             World(servers=(server(),), attachments=(attachment("B", "reserved"),), volumes=(volume("error"),)),

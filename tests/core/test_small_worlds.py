@@ -103,7 +103,7 @@ def one_volume() -> Iterator[World]:
     for one, kind, own, extra, vol in product(
         SERVERS.values(), mappings("volume-1", "A").values(), OWN, EXTRA, (*VOLUMES[:4], None)
     ):
-        yield _of_one_volume(one, kind, own, extra, None, vol)
+        yield of_one_volume(one, kind, own, extra, None, vol)
 
 
 def shared_volume() -> Iterator[World]:
@@ -111,10 +111,10 @@ def shared_volume() -> Iterator[World]:
     for name, kind, own, extra, other, vol in product(
         FEW_SERVERS[:-2], mappings("volume-1", "A").values(), OWN[:3], EXTRA, OTHERS, VOLUMES
     ):
-        yield _of_one_volume(SERVERS[name], kind, own, extra, other, vol)
+        yield of_one_volume(SERVERS[name], kind, own, extra, other, vol)
 
 
-def _of_one_volume(
+def of_one_volume(
     one: dict[str, Any], kind: dict[str, Any], own: str | None, extra: Held | None, other: Held | None, vol: Any
 ) -> World:
     rows = [attachment("A", own)] if own else []
@@ -165,7 +165,7 @@ def with_guests() -> Iterator[World]:
     for name, kind, own, extra, guests, acts in product(
         FEW_SERVERS, mappings("volume-1", "A").values(), OWN, EXTRA, GUESTS, (True, False)
     ):
-        world = _of_one_volume(SERVERS[name], kind, own, extra, None, volume("in-use" if own else "available"))
+        world = of_one_volume(SERVERS[name], kind, own, extra, None, volume("in-use" if own else "available"))
         yield world.but(guests=guests, host_acts=acts)
 
 

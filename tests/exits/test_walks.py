@@ -128,6 +128,7 @@ def shape(command: str, planted: Planted) -> str:
         command = command.replace(server, "SERVER" if not number else "OTHER_SERVER")
     of_volume = r"(volume (?:set|show)\b.*? |--volume |refresh SERVER |remove volume SERVER )[0-9a-f-]{36}"
     command = re.sub(of_volume, r"\1VOLUME", command)
+    command = re.sub(r"\d{4}-\d\d-\d\dT[\d:]{8}", "TIME", command)
     command = re.sub(r"(attachment (?:complete|delete) )[0-9a-f-]{36}", r"\1ATTACHMENT", command)
     return re.sub(r"[0-9a-f]{8}-[0-9a-f-]{27}", "OTHER_SERVER", command).replace(COMPUTE_HOST, "HOST")
 

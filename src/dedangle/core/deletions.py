@@ -9,7 +9,7 @@ from typing import NamedTuple
 from dedangle.core.manual import STOP, activate, delete, no_guest_on, set_status
 from dedangle.core.pair import Pair
 from dedangle.core.pairing import may_be_in_use
-from dedangle.core.records import Attachment, Disk, Reading, Server, Volume
+from dedangle.core.records import SOFT_DELETED, Attachment, Disk, Reading, Server, Volume
 from dedangle.core.sharing import is_named_by_other_server, may_share_host
 
 # What nova/virt/fake.py and libvirt report for a guest that is off (nova/compute/power_state.py:SHUTDOWN).
@@ -42,8 +42,7 @@ def of_unnamed(pair: Pair) -> Deletion | None:
     doomed = [each for each in pair.attachments if each.id not in ids]
     if len(pair.mappings) == 1 and named:
         (own,) = named
-        if server.is_without_host and own.status not in ("attached", "reserved"):
-            # Its connection failed, or was for a guest that the server does not have. An unshelve needs a reservation.
+        if _is_useless(own, server):
             doomed, named = [*doomed, own], []
         elif own.status == "attached":
             return None
@@ -65,6 +64,15 @@ def of_unnamed(pair: Pair) -> Deletion | None:
         commands.append(set_status(volume.id, "in-use"))
         left = dataclasses.replace(left, volume=Reading((dataclasses.replace(left.volume.rows[0], status="in-use"),)))
     return Deletion(tuple(line.format(server=server.id) for line in commands), left, stops)
+
+
+def _is_useless(own: Attachment, server: Server) -> bool:
+    """Whether Nova itself never connects the attachment of a server that has no guest, so that a new one is needed."""
+    if server.is_without_host:
+        # Its connection failed, or was for a guest that the server does not have. An unshelve needs a reservation.
+        return own.status not in ("attached", "reserved")
+    # Nova refuses to refresh it, and a restore starts the guest with the connection that the mapping has.
+    return server.vm_state == SOFT_DELETED and server.is_stopped and own.status != "attached"
 
 
 def _is_busy(pair: Pair, volume: Volume) -> bool:

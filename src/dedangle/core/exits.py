@@ -345,6 +345,8 @@ def _commands(
     if way.stops and not after and not way.allows.get("allow_root"):
         after = ("openstack server start {server}",)
     cleanup = _cleanup(way, options, finding, names_volume=names_volume)
+    if before and _check(finding):
+        before[0] = f"{_check(finding)}{before[0]}"
     lines = before_second_guest(pair, finding, (*before, cleanup, *after))
     return tuple(line.format(server=finding.server_id, volume=finding.volume_id) for line in lines)
 
@@ -381,6 +383,14 @@ def _by_command(policy: Policy, connector_host: str | None = None, **allows: boo
     )
 
 
+def _check(finding: Finding) -> str:
+    """Return the start of a line that goes on only if Cinder's database is not older than the mapping."""
+    made = finding.mapping.created_at if finding.mapping else None
+    if finding.code != "mapping-of-missing-volume" or made is None:
+        return ""
+    return f"{manual.cinder_is_newer_than(made)} && "
+
+
 def _cleanup(way: Way, options: str, finding: Finding, *, names_volume: bool) -> str:
     """Return the command of dedangle; with names_volume --reattach would attach what another finding says is to go."""
     if names_volume and way.allows.get("reattach"):
@@ -389,4 +399,4 @@ def _cleanup(way: Way, options: str, finding: Finding, *, names_volume: bool) ->
     if way.allows.get("names_volume"):
         # Nothing is removed unless libvirt answers there, and has no guest of the server.
         return f"{no_guest_on(finding.held_on or 'HOST', finding.server_id)} && {command}"
-    return command
+    return f"{_check(finding)}{command}"

@@ -115,7 +115,8 @@ TABLE = (
         states="DN-5",
         sentence="Nova maps volume {volume} to server {server}, but Cinder has neither the volume nor attachment "
         "{attachment}.",
-        advice=_HARD_REBOOT,
+        advice="If Cinder's database was restored from a backup, the volume may still exist in the storage backend. "
+        "Remove nothing then, and import it with cinder manage. " + _HARD_REBOOT,
         remedy=Remedy.REMOVE_MAPPING,
         reboot=Needs.GUEST_OFF,
         command=Needs.STOPPED,

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from datetime import datetime, timezone
 
 from dedangle.core.decisions import Finding
 from dedangle.core.pair import Pair, ServerState
@@ -21,7 +22,7 @@ STOP = (
 _TO_ACTIVE = {"paused": "unpause", "suspended": "resume", "rescued": "unrescue"}
 # Nova then makes new attachments, and connects them in the unshelve.
 OFFLOAD = "openstack server shelve --offload --wait {server}"
-_STARTS = re.compile("openstack server (start|reboot)|volume_attachment refresh")
+_STARTS = re.compile("openstack server (start|reboot)|volume_attachment refresh|cleanup .*--restart")
 
 
 def commands(finding: Finding, pair: Pair) -> Iterator[str]:
@@ -241,8 +242,8 @@ def before_second_guest(pair: Pair, finding: Finding, lines: tuple[str, ...]) ->
         return lines
     held = {volume.host_of(each.id) for each in pair.attachments}
     silent = sorted(host for host in held if host and host != state.server.host and not state.has_answered(host))
-    check = "".join(f"{no_guest_on(host, state.server_id)} && " for host in silent)
-    return (check + lines[0], *lines[1:]) if silent else lines
+    checks = [f"{no_guest_on(host, state.server_id)} && " for host in silent]
+    return ("".join(check for check in checks if check not in lines[0]) + lines[0], *lines[1:])
 
 
 def hosts_with_second_guest(state: ServerState, volume_id: str) -> list[str]:
@@ -267,6 +268,16 @@ def shut_down_guest(host: str, server_id: str) -> tuple[str, ...]:
 def no_guest_on(host: str, server_id: str) -> str:
     """Return the command that succeeds if libvirt answers on the host and has no guest of the server."""
     return f"ssh {host} 'virsh list && ! virsh dominfo {server_id}'"
+
+
+def cinder_is_newer_than(moment: datetime) -> str:
+    """Return the command that succeeds if Cinder's newest volume was created after the moment.
+
+    A database of Cinder that was restored from a backup has nothing that is newer than the backup.
+    """
+    newest = "$(openstack volume list --all-projects --limit 1 -f value -c ID)"
+    created = f'$(openstack volume show -f value -c created_at "{newest}")'
+    return f'[ "{created}" \\> {moment.astimezone(timezone.utc):%Y-%m-%dT%H:%M:%S} ]'
 
 
 def guest_is_off_on(host: str, server_id: str) -> str:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from dedangle.core.decisions import Finding
 from dedangle.core.findings import KINDS
 from dedangle.core.pair import Pair
-from dedangle.core.records import Existence
+from dedangle.core.records import SOFT_DELETED, Existence
 
 
 class Question(NamedTuple):
@@ -48,6 +48,10 @@ def _has_unknown_host(pair: Pair) -> bool:
     return any(each.status == "attached" and each.id not in shown for each in pair.attachments)
 
 
+def _is_in(vm_state: str) -> Callable[[Pair], bool]:
+    return lambda pair: pair.server_state.server is not None and pair.server_state.server.vm_state == vm_state
+
+
 QUESTIONS = (
     Question(
         "to whom the id belongs that Nova has no record of",
@@ -71,6 +75,18 @@ QUESTIONS = (
         "Many storage backends have one export for each volume and host, so the deletion of one attachment can unplug "
         "the disk of the other server.",
         applies=_is_shared,
+    ),
+    Question(
+        "whether the resize is confirmed or reverted",
+        "The server is in VERIFY_RESIZE, and its two hosts have its disks until then. Only its owner knows whether the "
+        "new size works: `openstack server resize confirm SERVER` or `openstack server resize revert SERVER`.",
+        applies=_is_in("resized"),
+    ),
+    Question(
+        "whether the server is restored or deleted for good",
+        "The server is SOFT_DELETED. `openstack server restore SERVER` starts it, and its commands are printed then. "
+        "Its reclaim, or `openstack server delete --force SERVER`, removes its attachments.",
+        applies=_is_in(SOFT_DELETED),
     ),
     Question(
         "which of the two attachments the host uses",

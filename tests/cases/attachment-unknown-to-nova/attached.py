@@ -4,7 +4,10 @@
 from cases.stage import Planted, Stage
 
 DISPOSITIONS = ("report",)
-OUTSIDE = "whether the guest uses the disk"
+WAY_OUT = (
+    "ssh elsewhere 'virsh list && ! virsh dominfo SERVER' && "
+    "openstack --os-volume-api-version 3.27 volume attachment delete ATTACHMENT",
+)
 
 
 def build(stage: Stage) -> Planted:

@@ -5,7 +5,11 @@ from cases.stage import Planted, Stage
 
 DISPOSITIONS = ("report",)
 REMOVED_BY = ("command", "reboot")
-WAY_OUT = ("dedangle cleanup SERVER --no-host --execute",)
+NEWEST = "$(openstack volume list --all-projects --limit 1 -f value -c ID)"
+WAY_OUT = (
+    f'[ "$(openstack volume show -f value -c created_at "{NEWEST}")" \\> TIME ] && '
+    "dedangle cleanup SERVER --no-host --execute",
+)
 
 
 def build(stage: Stage) -> Planted:
