@@ -4,11 +4,16 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
+
+import pytest
 
 from core.worlds import (
+    HOST,
     NOW,
     OTHER_SERVER,
     SECOND_VOLUME,
+    SERVER,
     VOLUME,
     World,
     attachment,
@@ -17,7 +22,7 @@ from core.worlds import (
     volume,
     with_ways_out,
 )
-from dedangle.core.records import Marker
+from dedangle.core.records import HostState, Marker
 
 STALE = {"updated_at": NOW - timedelta(days=2)}
 BACKED_UP = World(
@@ -59,3 +64,27 @@ def test_each_volume_is_reported_by_itself_and_none_that_is_being_worked_on() ->
         VOLUME,
         SECOND_VOLUME,
     }
+
+
+def test_a_lock_that_a_killed_refresh_left_is_unlocked() -> None:
+    whole = BACKED_UP.but(volumes=(volume(),))
+    lock = Marker(kind="lock", detail="of nova-manage volume_attachment refresh", since=NOW - timedelta(days=2))
+    assert never_ending(whole.but(markers=(lock,))) == {VOLUME: (f"openstack server unlock {SERVER}",)}
+
+
+@pytest.mark.parametrize(
+    ("known", "ends"),
+    [
+        (
+            {"markers": (Marker(kind="event", detail="goes on", since=NOW),)},
+            "If it shows no progress until 2026-08-02T12:00:00Z, it counts as never ending.",
+        ),
+        ({"markers": (Marker(kind="lock", detail="goes on"),)}, "until the command that locked the server ends."),
+        ({"host_state": HostState.DOWN}, f"until nova-compute on {HOST} reports again."),
+        ({"servers": (), "building": True}, "until Nova has built the server, or has put it in ERROR."),
+    ],
+)
+def test_what_waits_says_what_ends_it(known: dict[str, Any], ends: str) -> None:
+    (found,) = with_ways_out(BACKED_UP.but(volumes=(volume(),), **known))
+    assert found.disposition == "wait"
+    assert ends in found.reason

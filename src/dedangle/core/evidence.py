@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from dedangle.core.decisions import Finding, Verdict
 from dedangle.core.pair import Pair, ServerState
+from dedangle.core.pairing import never_ends_from
 from dedangle.core.records import Attachment, BlockDeviceMapping, Existence, Server
 from dedangle.core.times import utc
 
@@ -21,13 +22,31 @@ def why_kept(finding: Finding, pair: Pair) -> str:
             return f"{what} could not be judged: {why}."
         case Verdict.IN_FLIGHT:
             work = "; ".join(map(str, pair.open_work)) or "its attach or detach"
-            return f"{what} is waiting for an operation in progress: {work}."
+            return f"{what} is waiting for an operation in progress: {work}.{''.join(_ends(pair))}"
         case Verdict.FOREIGN:
             return f"{what} belongs to another service than Nova: the metadata of the volume names it."
         case Verdict.LEGACY:
             return f"{what} was attached before Cinder had attachments (before Queens). It is healthy and stays."
         case _:
             return f"{what} is consistent."
+
+
+def _ends(pair: Pair) -> Iterator[str]:
+    """Yield for each operation that the pair waits for what ends it, a sentence each with a space before it."""
+    server = pair.server_state.server
+    for marker in pair.open_work:
+        limit = never_ends_from(marker)
+        if limit is not None:
+            yield f" If it shows no progress until {utc(limit)}, it counts as never ending."
+        elif marker.kind == "host":
+            host = server.host if server else "the host"
+            yield f" It waits until nova-compute on {host} reports again. If that host is lost, evacuate the server."
+        elif marker.kind == "build":
+            yield " It waits until Nova has built the server, or has put it in ERROR."
+        elif marker.kind == "copy":
+            yield " It waits until the resize is confirmed or reverted."
+        elif marker.kind == "lock":
+            yield " It waits until the command that locked the server ends."
 
 
 def facts(pair: Pair, mapping: BlockDeviceMapping | None, attachment: Attachment | None) -> Iterator[str]:

@@ -293,6 +293,8 @@ def _end_of_work(pair: Pair) -> Iterator[str]:
         case "event" if state.server is not None and state.server.can_be_stopped:
             # The reboot takes the instance lock, so it proves that the earlier operation no longer holds it.
             yield hard_reboot(state.server_id)
+        case "lock":
+            yield f"openstack server unlock {state.server_id}"
         case "task_state":
             yield f"openstack server set --state active {state.server_id}"
         case "volume" if work is not None and work.volume_id:

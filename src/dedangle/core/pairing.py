@@ -36,14 +36,21 @@ _NEVER_ENDS_AFTER = {
     "task_state": timedelta(days=1),
     "event": timedelta(days=1),
     "volume": timedelta(days=1),
+    "lock": timedelta(days=1),
     "migration": timedelta(days=7),
 }
 
 
 def never_ends(marker: Marker, now: datetime) -> bool:
     """Whether the operation has shown no progress for longer than it can take; False if its start is unknown."""
+    limit = never_ends_from(marker)
+    return limit is not None and now > limit
+
+
+def never_ends_from(marker: Marker) -> datetime | None:
+    """Return when the operation counts as one that never ends; None if it has no limit or its start is unknown."""
     limit = _NEVER_ENDS_AFTER.get(marker.kind)
-    return limit is not None and marker.since is not None and now - marker.since > limit
+    return marker.since + limit if limit and marker.since else None
 
 
 def newest(moments: Iterable[datetime | None]) -> datetime | None:

@@ -38,12 +38,14 @@ def markers(connection: sa.Connection, server_ids: Collection[str], now: datetim
         detail = f"{row.id} ({row.migration_type}) is {row.status}"
         yield row.instance_uuid, Marker(kind="migration", detail=detail, since=utc(row.since))
     metadata = schema.instance_system_metadata
-    locked = sa.select(metadata.c.instance_uuid, metadata.c.value).where(
+    locked_at = sa.func.coalesce(metadata.c.updated_at, metadata.c.created_at).label("since")
+    locked = sa.select(metadata.c.instance_uuid, metadata.c.value, locked_at).where(
         metadata.c.instance_uuid.in_(server_ids), metadata.c.key == "locked_reason", metadata.c.deleted == 0
     )
     for row in connection.execute(locked):
         if row.value and row.value.startswith(REFRESH_LOCK):
-            yield row.instance_uuid, Marker(kind="lock", detail="of nova-manage volume_attachment refresh")
+            detail = "of nova-manage volume_attachment refresh"
+            yield row.instance_uuid, Marker(kind="lock", detail=detail, since=utc(row.since))
 
 
 def last_actions(connection: sa.Connection, server_ids: Collection[str]) -> Iterator[tuple[str, datetime | None]]:

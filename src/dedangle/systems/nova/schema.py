@@ -80,6 +80,8 @@ instance_system_metadata = _table(
     "instance_system_metadata",
     sa.Column("id", sa.Integer, primary_key=True),
     *("instance_uuid", "key", "value"),
+    sa.Column("created_at", sa.DateTime),
+    sa.Column("updated_at", sa.DateTime),
     sa.Column("deleted", sa.Integer),
 )
 
