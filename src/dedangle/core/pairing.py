@@ -135,8 +135,10 @@ def with_comparable_hosts(nova: NovaView, cinder: CinderView, compute_hosts: Rea
     return dataclasses.replace(cinder, volumes=volumes)
 
 
-def hosts_concerned(nova: NovaView, cinder: CinderView) -> frozenset[str]:
+def hosts_concerned(nova: NovaView, cinder: CinderView) -> tuple[str, ...]:
     """Return the hosts that must report the server's guest: its own host, and the host of each of its attachments.
+
+    They are in the order of their names, which is the order of the evidence.
 
     They are only asked if something does not pair: an attachment is lost, a row has no partner, a detach is not
     finished, an attachment is connected through another host than the server's, or the server is deleted.
@@ -155,8 +157,8 @@ def hosts_concerned(nova: NovaView, cinder: CinderView) -> frozenset[str]:
     own_hosts = {server.host for server in nova.servers if server.host}
     elsewhere = bool(own_hosts and hosts - own_hosts)
     if not (lost or gone or unlinked or unnamed or wrong_status or half_way or elsewhere):
-        return frozenset()
-    return frozenset(hosts | own_hosts)
+        return ()
+    return tuple(sorted(hosts | own_hosts))
 
 
 def other_holders(
