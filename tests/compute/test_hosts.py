@@ -133,7 +133,7 @@ def test_suspects_are_judged_by_one_answer_and_removals_ask_anew(cloud: Cloud, g
         ("attachment-lost-in-use", using.id, using.volumes[1]),
         ("attachment-unknown-to-nova", lacking.id, unknown),
     ]
-    side = {"host": COMPUTE_HOST, "domain": "running", "target": "vdb", "source_kind": "block"}
+    side = {"host": COMPUTE_HOST, "domain": "running", "target": "vdb", "source_kind": "block", "wwn": ""}
     assert document["findings"][0]["host_side"] == [{**side, "source": f"/dev/of-{using.volumes[1]}"}]
     assert document["findings"][1]["host_side"] == []
     assert document["findings"][1]["disposition"] == "remove"

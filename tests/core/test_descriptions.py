@@ -43,7 +43,7 @@ def test_a_finding_describes_its_server_and_volume() -> None:
 def test_a_finding_tells_what_each_host_that_answered_shows() -> None:
     world = World(servers=(server(),), mappings=(mapping("A"),), volumes=(volume(),))
     (finding,) = findings(world.but(guests={HOST: (VOLUME,), OTHER_HOST: ()}))
-    side = {"host": HOST, "domain": "running", "target": "", "source": f"/dev/{VOLUME}", "source_kind": ""}
+    side = {"host": HOST, "domain": "running", "target": "", "source": f"/dev/{VOLUME}", "source_kind": "", "wwn": ""}
     assert finding_row(finding)["host_side"] == [side]
     (finding,) = findings(world.but(guests={HOST: ()}))
     assert finding_row(finding)["host_side"] == []

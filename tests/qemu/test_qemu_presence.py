@@ -264,7 +264,7 @@ def test_ghost_is_found_by_its_host_and_ends_with_a_hard_reboot(stage: Stage, ho
     assert (found["server_id"], found["volume_id"], found["host"]) == (server.id, volume, COMPUTE_HOST)
     assert found["reason"].startswith("URGENT: ")
     assert found["next"] == [f"openstack server reboot --hard --wait {server.id}"]
-    side = {"host": COMPUTE_HOST, "domain": "running", "target": "vdb", "source_kind": "network rbd"}
+    side = {"host": COMPUTE_HOST, "domain": "running", "target": "vdb", "source_kind": "network rbd", "wwn": ""}
     assert found["host_side"] == [{**side, "source": f"{POOL}/volume-{volume}"}]
     assert host.watched()[volume] == 1
 

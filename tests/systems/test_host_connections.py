@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from dedangle.core.records import HostConnection
-from dedangle.systems import host_connections
+from dedangle.systems import block_devices, host_connections
 
 TARGET, SUBSYSTEM = "iqn.2010-10.org.openstack:volume-1", "nqn.2014-08.org:volume-2"
 
@@ -50,7 +50,7 @@ class Machine:
 
 @pytest.fixture
 def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
-    monkeypatch.setattr(host_connections, "_ROOT", tmp_path)
+    monkeypatch.setattr(block_devices, "ROOT", tmp_path)
     return Machine(tmp_path)
 
 

@@ -119,16 +119,21 @@ class HostSide:
     target: str = ""
     source: str = ""
     source_kind: str = ""
+    wwn: str = ""
+    """The WWN of the disk's device as udev writes it; empty if the host does not show one."""
 
     @classmethod
     def of(cls, host: str, disk: Disk) -> HostSide:
         """Return a disk as the host reported it."""
         domain = "running" if disk.is_running else "defined"
-        return cls(host=host, domain=domain, target=disk.target, source=disk.source, source_kind=disk.kind)
+        return cls(
+            host=host, domain=domain, target=disk.target, source=disk.source, source_kind=disk.kind, wwn=disk.wwn
+        )
 
     def __str__(self) -> str:
         domain = f"{self.domain} domain" if self.domain else ""
-        return f"{self.host}: " + ", ".join(filter(None, (domain, self.target, self.source_kind, self.source)))
+        wwn = f"WWN {self.wwn}" if self.wwn else ""
+        return f"{self.host}: " + ", ".join(filter(None, (domain, self.target, self.source_kind, self.source, wwn)))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -138,11 +138,11 @@ def _of_guests(pair: Pair) -> Iterator[str]:
             yield f"Host {host}: the server's guest does not have a disk of volume {pair.volume_id}"
         for disk in disks:
             has = "the server's guest has" if disk.is_running else "only the domain for the server's next start has"
-            yield f"Host {host}: {has} a disk of volume {pair.volume_id}: {disk.source}"
+            yield f"Host {host}: {has} a disk of volume {pair.volume_id}: {disk.place}"
         for disk in reading.rows:
             if not disk.is_recognised:
                 yield (
-                    f"Host {host}: the disk {disk.source} has the serial of volume {disk.volume_id}, but Nova's "
+                    f"Host {host}: the disk {disk.place} has the serial of volume {disk.volume_id}, but Nova's "
                     "mapping of that volume connects to another device"
                 )
 

@@ -217,7 +217,7 @@ def _facts(seen: Seen) -> Iterator[str]:
         yield f"Host {seen.host}: the domain of server {guest.server_id} is {_side(seen.host, guest, None).domain}"
     else:
         runs = f"the guest of server {guest.server_id} runs with a disk of volume {disk.volume_id}"
-        yield f"Host {seen.host}: {runs}: {disk.source}"
+        yield f"Host {seen.host}: {runs}: {disk.place}"
         if disk.expected:
             yield f"Nova: the mapping of volume {disk.volume_id} connects to {disk.expected}"
     for other in seen.same_source:

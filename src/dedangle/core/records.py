@@ -239,8 +239,15 @@ class Disk:
     """The name of the disk in the domain, such as vdb."""
     kind: str = dataclasses.field(default="", compare=False)
     """The type of its source in the domain: block, file, or network with the protocol."""
+    wwn: str = dataclasses.field(default="", compare=False)
+    """The WWN of its device as udev writes it; empty if the host does not show one."""
     expected: str = dataclasses.field(default="", compare=False)
     """The source of the volume's live mapping, if the host can compare it and it differs from `source`."""
+
+    @property
+    def place(self) -> str:
+        """The source with its WWN, for people."""
+        return f"{self.source} (WWN {self.wwn})" if self.wwn else self.source
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -15,7 +15,7 @@ from oslo_serialization import jsonutils
 
 from dedangle.core import addresses
 from dedangle.core.records import Disk, Guest, HostConnection, Reading
-from dedangle.systems import host_connections
+from dedangle.systems import block_devices, host_connections
 
 _ALIAS = "ua-"
 _UUID = re.compile("[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
@@ -35,6 +35,17 @@ class _Seen(NamedTuple):
     kind: str
     is_live: bool
     """Whether it is in the current domain; False if it is in the domain for its next start."""
+
+
+class _Connection(NamedTuple):
+    """Where the mappings of a volume say that it is."""
+
+    sources: frozenset[str] = frozenset()
+    wwns: frozenset[str] = frozenset()
+
+    def __str__(self) -> str:
+        wwns = f" (WWN {', '.join(sorted(self.wwns))})" if self.wwns else ""
+        return f"{min(self.sources)}{wwns}" if self.sources else ""
 
 
 class _Domain(NamedTuple):
@@ -149,15 +160,22 @@ def _guests(domains: MappingType[str, _Domain]) -> Iterator[Guest]:
 
 
 class _Sources:
-    """Names of devices, files and images, and whether two of them are the same."""
+    """Names of devices, files and images, and what is behind them; each is looked up once."""
 
     def __init__(self) -> None:
         self._real: dict[str, str] = {}
+        self._wwns: dict[str, str] = {}
 
     def real(self, source: str) -> str:
         if source not in self._real:
             self._real[source] = os.path.realpath(source) if source.startswith("/") else source
         return self._real[source]
+
+    def wwn(self, source: str) -> str:
+        """Return the WWN of the device; empty if the source is no device, or if its WWN is not known."""
+        if source not in self._wwns:
+            self._wwns[source] = block_devices.wwn(source) if source.startswith("/") else ""
+        return self._wwns[source]
 
 
 def _read(guest: Any) -> _Domain:
@@ -204,20 +222,23 @@ def _disks(domain: _Domain, bdms: Collection[Any], sources: _Sources) -> list[Di
         of_volume.setdefault(bdm.volume_id, []).append(bdm)
     live = {volume_id for volume_id, rows in of_volume.items() if any(not bdm.deleted for bdm in rows)}
     described = {volume_id: _described(rows) for volume_id, rows in of_volume.items()}
-    by_real: dict[str, set[str]] = {}
-    for volume_id, names_of_volume in described.items():
-        for name in names_of_volume:
-            by_real.setdefault(sources.real(name), set()).add(volume_id)
+    by_place: dict[str, set[str]] = {}
+    for volume_id, connection in described.items():
+        for place in (*map(sources.real, connection.sources), *connection.wwns):
+            by_place.setdefault(place, set()).add(volume_id)
     for disk in domain.disks:
         is_running = disk.is_live and domain.is_active
-        behind = by_real.get(sources.real(disk.source), set())
+        wwn = sources.wwn(disk.source)
+        # The path of a device may lead to another volume after a while, and the WWN of a volume does not change.
+        at_path = by_place.get(sources.real(disk.source), set())
+        behind = {each for each in at_path if not wwn or described[each].wwns <= {wwn}} | by_place.get(wwn, set())
         names = {disk.volume_id} if disk.volume_id else set()
         if disk.volume_id not in behind:
             # After a volume swap the serial is that of the old volume, but the disk is that of the connected volume.
             names |= behind & live
         for volume_id in names:
             is_recognised = volume_id in behind
-            expected = described.get(volume_id, frozenset()) if volume_id in live and not is_recognised else ()
+            expected = described[volume_id] if volume_id in live and not is_recognised else _Connection()
             row = Disk(
                 volume_id=volume_id,
                 source=disk.source,
@@ -225,7 +246,8 @@ def _disks(domain: _Domain, bdms: Collection[Any], sources: _Sources) -> list[Di
                 is_recognised=is_recognised,
                 target=disk.target,
                 kind=disk.kind,
-                expected=min(expected, default=""),
+                wwn=wwn,
+                expected=str(expected),
             )
             before = found.get((volume_id, disk.source))
             if before is None or (is_running and not before.is_running):
@@ -233,13 +255,16 @@ def _disks(domain: _Domain, bdms: Collection[Any], sources: _Sources) -> list[Di
     return [found[key] for key in sorted(found)]
 
 
-def _described(bdms: Collection[Any]) -> frozenset[str]:
-    """Return the sources in the live mappings of a volume, or in its newest soft-deleted one without a live one."""
+def _described(bdms: Collection[Any]) -> _Connection:
+    """Return the connection in the live mappings of a volume, or in its newest soft-deleted one without a live one."""
     chosen = [bdm for bdm in bdms if not bdm.deleted]
     if not chosen:
         chosen = sorted(bdms, key=lambda bdm: (str(bdm.deleted_at), bdm.id))[-1:]
-    infos = (_connection_info(bdm.connection_info) for bdm in chosen)
-    return frozenset(source for info in infos for source in addresses.sources(info))
+    infos = [_connection_info(bdm.connection_info) for bdm in chosen]
+    return _Connection(
+        frozenset(source for info in infos for source in addresses.sources(info)),
+        frozenset(filter(None, map(addresses.recorded_wwn, infos))),
+    )
 
 
 def _connection_info(text: str | None) -> dict[str, Any]:

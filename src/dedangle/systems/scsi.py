@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterator
 from collections.abc import Mapping as MappingType
 from pathlib import Path
@@ -13,9 +12,7 @@ from os_brick.initiator import linuxscsi
 from oslo_concurrency import processutils
 
 from dedangle.core import addresses
-
-_ROOT = Path("/")
-_MULTIPATH = "mpath-"
+from dedangle.systems import block_devices
 
 
 def other_wwn(connection_info: MappingType[str, Any], root_helper: str) -> str | None:
@@ -40,12 +37,12 @@ def _names(connection_info: MappingType[str, Any]) -> set[str]:
     device = str((connection_info.get("data") or {}).get("device_path") or "")
     paths = list(_paths_of_targets(connection_info))
     if device.startswith("/dev/"):
-        paths.append(_ROOT / device.lstrip("/"))
+        paths.append(block_devices.ROOT / device.lstrip("/"))
     found = {path.resolve().name for path in paths if path.exists()}
     for name in list(found):
         # Check every path of a multipath device; one of them may belong to another volume now.
-        with contextlib.suppress(OSError):
-            found.update(each.name for each in (_ROOT / "sys/block" / name / "slaves").iterdir())
+        slaves = block_devices.entries(block_devices.ROOT / "sys/block" / name / "slaves")
+        found.update(each.name for each in slaves)
     return found
 
 
@@ -56,7 +53,7 @@ def _paths_of_targets(connection_info: MappingType[str, Any]) -> Iterator[Path]:
         f"{target}-lun-{scsi.process_lun_id(lun) if lun.isdecimal() else lun}"
         for target, lun in addresses.targets(connection_info)
     ]
-    for path in (_ROOT / "dev/disk/by-path").glob("*-lun-*"):
+    for path in (block_devices.ROOT / "dev/disk/by-path").glob("*-lun-*"):
         name = path.name.lower()
         if any(name.endswith((f"-iscsi-{each}", f"-0x{each}")) for each in wanted):
             yield path
@@ -64,7 +61,7 @@ def _paths_of_targets(connection_info: MappingType[str, Any]) -> Iterator[Path]:
 
 def _wwns(scsi: Any, name: str) -> Iterator[str]:
     if name.startswith("dm-"):
-        if _uuid_of_dm(name).startswith(_MULTIPATH):
+        if block_devices.is_multipath(name):
             yield _normal(scsi.get_sysfs_wwn([], mpath=name))
         return
     yield _normal(scsi.get_sysfs_wwn([name]))
@@ -78,10 +75,3 @@ def _wwns(scsi: Any, name: str) -> Iterator[str]:
 
 def _normal(wwn: str | None) -> str:
     return (wwn or "").strip().lower()
-
-
-def _uuid_of_dm(name: str) -> str:
-    try:
-        return (_ROOT / "sys/block" / name / "dm/uuid").read_text()
-    except OSError:
-        return ""

@@ -2,6 +2,7 @@
 """What the XML of the domains on a host says of the volumes behind their disks."""
 
 import json
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -9,12 +10,13 @@ import pytest
 from nova import exception, objects
 
 from dedangle.core.records import Disk
-from dedangle.systems import guests, libvirt
+from dedangle.systems import block_devices, guests, libvirt
 
 objects.register_all()
 
 SERVER, OTHER = "11111111-1111-4111-8111-111111111111", "22222222-2222-4222-8222-222222222222"
 VOLUME, NEW = "aaaaaaaa-aaaa-4aaa-8aaa-aaaaaaaaaaaa", "bbbbbbbb-bbbb-4bbb-8bbb-bbbbbbbbbbbb"
+OURS, ANOTHER = "3600a098038302d492b2b4e2f58743241", "3600a098038302d492b2b4e2f58743999"
 RBD = "<disk type='network'><source protocol='rbd' name='volumes/volume-1'><host name='192.0.2.1'/></source>{}</disk>"
 FILE = "<disk type='file'><source file='/mnt/export/volume-1'/>{}</disk>"
 BLOCK = "<disk type='block'><source dev='/dev/sdb' index='2'/>{}</disk>"
@@ -122,6 +124,46 @@ def test_a_disk_that_is_passed_through_leaves_the_guest_unread(mapped: list[Any]
     passed = BLOCK.format("").replace("<disk", "<disk device='lun'")
     assert not libvirt.disks(driver(Guest(passed)), SERVER).complete
     assert libvirt.disks(driver(Guest(passed.replace("</disk>", ALIAS + "</disk>"))), SERVER).complete
+
+
+@pytest.mark.parametrize(
+    ("device", "number", "wwn", "recognised"),
+    [
+        ("mpath-{}", "dm-0", OURS, True),
+        ("mpath-{}", "dm-0", ANOTHER, False),
+        # The device got another number when the host started again.
+        ("mpath-{}", "dm-7", OURS, True),
+        ("mpath-{}", "dm-7", ANOTHER, False),
+        ("CRYPT-LUKS1-volume", "dm-0", OURS, True),
+        ("CRYPT-LUKS1-volume", "dm-0", ANOTHER, False),
+        # Without a WWN the path decides.
+        ("LVM-volume", "dm-0", ANOTHER, True),
+    ],
+)
+def test_a_device_is_the_volume_whose_wwn_it_has(
+    mapped: list[Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    device: str,
+    number: str,
+    wwn: str,
+    recognised: bool,
+) -> None:
+    monkeypatch.setattr(block_devices, "ROOT", tmp_path)
+    for file, text in (
+        ("dm-0/dm/uuid", device.format(wwn)),
+        ("dm-0/slaves/sdz/dev", ""),
+        ("sdz/device/wwid", f"naa.{wwn[1:]}"),
+    ):
+        path = tmp_path / "sys/block" / file
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"{text}\n")
+    mapped += [bdm(VOLUME, "iscsi", device_path=f"/dev/{number}", multipath_id=OURS)]
+    xml = BLOCK.format(SERIAL).replace("/dev/sdb", "/dev/dm-0")
+    (found,) = libvirt.disks(driver(Guest(xml)), SERVER).rows
+    assert found == disk("/dev/dm-0", recognised=recognised)
+    assert found.wwn == ("" if device.startswith("LVM") else wwn)
+    assert found.expected == ("" if recognised else f"/dev/{number} (WWN {OURS})")
 
 
 def test_what_is_not_libvirt_is_unread() -> None:

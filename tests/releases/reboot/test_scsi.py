@@ -9,7 +9,7 @@ import pytest
 from os_brick.initiator import linuxscsi
 from oslo_concurrency import processutils
 
-from dedangle.systems import scsi
+from dedangle.systems import block_devices, scsi
 
 IQN = "iqn.2010-10.org.openstack:target"
 PORT = "5006016012345678"
@@ -76,7 +76,7 @@ def devices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Devices:
     monkeypatch.setattr(linuxscsi, "os", system)
     monkeypatch.setattr(linuxscsi, "glob", found)
     monkeypatch.setattr("os_brick.privileged.rootwrap.execute", made.execute)
-    monkeypatch.setattr(scsi, "_ROOT", tmp_path)
+    monkeypatch.setattr(block_devices, "ROOT", tmp_path)
     return made
 
 
