@@ -100,19 +100,21 @@ def diff(before: Snapshot, after: Snapshot) -> list[Change]:
 def settle(home: Home, **where: str) -> None:
     """Set the times of mappings back by an hour: those of the rows whose columns are as given, of all without any.
 
+    Archived rows are mappings too.
+
     dedangle believes no row that changed less than two minutes ago, and a demo or a test does not wait for that.
     """
     now = datetime.now(timezone.utc).replace(tzinfo=None)
     recently, before = now - timedelta(minutes=5), now - timedelta(hours=1)
     names = ("created_at", "updated_at", "deleted_at")
-    table = sa.table("block_device_mapping", *(sa.column(name, sa.DateTime) for name in names), *map(sa.column, where))
-    for database in CELLS.values():
-        with home.connect(database) as connection:
-            for name in names:
-                recent = sa.update(table).where(table.c[name] > recently).values({name: before})
-                for column, value in where.items():
-                    recent = recent.where(table.c[column] == value)
-                connection.execute(recent)
+    for name in ("block_device_mapping", "shadow_block_device_mapping"):
+        table = sa.table(name, *(sa.column(each, sa.DateTime) for each in names), *map(sa.column, where))
+        matches = [table.c[column] == value for column, value in where.items()]
+        for database in CELLS.values():
+            with home.connect(database) as connection:
+                for moment in (table.c[each] for each in names):
+                    recent = sa.update(table).where(moment > recently, *matches)
+                    connection.execute(recent.values({moment.name: before}))
 
 
 def set_apart(home: Home, **where: str) -> None:
