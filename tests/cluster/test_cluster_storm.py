@@ -15,6 +15,7 @@ import sqlalchemy as sa
 
 from cluster.nodes import Cluster
 from dedangle.lab import packages, rows
+from dedangle.lab.client import wait_for
 from dedangle.lab.cloud import Cloud
 from dedangle.lab.errors import LabError
 from interleavings.storm import Run, Storm, wrong
@@ -24,7 +25,7 @@ from shell import Dedangle
 OPERATIONS = int(os.environ.get("DEDANGLE_STORM_OPERATIONS", "300"))
 # Each of the three ways twice at least, however few the operations are.
 PLANT_EVERY = max(1, min(10, OPERATIONS // 6))
-USERS = 3
+USERS = 8
 
 
 @pytest.fixture
@@ -76,7 +77,12 @@ class Failures(threading.Thread):
         number, how = self._random.choice((1, 2, 3)), self._random.choice(("kill", "freeze"))
         if number == 1:
             with self._storm.paused():
+                # Nova writes the end of an event after all that a user waits for.
+                wait_for("the end of every event", lambda: not unfinished_events(self._cluster.cloud))
                 self._lose(number, how)
+                # The services' pools still use the backup that took the writes, and it may be the next to fail.
+                for backup in (2, 3):
+                    self._cluster.close_sessions(backup)
         else:
             self._lose(number, how)
         self.done[f"{how} the {'writer' if number == 1 else 'backup'}"] += 1
@@ -96,6 +102,7 @@ def test_nothing_that_is_used_is_removed_while_nodes_fail(stormy: Cloud) -> None
     cluster = Cluster(stormy)
     cluster.prepare()
     storm = Storm(stormy, SEED, USERS)
+    storm.settle()
     failures = Failures(cluster, storm, f"{SEED}/failures")
     failures.start()
     try:
@@ -127,6 +134,15 @@ def failed_events(cloud: Cloud) -> list[tuple[object, ...]]:
     )
     with cloud.home.connect("nova_cell1") as nova:
         return [tuple(row) for row in nova.execute(sa.text(query))]
+
+
+def unfinished_events(cloud: Cloud) -> int:
+    query = (
+        "SELECT COUNT(*) FROM instance_actions_events e JOIN instance_actions a ON a.id = e.action_id "
+        "WHERE e.finish_time IS NULL AND a.action != 'dedangle_cleanup'"
+    )
+    with cloud.home.connect("nova_cell1") as nova:
+        return int(nova.execute(sa.text(query)).scalar_one())
 
 
 def unexplained(run: Run) -> str:

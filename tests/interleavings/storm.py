@@ -435,10 +435,14 @@ class Storm:
         finally:
             self._go_on.set()
 
+    def settle(self) -> None:
+        """Make the users' first servers and volumes."""
+        with ThreadPoolExecutor() as pool:
+            list(pool.map(User.settle, self.users))
+
     def rage(self, operations: int, plant_every: int, abate: Callable[[], None] = lambda: None) -> None:
         """Work; `abate` is called when nobody works any more, before the sweep that must remove all that is left."""
         with ThreadPoolExecutor() as pool:
-            list(pool.map(User.settle, self.users))
             tickets = iter(range(1, operations + 1))
             began = time.time()
             self.weather.start()

@@ -48,6 +48,7 @@ def stormy(graces: tuple[int, int], tmp_path_factory: pytest.TempPathFactory) ->
 
 def test_nothing_that_is_used_is_removed_while_users_work(stormy: Cloud, graces: tuple[int, int]) -> None:
     storm = Storm(stormy, SEED, USERS)
+    storm.settle()
     try:
         storm.rage(OPERATIONS, PLANT_EVERY)
     finally:
