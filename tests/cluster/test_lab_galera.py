@@ -24,6 +24,15 @@ def test_every_node_has_what_was_written_and_one_that_was_killed_catches_up(clou
     wait_for("the proxy uses it again", lambda: cluster.states()["n1"] == "UP", 30)
 
 
+def test_each_node_has_a_folder_of_its_own_for_temporary_tables(cluster: Cluster) -> None:
+    """A server that starts deletes all that are there, and a statement of another node then fails with error 6."""
+    folders = set()
+    for number in NUMBERS:
+        with cluster.engine(number).connect() as connection:
+            folders.add(connection.execute(sa.text("SELECT @@tmpdir")).scalar_one())
+    assert len(folders) == len(NUMBERS)
+
+
 def test_both_cinder_apis_answer(cloud: Cloud) -> None:
     for _ in range(4):
         cloud.admin.cinder("GET", "/volumes", expect=200)

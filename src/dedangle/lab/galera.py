@@ -46,6 +46,8 @@ class Node:
         self.port = own.sql
         self.data = path / f"n{number}"
         self.log = path / f"n{number}.err"
+        # A server that starts deletes every temporary table in the folder.
+        self._temporary = path / f"n{number}.tmp"
         self._common = ["--no-defaults", f"--datadir={self.data}", f"--user={getpass.getuser()}"]
         provider = {
             "gmcast.listen_addr": f"tcp://{ADDRESS}:{own.group}",
@@ -58,7 +60,7 @@ class Node:
             # Below the data: a whole path may be longer than a socket's name can be.
             "--socket=node.sock",
             "--pid-file=node.pid",
-            f"--tmpdir={path}",
+            f"--tmpdir={self._temporary}",
             f"--server-id={number}",
             "--skip-name-resolve",
             "--performance-schema=OFF",
@@ -97,6 +99,8 @@ class Node:
         (self.data / "gvwstate.dat").write_text("\n".join(lines))
 
     def command(self, *more: str) -> list[str]:
+        """Return the command line of its server, and make the folder of its temporary tables."""
+        self._temporary.mkdir(exist_ok=True)
         return ["mariadbd", *self._common, *self._options, f"--log-error={self.log}", *more]
 
     def environment(self) -> dict[str, str]:
@@ -122,7 +126,7 @@ class Node:
             return []
         recovered = self.data / "recovered.err"
         recovered.unlink(missing_ok=True)
-        recover = ["mariadbd", *self._common, *self._options, f"--log-error={recovered}", "--wsrep-recover"]
+        recover = self.command(f"--log-error={recovered}", "--wsrep-recover")
         subprocess.run(recover, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         _, found, position = recovered.read_text().rpartition("Recovered position:")
         position = position.split()[0] if found else ":-1"
