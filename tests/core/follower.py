@@ -218,6 +218,8 @@ class Cloud:
     def _set_status(self, volume_id: str, status: str) -> None:
         if status == "in-use" and not self._of(volume_id):
             raise RefusedError("Cinder has no attachment of the volume")
+        if status == "available" and any(each.status == "attached" for each in self._of(volume_id)):
+            raise LostError(f"another server can attach {volume_id}, which is connected")
         rows = (
             dataclasses.replace(each, status=status) if each.id == volume_id else each for each in self.world.volumes
         )

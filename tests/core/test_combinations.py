@@ -391,3 +391,13 @@ def test_half_an_attach_does_not_keep_the_lost_mapping_of_another_volume() -> No
         volumes=(volume("in-use"), volume("available", SECOND_VOLUME)),
     )
     assert ways(both)[SECOND_VOLUME, "mapping-without-attachment"] == (f"{CLEANUP} --no-host --execute",)
+
+
+@pytest.mark.parametrize("holds", ["attachment", "mapping"])
+def test_no_volume_that_another_server_has_is_set_to_available(holds: str) -> None:
+    lost = ONE.but(servers=(never_launched(),), mappings=(mapping("A"),), volumes=(volume("in-use"),))
+    assert way(lost) == (f"openstack volume set --state available {VOLUME}", f"{CLEANUP} --execute")
+    other = dataclasses.replace(mapping("C"), server_id=OTHER_SERVER, uuid="bdm-9")
+    has = {"attachments": (attachment("C", holder=OTHER_SERVER),)}
+    taken = lost.but(**(has if holds == "attachment" else {"other_servers_bdms": (other,)}))
+    assert not any("--state available" in line for lines in ways(taken).values() for line in lines)

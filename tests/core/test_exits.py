@@ -35,7 +35,7 @@ STOP = [
 ]
 ACTIVE = f'until [ "$(openstack server show -f value -c status {SERVER})" = ACTIVE ]; do sleep 2; done'
 GET_CONNECTOR = f"ssh {HOST} nova-manage volume_attachment get_connector --json > connector.json"
-NEWEST = "$(openstack volume list --all-projects --limit 1 -f value -c ID)"
+NEWEST = "$(openstack volume list --all-projects -f value -c ID | head -n 1)"
 NEWER = f'[ "$(openstack volume show -f value -c created_at "{NEWEST}")" \\> {LONG_AGO:%Y-%m-%dT%H:%M:%S} ] && '
 LOST = World(servers=(server(),), mappings=(mapping("A"),), volumes=(volume("available"),))
 SOFT_DELETED = server("soft-delete", power_state=SHUTDOWN)

@@ -326,7 +326,9 @@ def _commands(
         before.append(f"ssh {server.host} nova-manage volume_attachment get_connector --json > connector.json")
         options += " --connector connector.json"
     volume = next(iter(pair.volume.rows), None)
-    is_unheld = volume is not None and not volume.multiattach and all(map(_has_failed, pair.attachments))
+    # While the volume is available, any server can attach it: nobody else may have it.
+    is_alone = pair.others.absent and pair.other_servers_bdms.absent and all(map(_has_failed, pair.attachments))
+    is_unheld = volume is not None and not volume.multiattach and is_alone
     resets_status = way.allows.get("reattach") or finding.code == "mapping-never-launched"
     if resets_status and volume is not None and volume.status in _LEFT_BY_LOST and is_unheld:
         # Cinder attaches only a volume that is available; this one has its status still from the lost attachment. The

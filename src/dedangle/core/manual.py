@@ -275,7 +275,8 @@ def cinder_is_newer_than(moment: datetime) -> str:
 
     A database of Cinder that was restored from a backup has nothing that is newer than the backup.
     """
-    newest = "$(openstack volume list --all-projects --limit 1 -f value -c ID)"
+    # Cinder lists the newest volume first. --limit would only set the size of the pages that the client reads.
+    newest = "$(openstack volume list --all-projects -f value -c ID | head -n 1)"
     created = f'$(openstack volume show -f value -c created_at "{newest}")'
     return f'[ "{created}" \\> {moment.astimezone(timezone.utc):%Y-%m-%dT%H:%M:%S} ]'
 

@@ -5,7 +5,7 @@ from cases.stage import Planted, Stage
 
 DISPOSITIONS = ("report",)
 REMOVED_BY = ("command", "reboot")
-NEWEST = "$(openstack volume list --all-projects --limit 1 -f value -c ID)"
+NEWEST = "$(openstack volume list --all-projects -f value -c ID | head -n 1)"
 WAY_OUT = (
     f'[ "$(openstack volume show -f value -c created_at "{NEWEST}")" \\> TIME ] && '
     "dedangle cleanup SERVER --no-host --execute",
