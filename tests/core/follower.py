@@ -63,6 +63,7 @@ class Cloud:
         words = command.split()
         for start, act in {
             f"dedangle cleanup {SERVER}": lambda: self._cleanup(words),
+            f"openstack server set --state active {SERVER}": lambda: self._change(vm_state="active", task_state=None),
             f"openstack server stop {SERVER}": lambda: self._stop(),
             f"openstack server start {SERVER}": lambda: self._start(("stopped",)),
             f"openstack server reboot --hard --wait {SERVER}": self._reboot,

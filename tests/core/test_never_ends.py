@@ -45,7 +45,9 @@ def set_status(status: str, volume_id: str = VOLUME) -> tuple[str, ...]:
 def test_a_volume_is_set_to_in_use_only_if_it_has_an_attachment() -> None:
     assert never_ending(BACKED_UP) == {VOLUME: set_status("in-use")}
     lost = BACKED_UP.but(attachments=())
-    assert never_ending(lost) == {VOLUME: set_status("available")}
+    # The guest may still use it, so nobody else may attach it.
+    assert never_ending(lost) == {VOLUME: set_status("error")}
+    assert never_ending(lost.but(guests={HOST: ()})) == {VOLUME: set_status("available")}
     elsewhere = BACKED_UP.but(attachments=(attachment("B", holder=OTHER_SERVER),))
     assert never_ending(elsewhere) == {VOLUME: set_status("in-use")}
 

@@ -22,7 +22,7 @@ from dedangle.core.findings import KINDS
 from dedangle.core.manual import OFFLOAD, STOP, activate, before_second_guest, no_guest_on, set_status
 from dedangle.core.pair import Pair
 from dedangle.core.pairing import SETTLED
-from dedangle.core.records import Attachment, Reading, Volume
+from dedangle.core.records import Reading, Volume
 
 _OF_MAPPINGS = (Remedy.REMOVE_MAPPING, Remedy.RELINK_MAPPING, Remedy.RESTORE_ATTACHMENT)
 # A start uses the connection_info of the mapping, and a relinked mapping has none. Only an unshelve asks Cinder for it.
@@ -145,7 +145,7 @@ def _way_out(
         # An id in the journal proves that the server was once Nova's. The operator still states that it is deleted.
         return _commands(_ASSUME_DELETED, finding, pair, policy, now, simulate, names_volume=False)
     return (
-        _end_of_unexpected_guest(pair)
+        _end_of_unexpected_guest(finding, pair)
         or _with_status_reset(finding, pair, policy, now, simulate)
         or before_second_guest(pair, finding, tuple(manual.commands(finding, pair)))
         or _with_deletions(finding, pair, policy, now, simulate, names_volume=names_volume)
@@ -153,10 +153,11 @@ def _way_out(
     )
 
 
-def _end_of_unexpected_guest(pair: Pair) -> tuple[str, ...]:
+def _end_of_unexpected_guest(finding: Finding, pair: Pair) -> tuple[str, ...]:
     """Return the commands that end a guest with the volume where Nova does not expect one of the server."""
     hosts, server = pair.server_state.hosts_with_unexpected_guest(pair.volume_id), pair.server_state.server
-    if not hosts or server is None:
+    if finding.verdict is Verdict.IN_FLIGHT or not hosts or server is None:
+        # During a live migration both hosts have the guest, and Nova's record changes last.
         return ()
     return (
         (manual.destroy_guest(hosts[0], server.id),) if server.deleted else manual.shut_down_guest(hosts[0], server.id)
@@ -167,6 +168,9 @@ def _first_step(finding: Finding, pair: Pair, policy: Policy, now: datetime, sim
     """Return what must be done before the finding can be judged; a rule of the command may name such a step."""
     server = pair.server_state.server
     if server is not None and server.vm_state == "stopped" and not server.is_stopped and not server.task_state:
+        if server.host and pair.server_state.lost:
+            # A start would connect the volumes of lost attachments again, to addresses that others may use by now.
+            return tuple(line.format(server=server.id) for line in (manual.reset_to_active(server.id), *STOP))
         # Nova believes it to be off, and a guest was seen: a hard reboot brings the two together.
         return before_second_guest(pair, finding, (manual.hard_reboot(server.id),))
     allowed = _by_command(policy, no_host=True, allow_root=True)
@@ -210,13 +214,19 @@ def _with_status_reset(
     # A detach that has deleted the attachment already, and not the mapping yet.
     if finding.code == "transition-stuck" and pair.mappings and not pair.attachments and pair.others.absent:
         # Cinder does not set a volume without an attachment to in-use.
-        settled = _with_status(pair, volume, "available")
+        # While its status is error, nobody can attach it; a reattach sets another status itself.
+        meanwhile = "error" if manual.may_be_used_unattached(pair) else "available"
+        settled = _with_status(pair, volume, meanwhile)
         after = (
             _way_out(each, settled, policy, now, simulate, names_volume=False)
             for each in simulate(settled, policy, now)
             if each.code in KINDS
         )
-        return (set_status(volume.id, "available"), *next(after, ()))
+        lines = (set_status(volume.id, meanwhile), *next(after, ()))
+        is_removed = len(lines) > 1 and not any("--reattach" in line for line in lines)
+        if meanwhile == "error" and is_removed and pair.other_servers_bdms.absent:
+            return (*lines, set_status(volume.id, "available"))
+        return lines
     if finding.remedy is not Remedy.REMOVE_ATTACHMENT or not finding.attachment or volume.status in SETTLED:
         return ()
     # While a volume is in-use nobody else can attach it. Cinder sets this status only if something holds the volume.
@@ -326,9 +336,7 @@ def _commands(
         before.append(f"ssh {server.host} nova-manage volume_attachment get_connector --json > connector.json")
         options += " --connector connector.json"
     volume = next(iter(pair.volume.rows), None)
-    # While the volume is available, any server can attach it: nobody else may have it.
-    is_alone = pair.others.absent and pair.other_servers_bdms.absent and all(map(_has_failed, pair.attachments))
-    is_unheld = volume is not None and not volume.multiattach and is_alone
+    is_unheld = volume is not None and not volume.multiattach and _is_unheld(pair)
     resets_status = way.allows.get("reattach") or finding.code == "mapping-never-launched"
     if resets_status and volume is not None and volume.status in _LEFT_BY_LOST and is_unheld:
         # Cinder attaches only a volume that is available; this one has its status still from the lost attachment. The
@@ -353,8 +361,10 @@ def _commands(
     return tuple(line.format(server=finding.server_id, volume=finding.volume_id) for line in lines)
 
 
-def _has_failed(attachment: Attachment) -> bool:
-    return attachment.status == "error_attaching"
+def _is_unheld(pair: Pair) -> bool:
+    """Whether nobody else has the volume: no other server, deleted or not, and no other client of Cinder."""
+    alone = pair.others.absent and pair.other_servers_bdms.absent
+    return alone and all(each.status == "error_attaching" for each in pair.attachments)
 
 
 def _acting(way: Way, finding: Finding, pair: Pair, policy: Policy, now: datetime, simulate: Simulate) -> list[Finding]:

@@ -116,6 +116,14 @@ def _end_of_transition(finding: Finding, pair: Pair) -> Iterator[str]:
         yield f"openstack server remove volume {finding.server_id} {volume_id}"
 
 
+def may_be_used_unattached(pair: Pair) -> bool:
+    """Whether a guest may use the volume, although Cinder has no attachment of it. It must not be available then."""
+    state = pair.server_state
+    own_host = state.server.host if state.server else None
+    may_be_used = bool(pair.mappings) and state.may_write and not state.guest_lacks(pair.volume_id, {own_host})
+    return may_be_used or not pair.other_servers_bdms.absent
+
+
 def kept_status(status: str) -> str:
     """Return the status to set again after a deletion that overwrites the given one; the client takes only some."""
     return status if status in ("error", "error_deleting") else "error"
@@ -129,6 +137,11 @@ def set_status(volume_id: str, status: str) -> str:
 def delete(attachment_id: str) -> str:
     """Return the command that deletes an attachment; Cinder refuses it if Nova names the attachment."""
     return f"openstack --os-volume-api-version 3.27 volume attachment delete {attachment_id}"
+
+
+def reset_to_active(server_id: str) -> str:
+    """Return the command that makes Nova's record of the server ACTIVE, and changes nothing on its host."""
+    return f"openstack server set --state active {server_id}"
 
 
 def hard_reboot(server_id: str) -> str:
@@ -232,6 +245,9 @@ def before_second_guest(pair: Pair, finding: Finding, lines: tuple[str, ...]) ->
     leads_to_start = finding.code == "migration-half-done" or any(_STARTS.search(line) for line in lines)
     if not lines or not leads_to_start or state.server is None:
         return lines
+    if pair.other_writers and not (volume and volume.multiattach):
+        # Another server may write to the volume meanwhile.
+        return ()
     elsewhere = hosts_with_second_guest(state, pair.volume_id)
     if elsewhere:
         return shut_down_guest(elsewhere[0], state.server_id)
@@ -297,8 +313,9 @@ def _end_of_work(pair: Pair) -> Iterator[str]:
         case "lock":
             yield f"openstack server unlock {state.server_id}"
         case "task_state":
-            yield f"openstack server set --state active {state.server_id}"
+            yield reset_to_active(state.server_id)
         case "volume" if work is not None and work.volume_id:
             # Cinder sets a volume to in-use only if it has an attachment.
             has_attachment = bool(pair.attachments) or not pair.others.absent
-            yield set_status(work.volume_id, "in-use" if has_attachment else "available")
+            detached = "error" if may_be_used_unattached(pair) else "available"
+            yield set_status(work.volume_id, "in-use" if has_attachment else detached)

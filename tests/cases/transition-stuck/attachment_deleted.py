@@ -5,8 +5,9 @@ from cases.stage import Planted, Stage, lately
 
 DISPOSITIONS = ("report",)
 WAY_OUT = (
-    "openstack volume set --state available VOLUME",
+    "openstack volume set --state error VOLUME",
     "dedangle cleanup SERVER --restart --no-host --execute",
+    "openstack volume set --state available VOLUME",
 )
 
 
