@@ -7,9 +7,9 @@ from collections.abc import Iterator
 
 from dedangle.core.decisions import Finding, Verdict
 from dedangle.core.pair import Pair, ServerState
-from dedangle.core.pairing import never_ends_from
 from dedangle.core.records import Attachment, BlockDeviceMapping, Existence, Server
 from dedangle.core.times import utc
+from dedangle.core.work import never_ends_from
 
 
 def why_kept(finding: Finding, pair: Pair) -> str:

@@ -18,8 +18,8 @@ from dedangle.core.decisions import Disposition, Finding, Remedy, Verdict, way_o
 from dedangle.core.findings import KINDS
 from dedangle.core.manual import before_second_guest, no_guest_on, set_status
 from dedangle.core.pair import Pair
-from dedangle.core.pairing import SETTLED
 from dedangle.core.ways import Simulate
+from dedangle.core.work import SETTLED
 
 _OF_MAPPINGS = (Remedy.REMOVE_MAPPING, Remedy.RELINK_MAPPING, Remedy.RESTORE_ATTACHMENT)
 

@@ -16,9 +16,9 @@ from dedangle.core.drafting import Draft, finding_of
 from dedangle.core.duplicates import are_duplicates, duplicated
 from dedangle.core.lost import WasInUse, lost_mapping
 from dedangle.core.pair import Pair
-from dedangle.core.pairing import SETTLED, never_ends
 from dedangle.core.records import Attachment, BlockDeviceMapping, Existence, Refusal, Volume
 from dedangle.core.sharing import connected_beside, is_named_by_other_server, is_root, may_share_host
+from dedangle.core.work import SETTLED, never_ends
 
 # The mapping of these findings can be changed to name another attachment.
 _RELINKABLE = (
@@ -114,7 +114,7 @@ def _as_far_as_seen(draft: Draft, pair: Pair) -> Draft:
         unsure = by_mapping or (attachment is not None and not attachment.is_reserved)
     else:
         # The attach or detach of a deleted server has ended, but that of another server may still be in progress
-        # (pairing.py:_is_left_half_way).
+        # (core/work.py:_is_left_half_way).
         stuck = server_state.existence is Existence.DELETED and any(
             marker.kind == "volume" for marker in pair.open_work
         )

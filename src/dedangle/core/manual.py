@@ -9,9 +9,9 @@ from datetime import datetime, timezone
 
 from dedangle.core.decisions import Finding
 from dedangle.core.pair import Pair, ServerState
-from dedangle.core.pairing import SETTLED
 from dedangle.core.records import Attachment
 from dedangle.core.sharing import is_root
+from dedangle.core.work import SETTLED
 
 # `server stop` returns at once, but the guest may take a minute to shut down.
 STOP = (

@@ -10,9 +10,9 @@ from dedangle.core.case import Policy
 from dedangle.core.decisions import Disposition, Door, Finding, Remedy, Verdict, way_out
 from dedangle.core.doors import SETTLED_AFTER, older_than
 from dedangle.core.findings import KINDS
-from dedangle.core.pairing import QUIET_MIGRATION
 from dedangle.core.records import Attachment, BlockDeviceMapping, Reading, Refusal, Volume
 from dedangle.core.times import utc
+from dedangle.core.work import QUIET_MIGRATION
 
 CODE = "volume-stuck"
 IN_USE = "in-use"

@@ -13,8 +13,8 @@ from typing import Any
 import sqlalchemy as sa
 
 from dedangle.core import packing
-from dedangle.core.pairing import QUIET_MIGRATION
 from dedangle.core.records import Reading, Refusal, Volume
+from dedangle.core.work import QUIET_MIGRATION
 from dedangle.systems.cinder import rows as cinder_rows
 from dedangle.systems.database import Database
 from dedangle.systems.database_role import Role, role
@@ -75,7 +75,7 @@ _QUIET_VOLUMES = Source(
     fields=(),
     conditions=(
         _volumes.c.deleted == sa.false(),
-        # core/pairing.py:is_quiet.
+        # core/work.py:is_quiet.
         _volumes.c.status == "in-use",
         sa.or_(
             _volumes.c.migration_status.is_(None),

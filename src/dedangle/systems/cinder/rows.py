@@ -8,8 +8,8 @@ from datetime import datetime
 from typing import Any
 
 from dedangle.core import packing, times
-from dedangle.core.pairing import is_quiet
 from dedangle.core.records import Attachment, Refusal, Volume
+from dedangle.core.work import is_quiet
 
 OWNER = "os-vol-tenant-attr:tenant_id"
 # The first key depends on its own policy; Cinder shows the second key only to administrators.

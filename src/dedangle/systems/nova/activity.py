@@ -8,8 +8,8 @@ from datetime import datetime, timedelta
 
 import sqlalchemy as sa
 
-from dedangle.core.pairing import MIGRATION_FAILED, MIGRATION_OVER, REFRESH_LOCK
 from dedangle.core.records import Marker
+from dedangle.core.work import MIGRATION_FAILED, MIGRATION_OVER, REFRESH_LOCK
 from dedangle.systems.nova import schema
 from dedangle.systems.nova.actions import ACTION
 from dedangle.systems.nova.rows import utc

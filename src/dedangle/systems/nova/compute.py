@@ -13,8 +13,9 @@ from oslo_serialization import jsonutils
 from dedangle.core import links
 from dedangle.core.decisions import Outcome, Result
 from dedangle.core.observations import NovaView
-from dedangle.core.pairing import MIGRATION_FAILED, MIGRATION_OVER, REFRESH_LOCK, newest
+from dedangle.core.pairing import newest
 from dedangle.core.records import Attachment, BlockDeviceMapping, HostState, Link, Marker, Reading, Server
+from dedangle.core.work import MIGRATION_FAILED, MIGRATION_OVER, REFRESH_LOCK
 
 _TRIES = 2
 # Of oslo.db, by the name that the conductor sends: a node of a cluster refused the write, or was lost with it.
