@@ -130,7 +130,7 @@ def ways_out() -> str:
         "audit then lists nothing.",
         "",
         "If the host runs dedangle, its proof often makes a stop unnecessary. The field `next` of a finding has the",
-        "commands for that server. A line with `virsh list && ! virsh dominfo SERVER` goes on only if that",
+        "commands for that server. A line with `ssh HOST 'virsh ... dominfo SERVER'` goes on only if that",
         "host answers and has no domain of the server.",
         "",
         "*SERVER* is the server of the finding. For `volume-in-use-elsewhere` that is the one whose attachment Cinder",

@@ -188,7 +188,7 @@ def test_what_only_the_host_shows(cloud: Cloud, guests: Guests) -> None:
     assert found[ghost.id]["reason"].startswith("URGENT: ")
     assert (found[ghost.id]["server_name"], found[ghost.id]["volume_name"]) == ("ghost", "data")
     assert found[ghost.id]["next"] == [f"openstack server reboot --hard --wait {ghost.id}"]
-    assert found[gone.id]["next"][0] == f"ssh {COMPUTE_HOST} virsh destroy {gone.id}"
+    assert found[gone.id]["next"][0] == f"ssh {COMPUTE_HOST} virsh -c qemu:///system destroy {gone.id}"
     assert (
         f"/dev/of-{moved.volumes[1]}, but Nova's mapping connects the volume to /dev/elsewhere"
         in (found[moved.id]["reason"])

@@ -11,8 +11,8 @@ from core.worlds import HOST, RUNNING, SERVER, SHUTDOWN, World, changes, policy
 from dedangle.core.decisions import Door, Finding, Remedy
 from dedangle.core.records import Attachment, BlockDeviceMapping, Server
 
-CHECK = re.compile(r"ssh (\S+) 'virsh list && ! virsh dominfo \S+' && ")
-IS_OFF = re.compile(r"ssh (\S+) 'virsh domstate \S+ \| grep -q \"shut off\"' && ")
+CHECK = re.compile(r"ssh (\S+) 'virsh -c qemu:///system list && ! virsh -c qemu:///system dominfo \S+' && ")
+IS_OFF = re.compile(r"ssh (\S+) 'virsh -c qemu:///system domstate \S+ \| grep -q \"shut off\"' && ")
 
 
 class BlockedError(Exception):
@@ -73,10 +73,10 @@ class Cloud:
             f"openstack server resume {SERVER}": lambda: self._activate("suspended"),
             f"openstack server unrescue {SERVER}": lambda: self._activate("rescued"),
             f"openstack server shelve --wait {SERVER}": self._shelve,
+            "until ssh": lambda: None,
             "until ": lambda: self._wait("stopped" if "SHUTOFF" in command else "active"),
-            "while ssh": lambda: None,
-            f"ssh {words[1]} virsh shutdown": lambda: self._end_guest(words[1]),
-            f"ssh {words[1]} virsh destroy": lambda: self._end_guest(words[1]),
+            f"ssh {words[1]} virsh -c qemu:///system shutdown": lambda: self._end_guest(words[1]),
+            f"ssh {words[1]} virsh -c qemu:///system destroy": lambda: self._end_guest(words[1]),
             f"ssh {words[1]} nova-manage": lambda: None,
             "nova-manage volume_attachment refresh": lambda: self._refresh(words[4]),
             "openstack volume set": lambda: self._set_status(words[-1], words[4]),

@@ -45,7 +45,7 @@ ACTIVE = f'until [ "$(openstack server show -f value -c status {SERVER})" = ACTI
 START = f"openstack server start {SERVER}"
 GET_CONNECTOR = f"ssh {HOST} nova-manage volume_attachment get_connector --json > connector.json"
 REFRESH = f"nova-manage volume_attachment refresh {SERVER} {VOLUME} connector.json"
-CHECK = f"ssh {OTHER_HOST} 'virsh list && ! virsh dominfo {SERVER}' && "
+CHECK = f"ssh {OTHER_HOST} 'virsh -c qemu:///system list && ! virsh -c qemu:///system dominfo {SERVER}' && "
 REATTACH = policy(Door.COMMAND, reattach=True, connector_host=HOST)
 
 ONE = World(servers=(server(),), thorough=True)
@@ -256,7 +256,7 @@ def test_a_guest_of_a_deleted_server_that_runs_on_a_host_it_was_not_last_on_is_e
         connected={"A": OTHER_HOST},
         guests={HOST: (), OTHER_HOST: (VOLUME,)},
     )
-    assert way(left) == (f"ssh {OTHER_HOST} virsh destroy {SERVER}", f"{CLEANUP} --no-host --execute")
+    assert way(left) == (f"ssh {OTHER_HOST} virsh -c qemu:///system destroy {SERVER}", f"{CLEANUP} --no-host --execute")
     for door in Door:
         assert not removals(left, policy=policy(door, no_host=True, names_volume=True))
 
@@ -306,7 +306,7 @@ def test_what_a_server_without_a_host_left_connected_is_deleted_once_that_host_i
     )
     host = connected["B"]
     assert way(left) == (
-        f"ssh {host} 'virsh list && ! virsh dominfo {SERVER}' && "
+        f"ssh {host} 'virsh -c qemu:///system list && ! virsh -c qemu:///system dominfo {SERVER}' && "
         "openstack --os-volume-api-version 3.27 volume attachment delete B",
     )
     assert not changes(left, policy=policy(Door.COMMAND, relink=True, no_host=True, names_volume=True))

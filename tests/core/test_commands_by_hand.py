@@ -46,7 +46,7 @@ ERROR = f"openstack volume set --state error {VOLUME}"
 IN_USE = f"openstack volume set --state in-use {VOLUME}"
 ATTACHED = f"openstack volume set --state in-use --attached {VOLUME}"
 DETACH = f"openstack server remove volume {SERVER} {VOLUME}"
-CHECK = f"ssh {OTHER_HOST} 'virsh list && ! virsh dominfo {SERVER}' && "
+CHECK = f"ssh {OTHER_HOST} 'virsh -c qemu:///system list && ! virsh -c qemu:///system dominfo {SERVER}' && "
 CLEANUP = f"dedangle cleanup {SERVER}"
 WHOLE = World(
     servers=(server(),),
@@ -88,8 +88,9 @@ class TestAGuestThatMayRunOnAnotherHost:
     def test_it_is_shut_down_where_it_is_seen_and_nothing_else_is_done(self, world: World) -> None:
         seen = world.but(guests={HOST: (), OTHER_HOST: (VOLUME,)}, host_acts=True)
         assert way(seen, "B") == [
-            f"ssh {OTHER_HOST} virsh shutdown {SERVER}",
-            f"while ssh {OTHER_HOST} virsh list --uuid | grep -q {SERVER}; do sleep 2; done",
+            f"ssh {OTHER_HOST} virsh -c qemu:///system shutdown {SERVER}",
+            f"until ssh {OTHER_HOST} 'virsh -c qemu:///system list && "
+            f"! virsh -c qemu:///system list --uuid | grep -q {SERVER}'; do sleep 2; done",
         ]
         for owner in (server(), stopped()):
             assert repairs(seen.but(servers=(owner,)), policy=policy(Door.COMMAND, relink=True, reattach=True)) == ()
@@ -266,4 +267,4 @@ def test_no_start_is_printed_while_a_guest_runs_on_another_host() -> None:
     )
     commands = way(runs, "A")
     assert not [each for each in commands if "reboot" in each or "start" in each], commands
-    assert commands[:1] == [f"ssh {OTHER_HOST} virsh shutdown {SERVER}"]
+    assert commands[:1] == [f"ssh {OTHER_HOST} virsh -c qemu:///system shutdown {SERVER}"]

@@ -120,7 +120,7 @@ RELEASED = World(
                 volumes=(volume(),),
                 connected={"A": HOST},
             ),
-            [f"ssh {HOST} virsh destroy {SERVER}", f"{CLEANUP} --no-host --execute"],
+            [f"ssh {HOST} virsh -c qemu:///system destroy {SERVER}", f"{CLEANUP} --no-host --execute"],
         ),
         (
             LOST.but(servers=(never_launched(),), mappings=(mapping("A", boot_index=0),)),

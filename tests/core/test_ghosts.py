@@ -151,11 +151,14 @@ def test_its_way_out_ends_the_guest_that_nova_does_not_know() -> None:
         f"openstack server reboot --hard --wait {SERVER}",
     )
     gone = ghosts.judge(seen(deleted(), volume("available")))
-    assert gone.next == (f"ssh {HOST} virsh destroy {SERVER}", f"ssh {HOST} virsh undefine --nvram {SERVER}")
+    assert gone.next == (
+        f"ssh {HOST} virsh -c qemu:///system destroy {SERVER}",
+        f"ssh {HOST} virsh -c qemu:///system undefine --nvram {SERVER}",
+    )
     assert gone.reason.startswith("URGENT: ")
     assert gone.reason.endswith(f"Run: {'; then: '.join(gone.next)}")
     off = ghosts.judge(seen(deleted(), volume(), code=ghosts.WITHOUT_SERVER, is_running=False))
-    assert off.next == (f"ssh {HOST} virsh undefine --nvram {SERVER}",)
+    assert off.next == (f"ssh {HOST} virsh -c qemu:///system undefine --nvram {SERVER}",)
 
 
 def test_no_command_ends_a_domain_that_may_be_of_another_installation() -> None:

@@ -102,7 +102,7 @@ def test_no_time_that_passes_proves_that_the_guest_of_a_server_deleted_without_i
         assert not removals(gone, door=door)
     (finding,) = findings(gone, door=Door.COMMAND)
     assert finding.next == (
-        f"ssh {HOST} virsh destroy {gone.servers[0].id}",
+        f"ssh {HOST} virsh -c qemu:///system destroy {gone.servers[0].id}",
         f"dedangle cleanup {gone.servers[0].id} --no-host --execute",
     )
     # An operator who has looked, or the host itself, can tell.

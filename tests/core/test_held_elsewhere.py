@@ -82,7 +82,7 @@ def test_an_operator_vouches_only_for_a_host_that_the_server_has_left_and_that_d
 )
 def test_the_way_out_asks_the_silent_host_first(world: World, before: str) -> None:
     (found,) = [each for each in with_ways_out(world.but(thorough=True)) if each.attachment_id == "B"]
-    check = f"ssh {OTHER_HOST} 'virsh list && ! virsh dominfo {SERVER}'"
+    check = f"ssh {OTHER_HOST} 'virsh -c qemu:///system list && ! virsh -c qemu:///system dominfo {SERVER}'"
     assert found.next == (f"{check} && dedangle cleanup {SERVER} --volume {VOLUME}{before} --no-host --execute",)
     both = world.but(thorough=True, host_acts=True, guests={OTHER_HOST: (), HOST: ()})
     (found,) = [each for each in with_ways_out(both) if each.attachment_id == "B"]

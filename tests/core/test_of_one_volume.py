@@ -73,6 +73,6 @@ def test_every_command_names_the_volume(world: World) -> None:
 def test_a_host_that_the_server_has_left_is_asked_before_it_is_skipped() -> None:
     (way, *_) = [each.next for each in with_ways_out(LEFT, policy(Door.SWEEP, names_volume=True))]
     assert way[-1] == (
-        f"ssh {OTHER_HOST} 'virsh list && ! virsh dominfo {SERVER}' && "
+        f"ssh {OTHER_HOST} 'virsh -c qemu:///system list && ! virsh -c qemu:///system dominfo {SERVER}' && "
         f"dedangle cleanup {SERVER} --volume {VOLUME} --no-host --execute"
     )

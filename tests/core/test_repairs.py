@@ -250,8 +250,9 @@ def test_no_second_guest_is_started_while_one_runs_on_another_host(world: World,
     split = world.but(servers=(one,), guests={HOST: (), OTHER_HOST: (VOLUME,)})
     assert repairs(split, policy=policy(Door.COMMAND, relink=True)) == ()
     assert ways(split)["migration-half-done"] == (
-        f"ssh {OTHER_HOST} virsh shutdown {SERVER}",
-        f"while ssh {OTHER_HOST} virsh list --uuid | grep -q {SERVER}; do sleep 2; done",
+        f"ssh {OTHER_HOST} virsh -c qemu:///system shutdown {SERVER}",
+        f"until ssh {OTHER_HOST} 'virsh -c qemu:///system list && "
+        f"! virsh -c qemu:///system list --uuid | grep -q {SERVER}'; do sleep 2; done",
     )
     # Once that guest has ended, the way of the migration itself is open.
     ended = ways(split.but(guests={HOST: (), OTHER_HOST: ()}))["migration-half-done"]
@@ -263,7 +264,9 @@ def test_no_second_guest_is_started_while_one_runs_on_another_host(world: World,
 @pytest.mark.parametrize("world", [MOVED, BY_HAND], ids=["relink", "refresh"])
 def test_a_silent_host_is_asked_before_a_server_is_started_on_its_own(world: World, one: Server) -> None:
     silent = ways(world.but(servers=(one,), guests={}))["migration-half-done"]
-    assert silent[0].startswith(f"ssh {OTHER_HOST} 'virsh list && ! virsh dominfo {SERVER}' && ")
+    assert silent[0].startswith(
+        f"ssh {OTHER_HOST} 'virsh -c qemu:///system list && ! virsh -c qemu:///system dominfo {SERVER}' && "
+    )
 
 
 def test_a_stuck_detach_is_rolled_back_where_the_guest_has_the_disk() -> None:

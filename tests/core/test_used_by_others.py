@@ -73,7 +73,10 @@ def test_no_guest_is_ended_while_the_server_migrates(running: dict[str, tuple[ob
         **running,
     )
     assert not lines(world)
-    assert lines(world.but(servers=(server(),), markers=()))[0] == f"ssh {OTHER_HOST} virsh shutdown {SERVER}"
+    assert (
+        lines(world.but(servers=(server(),), markers=()))[0]
+        == f"ssh {OTHER_HOST} virsh -c qemu:///system shutdown {SERVER}"
+    )
 
 
 @pytest.mark.parametrize(("vm_state", "power_state"), [("paused", 3), ("suspended", SHUTDOWN), ("rescued", RUNNING)])

@@ -129,9 +129,9 @@ def end_as_told(stage: Stage, host: Host, server: Server) -> None:
     """End the guest of a deleted server by the commands of what the audit finds on its host."""
     found = Dedangle(stage.cloud)("audit", "--hosts", "-f", "json").findings
     (commands,) = {tuple(each["next"]) for each in found if each["code"] == "disk-without-mapping"}
-    assert all(each.startswith(f"ssh {COMPUTE_HOST} virsh ") for each in commands)
+    assert all(each.startswith(f"ssh {COMPUTE_HOST} virsh -c qemu:///system ") for each in commands)
     for each in commands:
-        host.hypervisor.virsh(*each.split()[3:])
+        host.hypervisor.virsh(*each.split()[5:])
     assert server.id not in host.hypervisor.guests()
 
 
@@ -323,7 +323,9 @@ def test_host_that_the_server_has_left_disconnects_for_the_host_that_has_it(
 
     assert (kept["code"], kept["outcome"]) == ("attachment-released-by-nova", None)
     assert f"connected through host {OTHER}" in kept["reason"]
-    assert kept["next"][0].startswith(f"ssh {OTHER} 'virsh list && ! virsh dominfo {server.id}' && ")
+    assert kept["next"][0].startswith(
+        f"ssh {OTHER} 'virsh -c qemu:///system list && ! virsh -c qemu:///system dominfo {server.id}' && "
+    )
     assert rows.diff(before, rows.snapshot(stage.cloud.home)) == []
     assert len(mounts(bed.home / "other-mounts")) == 1
 

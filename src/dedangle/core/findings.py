@@ -303,7 +303,7 @@ TABLE = (
         sentence="The guest of server {server} runs with a disk of volume {volume}, but Nova does not map the volume "
         "to the server on that host.",
         advice="Attach the volume to no other server while the guest runs. If Nova has no record of the server, and "
-        "it does not belong to another cloud, end its guest on the host: virsh destroy {server}.",
+        "it does not belong to another cloud, end its guest on the host: virsh -c qemu:///system destroy {server}.",
     ),
     Kind(
         code="disk-source-differs",

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from dedangle.core.decisions import Disposition, Finding, HostSide, Remedy, Verdict, way_out
 from dedangle.core.findings import KINDS
+from dedangle.core.manual import VIRSH
 from dedangle.core.records import Attachment, BlockDeviceMapping, Disk, Guest, HostConnection, Reading, Server, Volume
 
 WITHOUT_MAPPING = "disk-without-mapping"
@@ -192,8 +193,8 @@ def _ends(seen: Seen) -> Iterator[str]:
         return
     if not seen.is_here:
         if guest.is_running:
-            yield f"ssh {seen.host} virsh destroy {server.id}"
-        yield f"ssh {seen.host} virsh undefine --nvram {server.id}"
+            yield f"ssh {seen.host} {VIRSH} destroy {server.id}"
+        yield f"ssh {seen.host} {VIRSH} undefine --nvram {server.id}"
     elif server.vm_state in _REBOOTABLE and server.task_state is None:
         # The new domain has what is mapped, and nothing else.
         yield f"openstack server reboot --hard --wait {server.id}"

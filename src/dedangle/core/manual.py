@@ -14,6 +14,8 @@ from dedangle.core.sharing import is_root
 from dedangle.core.work import SETTLED
 
 # `server stop` returns at once, but the guest may take a minute to shut down.
+# Without -c, virsh shows the session of a user who is not root: it has no guest, whatever runs on the host.
+VIRSH = "virsh -c qemu:///system"
 STOP = (
     "openstack server stop {server}",
     'until [ "$(openstack server show -f value -c status {server})" = SHUTOFF ]; do sleep 2; done',
@@ -270,20 +272,21 @@ def hosts_with_second_guest(state: ServerState, volume_id: str) -> list[str]:
 
 def destroy_guest(host: str, server_id: str) -> str:
     """Return the command that ends a guest of a deleted server at once."""
-    return f"ssh {host} virsh destroy {server_id}"
+    return f"ssh {host} {VIRSH} destroy {server_id}"
 
 
 def shut_down_guest(host: str, server_id: str) -> tuple[str, ...]:
     """Return the commands that end a guest on a host where Nova cannot stop it."""
     return (
-        f"ssh {host} virsh shutdown {server_id}",
-        f"while ssh {host} virsh list --uuid | grep -q {server_id}; do sleep 2; done",
+        f"ssh {host} {VIRSH} shutdown {server_id}",
+        # An end of the list that libvirt did not give is no end of the guest.
+        f"until ssh {host} '{VIRSH} list && ! {VIRSH} list --uuid | grep -q {server_id}'; do sleep 2; done",
     )
 
 
 def no_guest_on(host: str, server_id: str) -> str:
     """Return the command that succeeds if libvirt answers on the host and has no guest of the server."""
-    return f"ssh {host} 'virsh list && ! virsh dominfo {server_id}'"
+    return f"ssh {host} '{VIRSH} list && ! {VIRSH} dominfo {server_id}'"
 
 
 def cinder_is_newer_than(moment: datetime) -> str:
@@ -299,7 +302,7 @@ def cinder_is_newer_than(moment: datetime) -> str:
 
 def guest_is_off_on(host: str, server_id: str) -> str:
     """Return the command that succeeds if libvirt answers on the host that the server's guest there is off."""
-    return f"ssh {host} 'virsh domstate {server_id} | grep -q \"shut off\"'"
+    return f"ssh {host} '{VIRSH} domstate {server_id} | grep -q \"shut off\"'"
 
 
 def _end_of_work(pair: Pair) -> Iterator[str]:

@@ -5,7 +5,7 @@ from cases.stage import Planted, Stage
 
 DISPOSITIONS = ("report",)
 WAY_OUT = (
-    "ssh elsewhere 'virsh list && ! virsh dominfo SERVER' && "
+    "ssh elsewhere 'virsh -c qemu:///system list && ! virsh -c qemu:///system dominfo SERVER' && "
     "dedangle cleanup SERVER --volume VOLUME --no-host --execute",
 )
 

@@ -6,7 +6,7 @@ from cases.stage import Planted, Stage
 DISPOSITIONS = ("report",)
 DOORS = ("sweep", "command")
 WAY_OUT = (
-    "ssh elsewhere 'virsh list && ! virsh dominfo SERVER' && "
+    "ssh elsewhere 'virsh -c qemu:///system list && ! virsh -c qemu:///system dominfo SERVER' && "
     "dedangle cleanup SERVER --volume VOLUME --no-host --execute",
 )
 

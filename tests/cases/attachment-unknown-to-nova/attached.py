@@ -5,7 +5,7 @@ from cases.stage import Planted, Stage
 
 DISPOSITIONS = ("report",)
 WAY_OUT = (
-    "ssh elsewhere 'virsh list && ! virsh dominfo SERVER' && "
+    "ssh elsewhere 'virsh -c qemu:///system list && ! virsh -c qemu:///system dominfo SERVER' && "
     "openstack --os-volume-api-version 3.27 volume attachment delete ATTACHMENT",
 )
 

@@ -5,9 +5,10 @@ from cases.stage import Planted, Stage
 
 DISPOSITIONS = ("report",)
 WAY_OUT = (
-    "ssh elsewhere 'virsh list && ! virsh dominfo SERVER' && openstack server stop SERVER",
+    "ssh elsewhere 'virsh -c qemu:///system list && ! virsh -c qemu:///system dominfo SERVER' && "
+    "openstack server stop SERVER",
     'until [ "$(openstack server show -f value -c status SERVER)" = SHUTOFF ]; do sleep 2; done',
-    "ssh elsewhere 'virsh list && ! virsh dominfo SERVER' && "
+    "ssh elsewhere 'virsh -c qemu:///system list && ! virsh -c qemu:///system dominfo SERVER' && "
     "openstack --os-volume-api-version 3.27 volume attachment delete ATTACHMENT",
     "ssh HOST nova-manage volume_attachment get_connector --json > connector.json",
     "dedangle cleanup SERVER --reattach --connector connector.json --execute",

@@ -5,11 +5,12 @@ from cases.stage import Planted, Stage
 
 DISPOSITIONS = ("report",)
 WAY_OUT = (
-    "ssh elsewhere 'virsh list && ! virsh dominfo SERVER' && openstack server stop SERVER",
+    "ssh elsewhere 'virsh -c qemu:///system list && ! virsh -c qemu:///system dominfo SERVER' && "
+    "openstack server stop SERVER",
     'until [ "$(openstack server show -f value -c status SERVER)" = SHUTOFF ]; do sleep 2; done',
     "dedangle cleanup SERVER --relink --execute",
     "openstack server start SERVER",
-    "ssh elsewhere 'virsh list && ! virsh dominfo SERVER' && "
+    "ssh elsewhere 'virsh -c qemu:///system list && ! virsh -c qemu:///system dominfo SERVER' && "
     "dedangle cleanup SERVER --volume VOLUME --no-host --execute",
 )
 
