@@ -75,6 +75,26 @@ def test_a_lock_that_a_killed_refresh_left_is_unlocked() -> None:
 
 
 @pytest.mark.parametrize(
+    ("state", "commands"),
+    [
+        ({}, (f"openstack server set --state active {SERVER}",)),
+        # It has no host to be ACTIVE on, or somebody must still choose between two hosts, or between life and death.
+        ({"vm_state": "shelved_offloaded", "host": None}, ()),
+        ({"vm_state": "error", "host": None}, ()),
+        ({"vm_state": "resized"}, ()),
+        ({"vm_state": "soft-delete"}, ()),
+    ],
+)
+def test_a_task_that_has_stopped_makes_no_server_active_that_cannot_be(
+    state: dict[str, Any], commands: tuple[str, ...]
+) -> None:
+    world = BACKED_UP.but(servers=(server(task_state="unshelving", **STALE, **state),), volumes=(volume(),))
+    assert never_ending(world) == {VOLUME: commands}
+    (found,) = [each for each in with_ways_out(world) if each.code == "work-never-ends"]
+    assert commands or " Decide " in found.reason
+
+
+@pytest.mark.parametrize(
     ("known", "ends"),
     [
         (

@@ -9,7 +9,7 @@ from datetime import datetime, timezone
 
 from dedangle.core.decisions import Finding
 from dedangle.core.pair import Pair, ServerState
-from dedangle.core.records import Attachment
+from dedangle.core.records import SOFT_DELETED, Attachment, Server
 from dedangle.core.sharing import is_root
 from dedangle.core.work import SETTLED
 
@@ -139,6 +139,11 @@ def set_status(volume_id: str, status: str) -> str:
 def delete(attachment_id: str) -> str:
     """Return the command that deletes an attachment; Cinder refuses it if Nova names the attachment."""
     return f"openstack --os-volume-api-version 3.27 volume attachment delete {attachment_id}"
+
+
+def _may_be_active(server: Server) -> bool:
+    """Whether Nova's record of the server may become ACTIVE: not without a host, nor while its state has an owner."""
+    return bool(server.host) and server.vm_state not in ("resized", SOFT_DELETED)
 
 
 def reset_to_active(server_id: str) -> str:
@@ -315,7 +320,7 @@ def _end_of_work(pair: Pair) -> Iterator[str]:
             yield hard_reboot(state.server_id)
         case "lock":
             yield f"openstack server unlock {state.server_id}"
-        case "task_state":
+        case "task_state" if state.server is not None and _may_be_active(state.server):
             yield reset_to_active(state.server_id)
         case "volume" if work is not None and work.volume_id:
             # Cinder sets a volume to in-use only if it has an attachment.

@@ -48,6 +48,10 @@ def _has_unknown_host(pair: Pair) -> bool:
     return any(each.status == "attached" and each.id not in shown for each in pair.attachments)
 
 
+def _has_no_host(pair: Pair) -> bool:
+    return pair.server_state.server is not None and not pair.server_state.server.host
+
+
 def _is_in(vm_state: str) -> Callable[[Pair], bool]:
     return lambda pair: pair.server_state.server is not None and pair.server_state.server.vm_state == vm_state
 
@@ -87,6 +91,14 @@ QUESTIONS = (
         "The server is SOFT_DELETED. `openstack server restore SERVER` starts it, and its commands are printed then. "
         "Its reclaim, or `openstack server delete --force SERVER`, removes its attachments.",
         applies=_is_in(SOFT_DELETED),
+    ),
+    Question(
+        "what becomes of the server, whose task has stopped",
+        "Nova ends the task of a server only together with its state, as ACTIVE or ERROR, and this server has no host. "
+        "If it is not needed any more: `openstack server set --state error SERVER`, then delete it. If it is, only an "
+        "edit of Nova's database ends the task alone.",
+        codes=("work-never-ends",),
+        applies=_has_no_host,
     ),
     Question(
         "which of the two attachments the host uses",
