@@ -9,11 +9,8 @@ from typing import NamedTuple
 from dedangle.core.manual import STOP, activate, delete, no_guest_on, set_status
 from dedangle.core.pair import Pair
 from dedangle.core.pairing import may_be_in_use
-from dedangle.core.records import SOFT_DELETED, Attachment, Disk, Reading, Server, Volume
+from dedangle.core.records import SHUTDOWN, SOFT_DELETED, Attachment, Disk, Reading, Server, Volume
 from dedangle.core.sharing import is_named_by_other_server, may_share_host
-
-# What nova/virt/fake.py and libvirt report for a guest that is off (nova/compute/power_state.py:SHUTDOWN).
-SHUTDOWN = 4
 
 
 class Deletion(NamedTuple):
@@ -62,7 +59,7 @@ def of_unnamed(pair: Pair) -> Deletion | None:
     if left.volume.rows[0].status == "attaching":
         # An attach seems to be in progress then, although it stopped half-way.
         commands.append(set_status(volume.id, "in-use"))
-        left = dataclasses.replace(left, volume=Reading((dataclasses.replace(left.volume.rows[0], status="in-use"),)))
+        left = with_status(left, left.volume.rows[0], "in-use")
     return Deletion(tuple(line.format(server=server.id) for line in commands), left, stops)
 
 
@@ -138,6 +135,17 @@ def _recalculated(attachments: tuple[Attachment, ...]) -> str:
     statuses = {each.status for each in attachments}
     order = {"attached": "in-use", "attaching": "attaching", "reserved": "reserved"}
     return next((status for each, status in order.items() if each in statuses), "available")
+
+
+def with_status(pair: Pair, volume: Volume, status: str) -> Pair:
+    """Return the pair as it is when somebody has set the volume's status, so that no work on it is open."""
+    state = pair.server_state
+    markers = tuple(each for each in state.markers if each.kind != "volume" or each.volume_id != volume.id)
+    return dataclasses.replace(
+        pair,
+        volume=Reading((dataclasses.replace(volume, status=status),)),
+        server_state=dataclasses.replace(state, markers=markers),
+    )
 
 
 def with_server(pair: Pair, server: Server | None) -> Pair:

@@ -154,7 +154,7 @@ def _with_status_reset(
         # Cinder does not set a volume without an attachment to in-use.
         # While its status is error, nobody can attach it; a reattach sets another status itself.
         meanwhile = "error" if manual.may_be_used_unattached(pair) else "available"
-        settled = ways.with_status(pair, volume, meanwhile)
+        settled = deletions.with_status(pair, volume, meanwhile)
         after = (
             _way_out(each, settled, policy, now, simulate, names_volume=False)
             for each in simulate(settled, policy, now)
@@ -169,7 +169,7 @@ def _with_status_reset(
         return ()
     # While a volume is in-use nobody else can attach it. Cinder sets this status only if something holds the volume.
     meanwhile = "in-use" if _may_be_held(pair) else "available"
-    settled = ways.with_status(pair, volume, meanwhile)
+    settled = deletions.with_status(pair, volume, meanwhile)
     for way in ways.fitting(finding):
         commands = ways.commands(way, finding, settled, policy, now, simulate, names_volume=False)
         if commands:

@@ -13,9 +13,9 @@ from dedangle.core.records import SOFT_DELETED, Attachment, Server
 from dedangle.core.sharing import is_root
 from dedangle.core.work import SETTLED
 
-# `server stop` returns at once, but the guest may take a minute to shut down.
 # Without -c, virsh shows the session of a user who is not root: it has no guest, whatever runs on the host.
 VIRSH = "virsh -c qemu:///system"
+# `server stop` returns at once, but the guest may take a minute to shut down.
 STOP = (
     "openstack server stop {server}",
     'until [ "$(openstack server show -f value -c status {server})" = SHUTOFF ]; do sleep 2; done',

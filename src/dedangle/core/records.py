@@ -9,6 +9,8 @@ from datetime import datetime
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
+SHUTDOWN = 4
+"""The power_state of a guest that is off (nova/compute/power_state.py)."""
 SOFT_DELETED = "soft-delete"
 """The vm_state of a deleted server that Nova can still restore (nova/compute/vm_states.py)."""
 UNCLAIMABLE = ("error", SOFT_DELETED)
@@ -95,10 +97,10 @@ class Server:
 
     @property
     def is_stopped(self) -> bool:
-        # 4 is nova.compute.power_state.SHUTDOWN. vm_state alone is only the requested state. Nova powers a server off
+        # vm_state alone is only the requested state. Nova powers a server off
         # when it is shelved, or deleted with a reclaim_instance_interval, and keeps it like a stopped one until then.
         is_off = self.vm_state in ("stopped", "shelved", SOFT_DELETED)
-        return is_off and self.power_state == 4 and self.task_state is None
+        return is_off and self.power_state == SHUTDOWN and self.task_state is None
 
     @property
     def can_be_stopped(self) -> bool:

@@ -11,11 +11,11 @@ from typing import NamedTuple
 from dedangle.core import manual, planning
 from dedangle.core.case import Policy
 from dedangle.core.decisions import Door, Finding, Remedy, Verdict
-from dedangle.core.deletions import SHUTDOWN, with_server
+from dedangle.core.deletions import with_server, with_status
 from dedangle.core.doors import SETTLED_AFTER
 from dedangle.core.manual import OFFLOAD, STOP, activate, before_second_guest, no_guest_on, set_status
 from dedangle.core.pair import Pair
-from dedangle.core.records import Reading, Volume
+from dedangle.core.records import SHUTDOWN
 
 # A start uses the connection_info of the mapping, and a relinked mapping has none. Only an unshelve asks Cinder for it.
 _RECONNECT = (OFFLOAD, "openstack server unshelve --wait {server}")
@@ -195,14 +195,3 @@ def _cleanup(way: Way, options: str, finding: Finding, *, names_volume: bool) ->
         # Nothing is removed unless libvirt answers there, and has no guest of the server.
         return f"{no_guest_on(finding.held_on or 'HOST', finding.server_id)} && {command}"
     return f"{_check(finding)}{command}"
-
-
-def with_status(pair: Pair, volume: Volume, status: str) -> Pair:
-    """Return the pair as it is when somebody has set the volume's status, so that no work on it is open."""
-    state = pair.server_state
-    markers = tuple(each for each in state.markers if each.kind != "volume" or each.volume_id != volume.id)
-    return dataclasses.replace(
-        pair,
-        volume=Reading((dataclasses.replace(volume, status=status),)),
-        server_state=dataclasses.replace(state, markers=markers),
-    )
