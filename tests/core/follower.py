@@ -80,6 +80,7 @@ class Cloud:
             f"ssh {words[1]} nova-manage": lambda: None,
             "nova-manage volume_attachment refresh": lambda: self._refresh(words[4]),
             "openstack volume set": lambda: self._set_status(words[-1], words[4]),
+            "cinder reset-state": lambda: self._end_migration(words[-1], words[3]),
             f"openstack server remove volume {SERVER}": lambda: self._detach(words[-1]),
             "openstack --os-volume-api-version 3.27 volume attachment delete": lambda: self._delete(words[-1], True),
             "openstack --os-volume-api-version 3.44 volume attachment complete": lambda: self._complete(words[-1]),
@@ -223,6 +224,14 @@ class Cloud:
             raise LostError(f"another server can attach {volume_id}, which is connected")
         rows = (
             dataclasses.replace(each, status=status) if each.id == volume_id else each for each in self.world.volumes
+        )
+        self.world = self.world.but(volumes=tuple(rows))
+
+    def _end_migration(self, volume_id: str, status: str) -> None:
+        self._set_status(volume_id, status)
+        rows = (
+            dataclasses.replace(each, migration_status=None) if each.id == volume_id else each
+            for each in self.world.volumes
         )
         self.world = self.world.but(volumes=tuple(rows))
 

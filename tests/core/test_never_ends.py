@@ -52,6 +52,15 @@ def test_a_volume_is_set_to_in_use_only_if_it_has_an_attachment() -> None:
     assert never_ending(elsewhere) == {VOLUME: set_status("in-use")}
 
 
+@pytest.mark.parametrize("status", ["in-use", "retyping"])
+def test_the_status_of_a_migration_that_died_is_reset_too(status: str) -> None:
+    world = BACKED_UP.but(volumes=(volume(status, migration_status="migrating", **STALE),))
+    ended = f"cinder reset-state --state in-use --reset-migration-status {VOLUME}"
+    assert never_ending(world) == {VOLUME: (ended,)}
+    # The first of the findings resets it: a set of the status alone would make the migration seem to have just begun.
+    assert all("--reset-migration-status" in each.next[0] for each in with_ways_out(world) if each.next)
+
+
 def test_each_volume_is_reported_by_itself_and_none_that_is_being_worked_on() -> None:
     both = BACKED_UP.but(
         mappings=(mapping("A"), mapping("B", SECOND_VOLUME)),

@@ -58,6 +58,9 @@ class Walker:
         (directory / "conf.d" / "own.conf").write_text("[dedangle]\ngrace_period = 0\n")
         self._config = f"--config-file {cloud.nova_conf} --config-dir {directory / 'conf.d'}"
         (directory / "bin").mkdir()
+        # The client cinder does not read clouds.yaml.
+        login = json.loads(cloud.clouds_yaml.read_text())["clouds"]["dedangle-admin"]["auth"]
+        self._login = {f"OS_{name.upper()}": str(value) for name, value in login.items()}
         self._program("ssh", SSH)
         self._program("dedangle", f'exec {BIN / "dedangle"} {self._config} "$@"')
         self._program("nova-manage", f'exec {BIN / "nova-manage"} --config-file {cloud.nova_conf} "$@"')
@@ -80,6 +83,7 @@ class Walker:
             "PATH": f"{self._directory / 'bin'}{os.pathsep}{BIN}{os.pathsep}{os.environ['PATH']}",
             "OS_CLIENT_CONFIG_FILE": str(self._cloud.clouds_yaml),
             "OS_CLOUD": "dedangle-admin",
+            **self._login,
         }
         done = subprocess.run(
             ["bash", "-c", command],
@@ -126,8 +130,8 @@ def shape(command: str, planted: Planted) -> str:
     """Return the command with words instead of ids, as the manual prints it."""
     for number, server in enumerate(planted.servers):
         command = command.replace(server, "SERVER" if not number else "OTHER_SERVER")
-    of_volume = r"(volume (?:set|show)\b.*? |--volume |refresh SERVER |remove volume SERVER )[0-9a-f-]{36}"
-    command = re.sub(of_volume, r"\1VOLUME", command)
+    before = r"volume (?:set|show)\b.*? |reset-migration-status |--volume |refresh SERVER |remove volume SERVER "
+    command = re.sub(rf"({before})[0-9a-f-]{{36}}", r"\1VOLUME", command)
     command = re.sub(r"\d{4}-\d\d-\d\dT[\d:]{8}", "TIME", command)
     command = re.sub(r"(attachment (?:complete|delete) )[0-9a-f-]{36}", r"\1ATTACHMENT", command)
     return re.sub(r"[0-9a-f]{8}-[0-9a-f-]{27}", "OTHER_SERVER", command).replace(COMPUTE_HOST, "HOST")

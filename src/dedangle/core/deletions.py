@@ -58,7 +58,7 @@ def of_unnamed(pair: Pair) -> Deletion | None:
     left = without(pair, doomed, stops)
     if left.volume.rows[0].status == "attaching":
         # An attach seems to be in progress then, although it stopped half-way.
-        commands.append(set_status(volume.id, "in-use"))
+        commands.append(set_status(volume, "in-use"))
         left = with_status(left, left.volume.rows[0], "in-use")
     return Deletion(tuple(line.format(server=server.id) for line in commands), left, stops)
 
@@ -143,7 +143,7 @@ def with_status(pair: Pair, volume: Volume, status: str) -> Pair:
     markers = tuple(each for each in state.markers if each.kind != "volume" or each.volume_id != volume.id)
     return dataclasses.replace(
         pair,
-        volume=Reading((dataclasses.replace(volume, status=status),)),
+        volume=Reading((dataclasses.replace(volume, status=status, migration_status=None),)),
         server_state=dataclasses.replace(state, markers=markers),
     )
 

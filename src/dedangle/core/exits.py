@@ -160,10 +160,10 @@ def _with_status_reset(
             for each in simulate(settled, policy, now)
             if each.code in KINDS
         )
-        lines = (set_status(volume.id, meanwhile), *next(after, ()))
+        lines = (set_status(volume, meanwhile), *next(after, ()))
         is_removed = len(lines) > 1 and not any("--reattach" in line for line in lines)
         if meanwhile == "error" and is_removed and pair.other_servers_bdms.absent:
-            return (*lines, set_status(volume.id, "available"))
+            return (*lines, set_status(volume, "available"))
         return lines
     if finding.remedy is not Remedy.REMOVE_ATTACHMENT or not finding.attachment or volume.status in SETTLED:
         return ()
@@ -174,7 +174,7 @@ def _with_status_reset(
         commands = ways.commands(way, finding, settled, policy, now, simulate, names_volume=False)
         if commands:
             kept = manual.kept_status(volume.status)
-            return (set_status(volume.id, meanwhile), *commands, set_status(volume.id, kept))
+            return (set_status(volume, meanwhile), *commands, set_status(volume, kept))
     return ()
 
 

@@ -9,9 +9,9 @@ from datetime import datetime, timezone
 
 from dedangle.core.decisions import Finding
 from dedangle.core.pair import Pair, ServerState
-from dedangle.core.records import SOFT_DELETED, Attachment, Server
+from dedangle.core.records import SOFT_DELETED, Attachment, Server, Volume
 from dedangle.core.sharing import is_root
-from dedangle.core.work import SETTLED
+from dedangle.core.work import QUIET_MIGRATION, SETTLED
 
 # Without -c, virsh shows the session of a user who is not root: it has no guest, whatever runs on the host.
 VIRSH = "virsh -c qemu:///system"
@@ -29,12 +29,12 @@ _STARTS = re.compile("openstack server (start|reboot)|volume_attachment refresh|
 
 def commands(finding: Finding, pair: Pair) -> Iterator[str]:
     """Yield the commands of the way out, in order; none if the operator must first decide something."""
-    state, server, volume_id = pair.server_state.server, finding.server_id, finding.volume_id
+    state, server = pair.server_state.server, finding.server_id
     match finding.code:
         case "transition-stuck":
             yield from _end_of_transition(finding, pair)
         case "volume-status-wrong":
-            yield f"openstack volume set --state in-use --attached {volume_id}"
+            yield from (set_status(volume, "in-use", is_attached=True) for volume in pair.volume.rows)
             yield from _detach_of_unused(pair)
         case "work-never-ends":
             yield from _end_of_work(pair)
@@ -78,7 +78,6 @@ def _without_right(pair: Pair) -> Iterator[str]:
 
 
 def _end_of_transition(finding: Finding, pair: Pair) -> Iterator[str]:
-    volume_id = finding.volume_id
     volume = next(iter(pair.volume.rows), None)
     if volume is None:
         return
@@ -89,22 +88,22 @@ def _end_of_transition(finding: Finding, pair: Pair) -> Iterator[str]:
     is_without_host = pair.server_state.server is not None and pair.server_state.server.is_without_host
     if len(pair.mappings) > 1:
         # Which of the mappings remains is decided after that.
-        yield set_status(volume_id, "in-use" if pair.attachments or pair.others.rows else "available")
+        yield set_status(volume, "in-use" if pair.attachments or pair.others.rows else "available")
     elif mapping is None or own is None or own.status == "attached":
         if mapping is not None and len(half_made) == 1 and not others_attached:
             yield _complete(half_made[0])
             return
         # This rolls a detach back: the guest keeps its disk, and the user can detach the volume again. Without a
         # mapping the attachment is judged by itself then.
-        yield set_status(volume_id, "in-use")
+        yield set_status(volume, "in-use")
         if mapping is not None and own is not None:
             yield from _detach_of_unused(pair)
     elif others_attached or any(each.status == "attached" for each in pair.others.rows):
         if volume.status != "in-use":
-            yield set_status(volume_id, "in-use")
+            yield set_status(volume, "in-use")
     elif own.status == "reserved" and volume.status != "reserved" and is_without_host:
         # An unshelve connects the volume. Until then a reservation is the normal state.
-        yield set_status(volume_id, "reserved")
+        yield set_status(volume, "reserved")
     elif own.status == "attaching":
         yield _complete(own)
     elif own.status in ("detached", "error_detaching") and not _is_unused(pair):
@@ -114,8 +113,8 @@ def _end_of_transition(finding: Finding, pair: Pair) -> Iterator[str]:
         yield from _refreshed(pair)
     else:
         # Nothing was connected, or the detach failed: Nova's own detach removes the rows on both sides.
-        yield f"openstack volume set --state in-use --attached {volume_id}"
-        yield f"openstack server remove volume {finding.server_id} {volume_id}"
+        yield set_status(volume, "in-use", is_attached=True)
+        yield f"openstack server remove volume {finding.server_id} {volume.id}"
 
 
 def may_be_used_unattached(pair: Pair) -> bool:
@@ -131,9 +130,17 @@ def kept_status(status: str) -> str:
     return status if status in ("error", "error_deleting") else "error"
 
 
-def set_status(volume_id: str, status: str) -> str:
-    """Return the command that sets the status of a volume and nothing else."""
-    return f"openstack volume set --state {status} {volume_id}"
+def set_status(volume: Volume, status: str, *, is_attached: bool = False) -> str:
+    """Return the command that sets the status of a volume, and its attach_status to attached if asked.
+
+    Without a reset of the migration_status, a migration that died would still seem to be in progress. The openstack
+    client cannot reset it.
+    """
+    if volume.migration_status not in QUIET_MIGRATION:
+        attached = "--attach-status attached " if is_attached else ""
+        return f"cinder reset-state --state {status} {attached}--reset-migration-status {volume.id}"
+    attached = "--attached " if is_attached else ""
+    return f"openstack volume set --state {status} {attached}{volume.id}"
 
 
 def delete(attachment_id: str) -> str:
@@ -218,7 +225,7 @@ def _deletion_without_guest(finding: Finding, pair: Pair) -> Iterator[str]:
     status = pair.volume.rows[0].status
     if status not in SETTLED:
         # Cinder recalculates the status when an attachment is deleted.
-        yield set_status(pair.volume_id, kept_status(status))
+        yield set_status(pair.volume.rows[0], kept_status(status))
 
 
 def _refreshed(pair: Pair, *before: str) -> Iterator[str]:
@@ -322,8 +329,9 @@ def _end_of_work(pair: Pair) -> Iterator[str]:
             yield f"openstack server unlock {state.server_id}"
         case "task_state" if state.server is not None and _may_be_active(state.server):
             yield reset_to_active(state.server_id)
-        case "volume" if work is not None and work.volume_id:
+        case "volume":
             # Cinder sets a volume to in-use only if it has an attachment.
             has_attachment = bool(pair.attachments) or not pair.others.absent
             detached = "error" if may_be_used_unattached(pair) else "available"
-            yield set_status(work.volume_id, "in-use" if has_attachment else detached)
+            status = "in-use" if has_attachment else detached
+            yield from (set_status(each, status) for each in pair.volume.rows)

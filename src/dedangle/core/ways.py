@@ -124,7 +124,7 @@ def commands(
     if resets_status and volume is not None and volume.status in _LEFT_BY_LOST and is_unheld:
         # Cinder attaches only a volume that is available; this one has its status still from the lost attachment. The
         # mapping of a server without a guest is only kept because the status contradicts the missing attachment.
-        before.append(set_status(volume.id, "available"))
+        before.append(set_status(volume, "available"))
         pair = with_status(pair, volume, "available")
     acting = _acting(way, finding, with_server(pair, server), policy, now, simulate)
     if not acting:
