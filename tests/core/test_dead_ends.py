@@ -11,6 +11,7 @@ import pytest
 from core.test_small_worlds import (
     EXTRA,
     OWN,
+    SERVERS,
     VOLUMES,
     mappings,
     of_one_volume,
@@ -36,7 +37,16 @@ def other_states() -> Iterator[World]:
         yield of_one_volume(one, kind, own, extra, None, vol)
 
 
-FAMILIES = (one_volume, shared_volume, two_volumes, with_guests, other_states)
+def half_made() -> Iterator[World]:
+    """One volume with an attachment beside it that was never completed, and whose host Cinder does not show."""
+    beside = (("attaching", None), ("error_attaching", None), ("detached", None))
+    for one, kind, own, extra, vol in product(
+        SERVERS.values(), mappings("volume-1", "A").values(), (*OWN, "detached"), beside, VOLUMES[:4]
+    ):
+        yield of_one_volume(one, kind, own, extra, None, vol)
+
+
+FAMILIES = (one_volume, shared_volume, two_volumes, with_guests, other_states, half_made)
 PAUSED = 3
 # A prime, so that a part of the worlds has every value of each dimension.
 STEP = 61

@@ -51,12 +51,18 @@ def truths(world: World) -> Iterator[dict[str, set[str]]]:
 
 
 def follow(world: World, guests: dict[str, set[str]]) -> None:
-    """Type the first commands of the world until there are none; a command that changes nothing fails."""
+    """Type the first commands of the world until there are none.
+
+    A command that changes nothing fails, and a finding that is left without a command, a question or a wait.
+    """
     cloud = Cloud(world.but(thorough=True), guests)
     for _ in range(ROUNDS):
         found = [each for each in with_ways_out(cloud.world) if each.code in KINDS]
         ways = [each.next for each in found if each.next and each.disposition != "wait"]
-        if not ways or any(OTHER_SERVER in line for line in ways[0]):
+        if not ways:
+            assert all(" Decide " in each.reason or each.disposition == "wait" for each in found), (found, cloud.world)
+            return
+        if any(OTHER_SERVER in line for line in ways[0]):
             return
         before = cloud.world
         is_refused = cloud.type(ways[0]) > 0

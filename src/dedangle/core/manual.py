@@ -9,6 +9,7 @@ from datetime import datetime, timezone
 
 from dedangle.core.decisions import Finding
 from dedangle.core.pair import Pair, ServerState
+from dedangle.core.pairing import may_be_in_use
 from dedangle.core.records import SOFT_DELETED, Attachment, Server, Volume
 from dedangle.core.sharing import is_root
 from dedangle.core.work import QUIET_MIGRATION, SETTLED
@@ -45,7 +46,7 @@ def commands(finding: Finding, pair: Pair) -> Iterator[str]:
             yield from _without_right(pair)
         case "migration-half-done" | "mapping-without-connection":
             yield from _refreshed(pair)
-        case "attachment-shares-host" if state is not None and state.is_without_host:
+        case "attachment-shares-host" | "attachment-failed" if state is not None and state.is_without_host:
             yield from _deletion_without_guest(finding, pair)
         case "attachment-unknown-to-nova" if not (pair.server_state.unproved or pair.server_state.nova_is_behind):
             yield from _deletion_without_guest(finding, pair)
@@ -110,7 +111,9 @@ def _end_of_transition(finding: Finding, pair: Pair) -> Iterator[str]:
         # The detach has failed, or rows were edited: the guest may have the disk, and keeps it.
         yield _complete(own)
     elif own.status != "error_detaching" and (mapping.has_connection_info or is_root(pair, mapping)):
-        yield from _refreshed(pair)
+        # Cinder refuses a second connection: core/deletions.py ends the first one.
+        if not any(may_be_in_use(each) for each in pair.attachments if each is not own):
+            yield from _refreshed(pair)
     else:
         # Nothing was connected, or the detach failed: Nova's own detach removes the rows on both sides.
         yield set_status(volume, "in-use", is_attached=True)
@@ -186,7 +189,7 @@ def _is_unused(pair: Pair) -> bool:
 def _is_twin(pair: Pair, finding: Finding) -> bool:
     """Whether the attachment is connected where the one is that the mapping names, and no other server has the volume.
 
-    Two hosts that Cinder does not show count as the same one.
+    A host that Cinder does not show may be the same one.
     """
     named = {mapping.attachment_id for mapping in pair.mappings}
     volume = next(iter(pair.volume.rows), None)
@@ -194,9 +197,9 @@ def _is_twin(pair: Pair, finding: Finding) -> bool:
     if volume is None or own is None or len(pair.mappings) != 1 or finding.attachment_id in named:
         return False
     host = volume.host_of(finding.attachment_id or "")
-    has_failed = finding.attachment is not None and finding.attachment.status.startswith("error")
+    was_completed = finding.attachment is not None and finding.attachment.status == "attached"
     alone = pair.others.absent and pair.other_servers_bdms.absent
-    return alone and (has_failed or host == volume.host_of(own.id))
+    return alone and (not was_completed or host == volume.host_of(own.id))
 
 
 def _deletion_without_guest(finding: Finding, pair: Pair) -> Iterator[str]:
@@ -207,25 +210,27 @@ def _deletion_without_guest(finding: Finding, pair: Pair) -> Iterator[str]:
     """
     server, attachment = pair.server_state.server, finding.attachment
     alone = pair.others.absent and pair.other_servers_bdms.absent
-    hosts = [host for volume in pair.volume.rows if (host := volume.host_of(finding.attachment_id or ""))]
-    if not (alone and hosts and attachment and server):
+    volume = next(iter(pair.volume.rows), None)
+    if not (alone and attachment and server and volume):
         return
+    held_on = volume.host_of(attachment.id)
+    # Cinder shows no host for an attachment that was never completed. Then the guest may be where the others are.
+    hosts = sorted({held_on} if held_on else {host for _, host in volume.hosts})
     # Without any mapping there was no volume swap, whose new volume has the data of the guest.
     may_be_swapped = finding.code == "attachment-unknown-to-nova" and bool(pair.server_state.mapped)
-    if server.host and hosts[0] != server.host:
+    if held_on and server.host and held_on != server.host:
         # The guest can only use a connection of the host that it is on.
-        check = no_guest_on(hosts[0], server.id)
-    elif server.is_without_host and not may_be_swapped:
-        check = no_guest_on(hosts[0], server.id)
-    elif server.is_stopped and not may_be_swapped:
-        check = guest_is_off_on(hosts[0], server.id)
+        checks = [no_guest_on(held_on, server.id)]
+    elif server.is_without_host and not may_be_swapped and (hosts or attachment.status != "attached"):
+        checks = [no_guest_on(host, server.id) for host in hosts]
+    elif held_on and server.is_stopped and not may_be_swapped:
+        checks = [guest_is_off_on(held_on, server.id)]
     else:
         return
-    yield f"{check} && {delete(attachment.id)}"
-    status = pair.volume.rows[0].status
-    if status not in SETTLED:
+    yield " && ".join((*checks, delete(attachment.id)))
+    if volume.status not in SETTLED:
         # Cinder recalculates the status when an attachment is deleted.
-        yield set_status(pair.volume.rows[0], kept_status(status))
+        yield set_status(volume, kept_status(volume.status))
 
 
 def _refreshed(pair: Pair, *before: str) -> Iterator[str]:
