@@ -112,8 +112,8 @@ def _end_of_transition(finding: Finding, pair: Pair) -> Iterator[str]:
         yield _complete(own)
     elif own.status != "error_detaching" and (mapping.has_connection_info or is_root(pair, mapping)):
         # Cinder refuses a second connection: core/deletions.py ends the first one.
-        if not any(may_be_in_use(each) for each in pair.attachments if each is not own):
-            yield from _refreshed(pair)
+        is_alone = not any(may_be_in_use(each) for each in pair.attachments if each is not own)
+        yield from _refreshed(pair) if is_alone else ()
     else:
         # Nothing was connected, or the detach failed: Nova's own detach removes the rows on both sides.
         yield set_status(volume, "in-use", is_attached=True)
