@@ -49,7 +49,7 @@ def found(
     guests = [Guest(server_id=SERVER, disks=disks, **fields)]
     return [
         (CODES[each.code], each.guest.server_id, each.disk.volume_id if each.disk else "")
-        for each in ghosts.suspicions(host, guests, [one] if one else [], bdms)
+        for each in ghosts.suspicions(host, guests, ghosts.records([one] if one else [], bdms))
     ]
 
 

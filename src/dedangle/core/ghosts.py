@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from dedangle.core.decisions import Disposition, Finding, HostSide, Remedy, Verdict, way_out
@@ -78,21 +78,34 @@ class Seen:
         return bool(self.others) or is_free
 
 
-def suspicions(
-    host: str, guests: Iterable[Guest], servers: Iterable[Server], bdms: Iterable[BlockDeviceMapping]
-) -> Iterator[Suspicion]:
+class NovaRecords(NamedTuple):
+    """Nova's records of the guests of some hosts."""
+
+    servers: Mapping[str, Server]
+    """By id: the live record of a server, or else one of its deleted ones."""
+    mapped: frozenset[tuple[str, str]]
+    """(server id, volume id) of each live mapping."""
+
+
+def records(servers: Iterable[Server], bdms: Iterable[BlockDeviceMapping]) -> NovaRecords:
+    """Return Nova's records, to be looked up for each guest."""
+    return NovaRecords(
+        {server.id: server for server in sorted(servers, key=lambda each: not each.deleted)},
+        frozenset((bdm.server_id, bdm.volume_id) for bdm in bdms if not bdm.deleted),
+    )
+
+
+def suspicions(host: str, guests: Iterable[Guest], nova: NovaRecords) -> Iterator[Suspicion]:
     """Yield the domains and disks of a host that no live mapping of their servers on this host explains."""
-    by_id = {server.id: server for server in sorted(servers, key=lambda each: not each.deleted)}
-    mapped = {(bdm.server_id, bdm.volume_id) for bdm in bdms if not bdm.deleted}
     for guest in guests:
-        server = by_id.get(guest.server_id)
+        server = nova.servers.get(guest.server_id)
         if server is not None and (server.task_state in _MOVING or server.vm_state == "resized"):
             continue
         is_here = server is not None and not server.deleted and server.host == host
         running = [disk for disk in guest.disks if disk.is_running]
         if not is_here and not running and guest.is_novas:
             yield Suspicion(WITHOUT_SERVER, guest, None)
-        explained = [disk for disk in running if is_here and (guest.server_id, disk.volume_id) in mapped]
+        explained = [disk for disk in running if is_here and (guest.server_id, disk.volume_id) in nova.mapped]
         # After a volume swap the disk of the new volume has the serial of the old one; during the copy both are there.
         swapped = {disk.source for disk in explained if disk.is_recognised}
         copied = {(disk.volume_id, disk.target) for disk in explained if disk.is_recognised}

@@ -129,12 +129,15 @@ class Witnesses:
         # The mappings are read after the hosts' answers, because an attach writes its mapping before the disk.
         servers = self.nova.servers({guest.server_id for _, guest in some})
         bdms = self.nova.other_servers_bdms({disk.volume_id for _, guest in some for disk in guest.disks}, "")
-        for host in dict.fromkeys(host for host, _ in some):
-            if not (servers.complete and bdms.complete):
-                run.miss([f"the guests of host {host}: {servers.why or bdms.why}"])
-                continue
-            guests = (guest for place, guest in some if place == host)
-            yield from ((host, each) for each in ghosts.suspicions(host, guests, servers.rows, bdms.rows))
+        of_hosts: dict[str, list[Guest]] = defaultdict(list)
+        for host, guest in some:
+            of_hosts[host].append(guest)
+        if not (servers.complete and bdms.complete):
+            run.miss(f"the guests of host {host}: {servers.why or bdms.why}" for host in of_hosts)
+            return
+        records = ghosts.records(servers.rows, bdms.rows)
+        for host, guests in of_hosts.items():
+            yield from ((host, each) for each in ghosts.suspicions(host, guests, records))
 
     def _confirmed(
         self, host: str, suspicions: MappingType[tuple[str, ...], Suspicion], every: Sequence[Guest], run: Run
@@ -149,7 +152,7 @@ class Witnesses:
             if not view.complete:
                 run.miss(f"server {guest.server_id}: {why}" for why in view.unread)
                 continue
-            for each in ghosts.suspicions(host, [guest], view.servers, view.mappings):
+            for each in ghosts.suspicions(host, [guest], ghosts.records(view.servers, view.mappings)):
                 if each.identity in suspicions:
                     yield ghosts.judge(self._seen(host, each, every, pairing.server_of(view)))
 
