@@ -18,6 +18,7 @@ from core.worlds import (
     VOLUME,
     World,
     attachment,
+    mapping,
     server,
     volume,
     with_ways_out,
@@ -95,6 +96,28 @@ def test_a_part_of_the_small_worlds_is_followed_to_its_end(family: Callable[[], 
 @pytest.mark.parametrize("family", FAMILIES, ids=[each.__name__ for each in FAMILIES])
 def test_every_small_world_is_followed_to_its_end(family: Callable[[], Iterator[World]]) -> None:
     assert check(islice(family(), None, None, 5)) > 1_000
+
+
+@pytest.mark.parametrize("host", [HOST, OTHER_HOST])
+@pytest.mark.parametrize("boot_index", [None, 0])
+@pytest.mark.parametrize("disks", [{VOLUME}, set()])
+def test_a_server_without_right_to_a_volume_is_stopped_and_loses_its_mapping(
+    host: str, boot_index: int | None, disks: set[str]
+) -> None:
+    world = World(
+        servers=(server(),),
+        mappings=(mapping("A", boot_index=boot_index),),
+        attachments=(attachment("C", holder=OTHER_SERVER),),
+        volumes=(volume(),),
+        connected={"C": host},
+        thorough=True,
+    )
+    cloud = Cloud(world, {HOST: disks})
+    (found,) = with_ways_out(world)
+    assert found.code == "volume-in-use-elsewhere"
+    assert cloud.type(found.next) == 0
+    assert cloud.world.mappings == ()
+    assert [each.id for each in cloud.world.attachments] == ["C"]
 
 
 @pytest.mark.parametrize(

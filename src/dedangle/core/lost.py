@@ -116,8 +116,9 @@ def _kept_lost_mapping(pair: Pair, volume: Volume | None, policy: Policy) -> Ref
     server = pair.server_state.server
     # The server's own host sees what else uses the device, and then removes the mapping without a disconnect.
     by_host = policy.at_host or pair.server_state.host_acts
+    may_disconnect = not by_host and not policy.no_host
     host = server.host if server else None
-    if not by_host and host and may_share_host(pair, volume, host, None):
+    if may_disconnect and host and may_share_host(pair, volume, host, None):
         # Nova counts the users of a multi-attach volume on a host by Cinder's attachments alone
         # (nova/virt/libvirt/driver.py:_should_disconnect_target), so a disconnect can unplug another server's disk.
         return Refusal("another server may use the volume on the same host, and a disconnect could unplug its disk")

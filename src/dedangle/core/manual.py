@@ -75,7 +75,8 @@ def _without_right(pair: Pair) -> Iterator[str]:
         is_paused = known is not None and known.vm_state in ("paused", "suspended")
         ends = ("openstack server shelve --wait {server}",) if is_paused else STOP
         yield from (line.format(server=ident) for line in ends)
-    yield f"dedangle cleanup {ident} --no-host --execute"
+    has_it_as_root = ident == pair.server_state.server_id and any(is_root(pair, mapping) for mapping in pair.mappings)
+    yield f"dedangle cleanup {ident}{' --allow-root' if has_it_as_root else ''} --no-host --execute"
 
 
 def _end_of_transition(finding: Finding, pair: Pair) -> Iterator[str]:
