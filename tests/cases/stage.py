@@ -137,9 +137,10 @@ class Stage:
         found = rows.snapshot(self.cloud.home).mappings_of(server)
         return frozenset(f"{each['cell']}/{each['id']}" for each in found if each["volume_id"] in wanted)
 
-    def dead_host(self) -> str:
-        """A host whose nova-compute was seen last long ago: the lab's own service, copied whole, under another name."""
-        return self._copy_of_service(f"dead-{uuid.uuid4().hex[:8]}", last_seen_up="2026-01-01 00:00:00.000000")
+    def dead_host(self, since: timedelta = timedelta(hours=2)) -> str:
+        """A host that last reported that long ago: the lab's own service, copied whole, under another name."""
+        reported = datetime.now(timezone.utc).replace(tzinfo=None) - since
+        return self._copy_of_service(f"dead-{uuid.uuid4().hex[:8]}", last_seen_up=str(reported))
 
     def left_host(self) -> str:
         """A host that had a nova-compute: Nova keeps its deleted service, and an attachment may still name it."""

@@ -279,7 +279,7 @@ def row_revived(stage: Stage, removed: Removed) -> None:
         (server_deleted, "is deleted"),
         pytest.param(server_busy, "the server is busy: task_state rebuilding", marks=pytest.mark.thorough),
         pytest.param(server_rescued, "the server is rescued", marks=pytest.mark.thorough),
-        pytest.param(host_down, "the server is busy: host is down", marks=pytest.mark.thorough),
+        pytest.param(host_down, "the server is busy: host has been down since", marks=pytest.mark.thorough),
         pytest.param(server_moved, "the connector is that of host", marks=pytest.mark.thorough),
         (row_purged, "Nova has archived or purged the mapping's row"),
         (row_changed, "the mapping's row has changed since it was removed"),

@@ -9,7 +9,7 @@ from typing import Any
 
 from core.worlds import HOST, RUNNING, SERVER, SHUTDOWN, World, changes, policy
 from dedangle.core.decisions import Door, Finding, Remedy
-from dedangle.core.records import Attachment, BlockDeviceMapping, Server
+from dedangle.core.records import Attachment, BlockDeviceMapping, HostState, Server
 
 CHECK = re.compile(r"ssh (\S+) 'virsh -c qemu:///system list && ! virsh -c qemu:///system dominfo \S+' && ")
 IS_OFF = re.compile(r"ssh (\S+) 'virsh -c qemu:///system domstate \S+ \| grep -q \"shut off\"' && ")
@@ -105,6 +105,8 @@ class Cloud:
     def _stop(self) -> None:
         if self._server.vm_state not in ("active", "error") or self._server.host is None:
             raise RefusedError("stop")
+        if self.world.host_state is HostState.DOWN:
+            raise BlockedError("stop")
         self._guests.pop(self._server.host, None)
         self._change(vm_state="stopped", power_state=SHUTDOWN)
 

@@ -13,6 +13,7 @@ from core.test_small_worlds import (
     OWN,
     SERVERS,
     VOLUMES,
+    lost_hosts,
     mappings,
     of_one_volume,
     one_volume,
@@ -46,7 +47,7 @@ def half_made() -> Iterator[World]:
         yield of_one_volume(one, kind, own, extra, None, vol)
 
 
-FAMILIES = (one_volume, shared_volume, two_volumes, with_guests, other_states, half_made)
+FAMILIES = (one_volume, shared_volume, two_volumes, with_guests, other_states, half_made, lost_hosts)
 PAUSED = 3
 # A prime, so that a part of the worlds has every value of each dimension.
 STEP = 61
@@ -63,6 +64,7 @@ def is_open(world: World, finding: Finding) -> bool:
         or any(each.volume_id not in volumes for each in world.attachments)
         or any(each.server_id != SERVER for each in of_volume)
         or any(each.vm_state in ("resized", "soft-delete") for each in world.servers)
+        or world.host_down_since is not None
         # Cinder shows no host for it.
         or any(each.status == "attached" and each.id not in world.connected for each in own)
         # It may be the new one of a swap, or of a mapping that Nova's database has lost.
@@ -94,7 +96,7 @@ def check(worlds: Iterator[World]) -> int:
 
 @pytest.mark.parametrize("family", FAMILIES, ids=[each.__name__ for each in FAMILIES])
 def test_a_part_of_the_small_worlds_has_no_dead_end(family: Callable[[], Iterator[World]]) -> None:
-    assert check(islice(family(), None, None, STEP)) > 100
+    assert check(islice(family(), None, None, STEP)) > 50
 
 
 @pytest.mark.thorough

@@ -89,7 +89,7 @@ def check(worlds: Iterator[World]) -> int:
 
 @pytest.mark.parametrize("family", FAMILIES, ids=[each.__name__ for each in FAMILIES])
 def test_a_part_of_the_small_worlds_is_followed_to_its_end(family: Callable[[], Iterator[World]]) -> None:
-    assert check(islice(family(), None, None, STEP)) > 100
+    assert check(islice(family(), None, None, STEP)) > 50
 
 
 @pytest.mark.thorough

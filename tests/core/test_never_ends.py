@@ -17,11 +17,16 @@ from core.worlds import (
     VOLUME,
     World,
     attachment,
+    changes,
+    deleted,
     mapping,
+    policy,
     server,
+    stopped,
     volume,
     with_ways_out,
 )
+from dedangle.core.decisions import Door
 from dedangle.core.records import HostState, Marker
 
 STALE = {"updated_at": NOW - timedelta(days=2)}
@@ -101,6 +106,41 @@ def test_a_task_that_has_stopped_makes_no_server_active_that_cannot_be(
     assert never_ending(world) == {VOLUME: commands}
     (found,) = [each for each in with_ways_out(world) if each.code == "work-never-ends"]
     assert commands or " Decide " in found.reason
+
+
+LOST_HOST = {"host_state": HostState.DOWN, "host_down_since": NOW - timedelta(days=2)}
+
+
+def test_a_host_that_is_lost_hides_no_finding_and_nothing_is_changed_on_it() -> None:
+    lost = BACKED_UP.but(volumes=(volume(),), attachments=(), **LOST_HOST)
+    first, found = with_ways_out(lost)
+    assert (first.code, found.code) == ("work-never-ends", "mapping-without-attachment")
+    assert "has been down since 2026-07-30T12:00:00Z" in first.sentence
+    for each in (first, found):
+        assert each.next == ()
+        assert each.reason.endswith("Decide whether the host comes back, which has been down for more than a day.")
+    assert changes(lost) == ()
+    off = lost.but(servers=(stopped(),), volumes=(volume("available"),))
+    (_, found) = with_ways_out(off)
+    assert found.next == (f"dedangle cleanup {SERVER} --no-host --execute",)
+
+
+def test_an_attachment_of_a_deleted_server_goes_without_its_lost_host() -> None:
+    left = World(servers=(deleted(),), attachments=(attachment("A"),), volumes=(volume(),), connected={"A": HOST})
+    (found,) = with_ways_out(left.but(**LOST_HOST))
+    assert found.code == "attachment-of-deleted-server"
+    assert found.next == (f"dedangle cleanup {SERVER} --no-host --execute",)
+    assert changes(left.but(**LOST_HOST), policy=policy(Door.SWEEP)) == ()
+    young = {**LOST_HOST, "host_down_since": NOW - timedelta(hours=2)}
+    assert changes(left.but(**young), policy=policy(Door.COMMAND, no_host=True)) == ()
+
+
+def test_a_build_that_stopped_is_a_question() -> None:
+    world = BACKED_UP.but(servers=(), building=True, requested_at=NOW - timedelta(days=2), mappings=())
+    found = [each for each in with_ways_out(world) if each.code == "work-never-ends"]
+    assert [each.next for each in found] == [()]
+    assert found[0].reason.endswith("Decide whether the server is still wanted, whose build has stopped.")
+    assert changes(world) == ()
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ from __future__ import annotations
 import functools
 from collections import Counter
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from itertools import product
 from typing import Any, NamedTuple
 
@@ -13,6 +14,7 @@ import pytest
 from rules import MAY_GO, broken
 from worlds import (
     HOST,
+    NOW,
     OTHER_HOST,
     OTHER_SERVER,
     SECOND_VOLUME,
@@ -104,6 +106,14 @@ def one_volume() -> Iterator[World]:
         SERVERS.values(), mappings("volume-1", "A").values(), OWN, EXTRA, (*VOLUMES[:4], None)
     ):
         yield of_one_volume(one, kind, own, extra, None, vol)
+
+
+def lost_hosts() -> Iterator[World]:
+    """One volume of a server whose host has been down for two days."""
+    servers = (server(), stopped(), stopped(image_ref=None), deleted())
+    for one, kind, own, extra, vol in product(servers, mappings("volume-1", "A").values(), OWN, EXTRA, VOLUMES[:4]):
+        lost = {"servers": (one,), **DOWN, "host_down_since": NOW - timedelta(days=2)}
+        yield of_one_volume(lost, kind, own, extra, None, vol)
 
 
 def shared_volume() -> Iterator[World]:
@@ -209,7 +219,14 @@ POLICIES = (
     policy(Door.COMMAND, no_host=True, allow_root=True),
     policy(Door.SWEEP),
 )
-FAMILIES = {one_volume: 14_000, shared_volume: 10_000, two_volumes: 8_000, with_guests: 17_000, half_read: 5_000}
+FAMILIES = {
+    one_volume: 14_000,
+    shared_volume: 10_000,
+    two_volumes: 8_000,
+    with_guests: 17_000,
+    half_read: 5_000,
+    lost_hosts: 2_500,
+}
 
 
 class Trial(NamedTuple):

@@ -42,7 +42,9 @@ class World:
     connected: MappingType[str, str] = dataclasses.field(default_factory=dict)
     """Attachment id -> host through which it is connected, where Cinder would tell it."""
     host_state: HostState = HostState.UP
+    host_down_since: datetime | None = None
     building: bool = False
+    requested_at: datetime | None = None
     markers: tuple[Marker, ...] = ()
     last_action_at: datetime | None = LONG_AGO
     other_servers_bdms: tuple[BlockDeviceMapping, ...] = ()
@@ -147,7 +149,9 @@ def observation(world: World, server_id: str = SERVER) -> Observation:
         mappings=world.mappings,
         tombstones=world.tombstones,
         building=world.building,
+        requested_at=world.requested_at,
         markers=world.markers,
+        host_down_since=world.host_down_since,
         host_state=world.host_state if any(each.host for each in world.servers) else HostState.NONE,
         last_action_at=world.last_action_at,
         live_migration_failed_at=world.live_migration_failed_at,

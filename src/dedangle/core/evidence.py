@@ -36,13 +36,13 @@ def _ends(pair: Pair) -> Iterator[str]:
     server = pair.server_state.server
     for marker in pair.open_work:
         limit = never_ends_from(marker)
-        if limit is not None:
-            yield f" If it shows no progress until {utc(limit)}, it counts as never ending."
-        elif marker.kind == "host":
+        if marker.kind == "host":
             host = server.host if server else "the host"
             yield f" It waits until nova-compute on {host} reports again. If that host is lost, evacuate the server."
         elif marker.kind == "build":
             yield " It waits until Nova has built the server, or has put it in ERROR."
+        elif limit is not None:
+            yield f" If it shows no progress until {utc(limit)}, it counts as never ending."
         elif marker.kind == "copy":
             yield " It waits until the resize is confirmed or reverted."
         elif marker.kind == "lock":

@@ -87,11 +87,17 @@ def _drafts(pair: Pair, policy: Policy, now: datetime, was_in_use: WasInUse) -> 
     elif server_state.hosts_with_disk(pair.volume_id) and pair.other_writers and not (volume and volume.multiattach):
         yield from _all(pair, Verdict.MISMATCH, "volume-in-use-elsewhere", is_urgent=True)
     elif server_state.existence in (Existence.DELETED, Existence.UNKNOWN):
-        yield from _of_deleted(pair, volume, policy)
+        yield from _of_deleted(pair, volume, policy, now)
     else:
         if any(never_ends(marker, now) for marker in pair.reported_work):
             yield Draft(Verdict.MISMATCH, "work-never-ends")
-        yield from _of_living(pair, volume, policy, was_in_use)
+        if server_state.existence is Existence.BUILDING:
+            # No cell has the server's mappings yet, so nothing proves what its attachments are for.
+            yield from _all(pair, Verdict.IN_FLIGHT)
+        else:
+            kept_because = _lost_host(pair, policy)
+            for draft in _of_living(pair, volume, policy, was_in_use):
+                yield _kept(draft, kept_because) if kept_because else draft
 
 
 def _is_vouched_for(volume: Volume | None, policy: Policy) -> bool:
@@ -141,6 +147,25 @@ def _obstructing(pair: Pair, policy: Policy, now: datetime) -> bool:
     return any(not (waived and marker.kind == "host") and not never_ends(marker, now) for marker in pair.open_work)
 
 
+def _lost_host(pair: Pair, policy: Policy) -> Refusal | None:
+    """Return why nothing of the server may be changed while its host does not answer; None if the host is not down.
+
+    An operator can leave the host out (--no-host) if the server is stopped or deleted.
+    """
+    server = pair.server_state.server
+    is_off = server is not None and (server.is_stopped or server.deleted)
+    down = next((marker for marker in pair.server_state.markers if marker.kind == "host"), None)
+    if down is None or server is None or (policy.no_host and is_off):
+        return None
+    return Refusal(f"host {server.host} {down.detail}")
+
+
+def _kept(draft: Draft, because: Refusal) -> Draft:
+    """Return the draft of a row that is kept whatever the door, unless nothing is wrong with it."""
+    is_wrong = draft.verdict in (Verdict.DANGLING, Verdict.MISMATCH, Verdict.PROTECTED)
+    return dataclasses.replace(draft, kept_because=because) if is_wrong else draft
+
+
 def _in_flight(pair: Pair, volume: Volume | None) -> Iterator[Draft]:
     only_volumes = all(marker.kind == "volume" for marker in pair.open_work)
     stuck = volume is not None and volume.status in ("attaching", "detaching")
@@ -163,24 +188,25 @@ def _is_own_work(pair: Pair) -> bool:
     return alone and all(marker.volume_id == pair.volume_id for marker in pair.open_work)
 
 
-def _of_deleted(pair: Pair, volume: Volume | None, policy: Policy) -> Iterator[Draft]:
+def _of_deleted(pair: Pair, volume: Volume | None, policy: Policy, now: datetime) -> Iterator[Draft]:
     if any(mapping.is_legacy for mapping in pair.mappings):
         yield from _all(pair, Verdict.LEGACY)
         return
     for mapping in pair.mappings:
         yield Draft(Verdict.DANGLING, "mapping-of-deleted-server", mapping=mapping)
     for attachment in pair.attachments:
-        yield _left_by_deleted(pair, volume, attachment, policy)
+        yield _left_by_deleted(pair, volume, attachment, policy, now)
 
 
-def _left_by_deleted(pair: Pair, volume: Volume | None, attachment: Attachment, policy: Policy) -> Draft:
+def _left_by_deleted(pair: Pair, volume: Volume | None, attachment: Attachment, policy: Policy, now: datetime) -> Draft:
     server = pair.server_state.server
     if is_named_by_other_server(pair, attachment):
         return Draft(Verdict.MISMATCH, "link-mismatch", attachment=attachment)
     if attachment.is_reserved:
         kept_because = _kept_attachment(pair, volume)
         return Draft(Verdict.DANGLING, "attachment-of-deleted-server", attachment=attachment, kept_because=kept_because)
-    if any(marker.kind == "host" for marker in pair.server_state.markers):
+    down = next((marker for marker in pair.server_state.markers if marker.kind == "host"), None)
+    if down and not never_ends(down, now):
         return Draft(Verdict.IN_FLIGHT, attachment=attachment)
     host = volume.host_of(attachment.id) if volume else None
     # The server is deleted: either it uses no attachment, or all of them are kept.
@@ -196,7 +222,10 @@ def _left_by_deleted(pair: Pair, volume: Volume | None, attachment: Attachment, 
         Verdict.DANGLING,
         "attachment-of-deleted-server",
         attachment=attachment,
-        kept_because=_kept_attachment(pair, volume) or _host_left_behind(pair, host, policy) or unasked,
+        kept_because=_kept_attachment(pair, volume)
+        or _lost_host(pair, policy)
+        or _host_left_behind(pair, host, policy)
+        or unasked,
         guest_may_live=True,
         proved=proved,
     )

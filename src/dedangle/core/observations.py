@@ -20,8 +20,12 @@ class NovaView:
     mappings: tuple[BlockDeviceMapping, ...] = ()
     tombstones: tuple[BlockDeviceMapping, ...] = ()
     building: bool = False
+    requested_at: datetime | None = None
+    """When the build was requested; None if it has ended, or the time is not known."""
     markers: tuple[Marker, ...] = ()
     host_state: HostState = HostState.NONE
+    host_down_since: datetime | None = None
+    """The last report of the server's host that is down; None if it is not down, or never reported."""
     last_action_at: datetime | None = None
     live_migration_failed_at: datetime | None = None
     """When the newest failed live migration was last updated; None if none failed."""

@@ -52,6 +52,14 @@ def _has_no_host(pair: Pair) -> bool:
     return pair.server_state.server is not None and not pair.server_state.server.host
 
 
+def _has_lost_host(pair: Pair) -> bool:
+    return any(marker.kind == "host" for marker in pair.open_work)
+
+
+def _is_being_built(pair: Pair) -> bool:
+    return any(marker.kind == "build" for marker in pair.open_work)
+
+
 def _is_in(vm_state: str) -> Callable[[Pair], bool]:
     return lambda pair: pair.server_state.server is not None and pair.server_state.server.vm_state == vm_state
 
@@ -62,6 +70,18 @@ QUESTIONS = (
         "It may be a server of another region, of Ironic or of another client of Cinder. If you know that it was a "
         "server that is deleted and purged, add `--assume-deleted`.",
         applies=_is_unknown,
+    ),
+    Question(
+        "whether the host comes back, which has been down for more than a day",
+        "Nothing is proved or changed on a host that does not answer. Start nova-compute there. If the host is lost, "
+        "`openstack server evacuate SERVER` rebuilds the server on another one.",
+        applies=_has_lost_host,
+    ),
+    Question(
+        "whether the server is still wanted, whose build has stopped",
+        "Nova has never placed the server in a cell. `openstack server delete SERVER` ends the build and releases its "
+        "volumes.",
+        applies=_is_being_built,
     ),
     Question(
         "how Cinder forgets the attachment of a volume that it does not have",

@@ -45,6 +45,11 @@ class Way(NamedTuple):
     fetches_connector: bool = False
     """Whether a command before it fetches the connector of the server's host."""
 
+    @property
+    def needs_host(self) -> bool:
+        """Whether nova-compute on the server's host must work for it."""
+        return self.stops or self.fetches_connector or bool(self.allows.get("restart"))
+
 
 # An option that has another effect than its own would change more than the finding needs.
 _REMEDIES = {"reattach": Remedy.RESTORE_ATTACHMENT, "relink": Remedy.RELINK_MAPPING}

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 
 from dedangle.core.observations import Observation
 from dedangle.core.records import Attachment, BlockDeviceMapping, Existence, HostState, Marker, Reading, Server, Volume
+from dedangle.core.times import utc
 
 # Statuses of a volume with an operation in progress (cinder/volume/api.py and its flows).
 _TRANSITIONAL = (
@@ -34,6 +35,8 @@ _NEVER_ENDS_AFTER = {
     "event": timedelta(days=1),
     "volume": timedelta(days=1),
     "lock": timedelta(days=1),
+    "host": timedelta(days=1),
+    "build": timedelta(days=1),
     "migration": timedelta(days=7),
 }
 
@@ -73,9 +76,12 @@ def markers(observation: Observation, existence: Existence) -> tuple[Marker, ...
         markers = [marker for marker in markers if marker.kind not in _OF_THE_LIVING]
     markers += _markers_of_servers([server for server in after.servers if not server.deleted])
     if after.building:
-        markers.append(Marker(kind="build", detail="request that has not reached its cell"))
+        detail = "request that has not reached its cell"
+        markers.append(Marker(kind="build", detail=detail, since=after.requested_at))
     if after.host_state is HostState.DOWN:
-        markers.append(Marker(kind="host", detail="is down, so it cannot prove anything"))
+        since = after.host_down_since
+        is_down = f"has been down since {utc(since)}" if since else "is down"
+        markers.append(Marker(kind="host", detail=f"{is_down}, so it cannot prove anything", since=since))
     if (set(before.servers), set(before.mappings)) != (set(after.servers), set(after.mappings)):
         markers.append(Marker(kind="change", detail="of Nova's rows while they were read"))
     return tuple(dict.fromkeys((*markers, *_markers_of_volumes(observation, existence))))

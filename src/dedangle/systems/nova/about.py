@@ -47,16 +47,26 @@ def compute_hosts(now: datetime, service_down_time: timedelta) -> Callable[[sa.C
     return question
 
 
-def host_states(
+class Liveness(NamedTuple):
+    state: HostState
+    reported_at: datetime | None = None
+    """The last report of its nova-compute."""
+
+
+def liveness(
     connection: sa.Connection, hosts: Collection[str], now: datetime, service_down_time: timedelta
-) -> dict[str, HostState]:
+) -> dict[str, Liveness]:
     """Return the state of the nova-compute of each host from the cell's table `services`."""
     if not hosts:
         return {}
     rows = connection.execute(_computes().where(schema.services.c.host.in_(hosts)))
-    up = {row.host.lower(): _is_up(row, now, service_down_time) for row in rows}
-    states = {host: HostState.UP if is_up else HostState.DOWN for host, is_up in up.items()}
-    return {host: states.get(host.lower(), HostState.GONE) for host in hosts}
+    found = {
+        row.host.lower(): Liveness(
+            HostState.UP if _is_up(row, now, service_down_time) else HostState.DOWN, _reported_at(row)
+        )
+        for row in rows
+    }
+    return {host: found.get(host.lower(), Liveness(HostState.GONE)) for host in hosts}
 
 
 def _computes() -> sa.Select[Any]:
@@ -66,8 +76,12 @@ def _computes() -> sa.Select[Any]:
     )
 
 
+def _reported_at(row: sa.Row[Any]) -> datetime | None:
+    return utc(row.last_seen_up or row.created_at)
+
+
 def _is_up(row: sa.Row[Any], now: datetime, service_down_time: timedelta) -> bool:
     """Whether the service reported in time, as nova/servicegroup/drivers/db.py:is_up counts it."""
-    seen = utc(row.last_seen_up or row.created_at)
+    seen = _reported_at(row)
     # A report with a time in the future counts by its difference too, because one of the clocks is wrong.
     return not row.forced_down and seen is not None and abs(now - seen) <= service_down_time

@@ -82,15 +82,18 @@ class NovaDatabase:
         )
         silent = [why for name, why in unread.items() if self._cells[name].is_cell0 or not has_sole_home]
         mappings = [mapping for part in parts.values() for mapping in part.mappings]
-        states = [state for part in parts.values() for state in part.host_states]
+        hosts = [host for part in parts.values() for host in part.hosts]
+        states = [host.state for host in hosts]
         return NovaView(
             server_id=server_id,
             servers=tuple(server for part in parts.values() for server in part.servers),
             mappings=tuple(mapping for mapping in mappings if not mapping.deleted),
             tombstones=tuple(mapping for mapping in mappings if mapping.deleted),
             building=any(home.building for home in homes),
+            requested_at=newest(home.requested_at for home in homes),
             markers=tuple(marker for part in parts.values() for marker in part.markers),
             host_state=next((state for state in _WORST_FIRST if state in states), HostState.NONE),
+            host_down_since=newest(host.reported_at for host in hosts if host.state is HostState.DOWN),
             last_action_at=newest(part.last_action_at for part in parts.values()),
             live_migration_failed_at=newest(part.live_migration_failed_at for part in parts.values()),
             unread=(*(() if placed.complete else (placed.why,)), *silent),

@@ -5,10 +5,12 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Collection
+from datetime import datetime
 
 import sqlalchemy as sa
 
 from dedangle.systems.nova import schema
+from dedangle.systems.nova.rows import utc
 
 # Number of ids in one statement; each is looked up in an index.
 _CHUNK = 1000
@@ -20,17 +22,29 @@ class Home:
 
     building: bool
     cell_id: int | None
+    requested_at: datetime | None = None
+    """When the build was requested; None if it is not being scheduled, or the time is not known."""
 
 
 def homes(connection: sa.Connection, server_ids: Collection[str]) -> dict[str, Home]:
     """Return the cell of each server, and whether it is still being scheduled to a cell."""
     mappings, requests = schema.instance_mappings, schema.build_requests
-    placed = sa.select(mappings.c.instance_uuid, mappings.c.cell_id).where(mappings.c.instance_uuid.in_(server_ids))
-    requested = sa.select(requests.c.instance_uuid).where(requests.c.instance_uuid.in_(server_ids))
-    cells = {server_id.lower(): cell_id for server_id, cell_id in connection.execute(placed)}
-    building = {each.lower() for each in connection.execute(requested).scalars()}
-    building |= {server_id for server_id, cell_id in cells.items() if cell_id is None}
-    return {each: Home(each.lower() in building, cells.get(each.lower())) for each in server_ids}
+    placed = sa.select(mappings.c.instance_uuid, mappings.c.cell_id, mappings.c.created_at).where(
+        mappings.c.instance_uuid.in_(server_ids)
+    )
+    requested = sa.select(requests.c.instance_uuid, requests.c.created_at).where(
+        requests.c.instance_uuid.in_(server_ids)
+    )
+    cells: dict[str, int | None] = {}
+    building: dict[str, datetime | None] = {}
+    for server_id, cell_id, created_at in connection.execute(placed):
+        cells[server_id.lower()] = cell_id
+        if cell_id is None:
+            building[server_id.lower()] = utc(created_at)
+    building |= {server_id.lower(): utc(created_at) for server_id, created_at in connection.execute(requested)}
+    return {
+        each: Home(each.lower() in building, cells.get(each.lower()), building.get(each.lower())) for each in server_ids
+    }
 
 
 def at_home(connection: sa.Connection, server_ids: Collection[str], cell_ids: Collection[int]) -> list[str]:

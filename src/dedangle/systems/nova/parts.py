@@ -9,9 +9,10 @@ from datetime import datetime, timedelta
 
 import sqlalchemy as sa
 
-from dedangle.core.records import BlockDeviceMapping, HostState, Marker, Server
+from dedangle.core.records import BlockDeviceMapping, Marker, Server
 from dedangle.systems.nova import about, activity, homes, schema
 from dedangle.systems.nova import rows as nova_rows
+from dedangle.systems.nova.about import Liveness
 from dedangle.systems.nova.actions import InstanceActions
 
 
@@ -22,7 +23,7 @@ class Part:
     servers: list[Server] = dataclasses.field(default_factory=list)
     mappings: list[BlockDeviceMapping] = dataclasses.field(default_factory=list)
     markers: list[Marker] = dataclasses.field(default_factory=list)
-    host_states: list[HostState] = dataclasses.field(default_factory=list)
+    hosts: list[Liveness] = dataclasses.field(default_factory=list)
     last_action_at: datetime | None = None
     live_migration_failed_at: datetime | None = None
     is_sole_home: bool = False
@@ -43,9 +44,9 @@ def read(
     _read_rows(connection, cell, found)
     _read_activity(connection, found, actions, now)
     hosts = {server.host for part in found.values() for server in part.servers if server.host}
-    states = about.host_states(connection, hosts, clock, service_down_time)
+    states = about.liveness(connection, hosts, clock, service_down_time)
     for part in found.values():
-        part.host_states = [states[host] for host in {server.host for server in part.servers} if host]
+        part.hosts = [states[host] for host in {server.host for server in part.servers} if host]
     return found
 
 

@@ -111,6 +111,12 @@ instance_mappings = _table(
     sa.Column("id", sa.Integer, primary_key=True),
     "instance_uuid",
     sa.Column("cell_id", sa.Integer),
+    sa.Column("created_at", sa.DateTime),
 )
 
-build_requests = _table("build_requests", sa.Column("id", sa.Integer, primary_key=True), "instance_uuid")
+build_requests = _table(
+    "build_requests",
+    sa.Column("id", sa.Integer, primary_key=True),
+    "instance_uuid",
+    sa.Column("created_at", sa.DateTime),
+)
