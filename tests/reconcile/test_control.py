@@ -85,9 +85,11 @@ class FakeCinder:
     def sees_other_projects(self) -> Reading[bool]:
         return Reading((self.other_projects,))
 
-    def neighbours(self, attachment_id: str, limit: int = 20) -> Reading[Neighbours]:
+    def neighbours(self, attachment_id: str, limit: int) -> Reading[Neighbours]:
+        self.asked.append(f"{limit} neighbours")
         place = [each.id for each in self.by_age].index(attachment_id)
-        return Reading((Neighbours(self.by_age[:place][::-1], self.by_age[place + 1 :]),))
+        older, younger = self.by_age[:place][::-1], self.by_age[place + 1 :]
+        return Reading((Neighbours(older[:limit], younger[:limit]),))
 
 
 def before(*numbers: int, project: str = OTHER) -> NovaView:
@@ -181,6 +183,18 @@ class TestANovaThatCameBackFromABackup:
     def test_reservations_say_nothing(self) -> None:
         ages = tuple(attachment(each, status="reserved" if each in (4, 6) else "attached") for each in range(1, 9))
         assert self.behind([1, 2, 3, 7, 8], ages) == ()
+
+    def test_a_few_neighbours_are_asked_for_unless_they_do_not_show_where_the_block_ends(self) -> None:
+        ages = tuple(attachment(each, status="reserved" if each % 12 else "attached") for each in range(60))
+        cinder = FakeCinder(by_age=ages)
+        nova = FakeNova(named=frozenset({"attachment-48"}))
+        (fact,) = ControlRead(nova, cinder).nova_is_behind([ages[30]])
+        assert all(f"attachment-{each} of server" in fact for each in (24, 36))
+        assert cinder.asked == ["4 neighbours", "20 neighbours"]
+        beside = FakeCinder(by_age=self.AGES)
+        nova = FakeNova(named=frozenset({"attachment-4", "attachment-7"}))
+        assert ControlRead(nova, beside).nova_is_behind([self.AGES[4]]) == ()
+        assert beside.asked == ["4 neighbours"]
 
     def test_where_only_one_cell_is_seen_nothing_is_concluded(self) -> None:
         nova = FakeNova(tells=False)

@@ -97,7 +97,7 @@ def test_neighbours_of_one_side_are_none(failing: int) -> None:
     row = {"id": "a", "instance": "s", "volume_id": "v", "status": "attached"}
     answers = [Answer(200, {"attachments": [row]}), Answer(200, {"attachments": [row]})]
     answers[failing] = Answer(500, {"computeFault": {"message": "no database"}})
-    reading = CinderApi(Api(*answers), None).neighbours("b")
+    reading = CinderApi(Api(*answers), None).neighbours("b", 4)
     assert reading.rows == ()
     assert reading.why == "Cinder answered 500 to a list of attachments: no database"
 

@@ -98,7 +98,7 @@ def test_neighbours_are_told_nearest_first(cloud: Cloud, admin: CinderApi) -> No
     assert [each.id for each in found.older][: min(at, 3)] == listed[max(at - 3, 0) : at][::-1]
     assert {each.status for each in found.younger} == {"reserved"}
     cloud.user("p2").cinder("DELETE", f"/attachments/{made[3]}", expect=200)
-    gone = admin.neighbours(made[3])
+    gone = admin.neighbours(made[3], 3)
     assert not gone.complete
     assert made[3] in gone.why
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 
 from dedangle.core.observations import NovaView
 from dedangle.core.records import Attachment, BlockDeviceMapping, Link, Reading, Refusal
@@ -20,6 +20,9 @@ from dedangle.systems import ports
 _BLOCK = 3
 # The least number of links to check before their majority counts.
 _SAMPLE = 3
+# How many neighbours of an attachment to ask for on each side: Cinder runs a query for each one that it returns, so
+# more are only asked for if the first ones do not show where the block of unknown attachments ends.
+NEIGHBOURS = (4, 20)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,17 +91,20 @@ class ControlRead:
         return tuple(fact for each in unknown for fact in self._unknown_block(each))
 
     def _unknown_block(self, attachment: Attachment) -> Iterator[str]:
-        sides = [
-            [each for each in side if each.status == "attached" and each.server_id]
-            for near in self._cinder.neighbours(attachment.id).rows
-            for side in (near.younger, near.older)
-        ]
-        known = self._nova.knows([each for side in sides for each in side])
-        if not known.complete:
-            return
+        sides: list[Sequence[Attachment]] = []
+        known: Reading[str] = Reading()
+        for limit in NEIGHBOURS:
+            found = self._cinder.neighbours(attachment.id, limit)
+            sides = [side for near in found.rows for side in (near.younger, near.older)]
+            known = self._nova.knows([each for side in sides for each in side])
+            if not known.complete:
+                return
+            if not is_cut_off(found, limit, known.rows):
+                break
         unknown: dict[str, str] = {}
         for side in sides:
-            for each in itertools.takewhile(lambda each: each.id not in known.rows, side):
+            connected = filter(_is_connected, side)
+            for each in itertools.takewhile(lambda each: each.id not in known.rows, connected):
                 if each.server_id and each.server_id != attachment.server_id:
                     unknown.setdefault(each.server_id, each.id)
         if len(unknown) >= _BLOCK - 1:
@@ -219,6 +225,19 @@ def _answer(reading: Reading[bool]) -> bool:
     if not reading.complete:
         raise _UnreadError(reading.why)
     return any(reading.rows)
+
+
+def is_cut_off(found: Reading[ports.Neighbours], limit: int, known: Collection[str]) -> bool:
+    """Whether more neighbours must be asked for, because a side has `limit` rows and Nova knows no connected one."""
+
+    def ends(side: Sequence[Attachment]) -> bool:
+        return len(side) < limit or any(_is_connected(each) and each.id in known for each in side)
+
+    return not all(ends(side) for near in found.rows for side in near)
+
+
+def _is_connected(attachment: Attachment) -> bool:
+    return attachment.status == "attached" and bool(attachment.server_id)
 
 
 def _is_shown(before: NovaView, listed: Collection[Attachment], project_id: str) -> bool:

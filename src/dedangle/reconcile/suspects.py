@@ -18,7 +18,7 @@ from dedangle.core.decisions import Outcome
 from dedangle.core.doors import SETTLED_AFTER
 from dedangle.core.observations import NovaView
 from dedangle.core.records import Attachment, BlockDeviceMapping, Link, Reading, Server, Volume
-from dedangle.reconcile import side_by_side
+from dedangle.reconcile import control, side_by_side
 from dedangle.reconcile.screen import Gathered
 from dedangle.reconcile.server import Judged, Reconciler
 from dedangle.systems import ports
@@ -78,9 +78,8 @@ class Suspects:
         beside = {link.volume_id for reading in links.values() for link in reading.rows}
         rows = {each.id: each for each in (*held.rows, *self.gathered.holdings((), beside - volume_ids).rows)}
         known = self.nova.knows(unmapped)
-        neighbours = self._neighbours([each.id for each in unmapped if each.id not in known.rows])
-        around = [row for reading in neighbours.values() for near in reading.rows for side in near for row in side]
-        known_around = self.nova.knows(around)
+        neighbours, known_around = self._neighbours([each.id for each in unmapped if each.id not in known.rows])
+        around = _rows_of(neighbours.values())
         archived = self.nova.archived_bdms(unmapped) if unmapped else Reading[BlockDeviceMapping]()
         others = {each.server_id for each in bdms.rows} | {each.server_id or "" for each in held.rows}
         servers = self.nova.servers(others - {""})
@@ -114,9 +113,24 @@ class Suspects:
 
         return audit
 
-    def _neighbours(self, attachment_ids: Sequence[str]) -> dict[str, Reading[ports.Neighbours]]:
-        asked = [functools.partial(self.reconciler.cinder.neighbours, each) for each in attachment_ids]
-        return dict(zip(attachment_ids, side_by_side.answers(asked, self.at_once), strict=True))
+    def _neighbours(
+        self, attachment_ids: Sequence[str]
+    ) -> tuple[dict[tuple[str, int], Reading[ports.Neighbours]], Reading[str]]:
+        """Return the neighbours by attachment and number asked for, and which of them Nova knows."""
+        found: dict[tuple[str, int], Reading[ports.Neighbours]] = {}
+        known: list[str] = []
+        for limit in control.NEIGHBOURS:
+            asked = [functools.partial(self.reconciler.cinder.neighbours, each, limit) for each in attachment_ids]
+            answers = dict(zip(attachment_ids, side_by_side.answers(asked, self.at_once), strict=True))
+            found |= {(each, limit): answer for each, answer in answers.items()}
+            reading = self.nova.knows(_rows_of(answers.values()))
+            if not reading.complete:
+                return found, reading
+            known += reading.rows
+            attachment_ids = [
+                each for each, answer in answers.items() if control.is_cut_off(answer, limit, frozenset(reading.rows))
+            ]
+        return found, Reading(tuple(known))
 
     def _is_settled(self, view: NovaView, nova: _Nova) -> bool:
         """Whether all rows of Nova about the server are two minutes older than the bulk read of Cinder."""
@@ -202,7 +216,7 @@ class _Cinder:
         rows: Iterable[Attachment],
         volume_ids: Collection[str],
         volumes: Iterable[Volume],
-        neighbours: Mapping[str, Reading[ports.Neighbours]],
+        neighbours: Mapping[tuple[str, int], Reading[ports.Neighbours]],
     ) -> None:
         rows = sorted(rows, key=lambda each: each.id)
         self._cinder, self._volume_ids = cinder, frozenset(volume_ids)
@@ -216,8 +230,8 @@ class _Cinder:
     def project_id(self) -> str | None:
         return self._cinder.project_id
 
-    def neighbours(self, attachment_id: str, limit: int = 20) -> Reading[ports.Neighbours]:
-        return self._neighbours.get(attachment_id) or self._cinder.neighbours(attachment_id, limit)
+    def neighbours(self, attachment_id: str, limit: int) -> Reading[ports.Neighbours]:
+        return self._neighbours.get((attachment_id, limit)) or self._cinder.neighbours(attachment_id, limit)
 
     def sees_other_projects(self) -> Reading[bool]:
         return self._cinder.sees_other_projects()
@@ -252,3 +266,7 @@ class _Cinder:
 
     def delete_attachment(self, expected: Attachment) -> Outcome:
         return self._cinder.delete_attachment(expected)
+
+
+def _rows_of(neighbours: Iterable[Reading[ports.Neighbours]]) -> list[Attachment]:
+    return [row for reading in neighbours for near in reading.rows for side in near for row in side]

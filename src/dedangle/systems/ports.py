@@ -226,7 +226,7 @@ class Cinder(Protocol):
     def project_id(self) -> str | None:
         """The project of the credentials. Its own attachments do not prove that other projects are visible."""
 
-    def neighbours(self, attachment_id: str, limit: int = 20) -> Reading[Neighbours]:
+    def neighbours(self, attachment_id: str, limit: int) -> Reading[Neighbours]:
         """Return the neighbours of a live attachment, `limit` on each side; unread if the attachment is gone."""
 
     def sees_other_projects(self) -> Reading[bool]:

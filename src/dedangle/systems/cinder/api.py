@@ -137,7 +137,7 @@ class CinderApi(CinderLists):
         except cinder_rows.HiddenError as hidden:
             return Reading.unread(str(hidden))
 
-    def neighbours(self, attachment_id: str, limit: int = 20) -> Reading[Neighbours]:
+    def neighbours(self, attachment_id: str, limit: int) -> Reading[Neighbours]:
         """Return the attachments created right before and right after a live one; unread if a request fails."""
         params = {"all_tenants": "1", "limit": str(limit), "marker": attachment_id}
         try:
