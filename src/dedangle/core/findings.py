@@ -282,13 +282,13 @@ TABLE = (
     Kind(
         code="work-never-ends",
         states="F",
-        sentence="Server {server} waits for something that does not end: {work}. Nothing of the server is removed until "
-        "it has ended.",
+        sentence="Server {server} waits for something that does not end: {work}. Nothing of the server is removed "
+        "until it has ended.",
         advice="Check whether anything still works on it: openstack server event list {server}; openstack volume show "
         "{volume}. If not, end it: openstack server set --state active {server} resets the task_state, openstack "
         "server migration abort ends a migration, openstack volume set --state in-use resets the status of a volume, "
-        "and cinder reset-state --reset-migration-status its migration_status. If a host is down, start nova-compute on "
-        "it, or evacuate the server.",
+        "and cinder reset-state --reset-migration-status its migration_status. If a host is down, start nova-compute "
+        "on it, or evacuate the server.",
     ),
     Kind(
         code="volume-stuck",

@@ -13,6 +13,8 @@ from dedangle.core.records import Attachment, Link
 from dedangle.systems.nova import schema
 
 _READ = 200
+# Number of the newest mappings of any server among which those of active servers are looked for first.
+_NEWEST = 2000
 # Number of neighbours on each side of a mapping.
 _NEIGHBOURS = 4
 # Number of mappings whose neighbours one statement reads, two parts each.
@@ -23,10 +25,19 @@ _CHUNK = 1000
 
 def youngest(connection: sa.Connection, cell: str) -> list[Link]:
     """Return the newest mappings of active servers, the newest first; see youngest_of_others."""
-    servers = schema.instances
-    statement = _links().where(servers.c.vm_state == "active", servers.c.task_state.is_(None))
-    statement = statement.order_by(schema.block_device_mapping.c.id.desc()).limit(2 * _READ)
-    return [_link(row, cell) for row in connection.execute(statement)]
+    table, servers = schema.block_device_mapping, schema.instances
+    columns = (table.c.id, table.c.instance_uuid, table.c.volume_id, table.c.attachment_id)
+    newest = sa.select(*columns).where(*_has_attachment()).order_by(table.c.id.desc()).limit(_NEWEST).subquery()
+    every = sa.select(*columns).where(*_has_attachment()).subquery()
+    found: list[Link] = []
+    for mappings in (newest, every):
+        # Without the limit inside, MariaDB reads all live servers with all their mappings, and sorts them.
+        statement = _links(mappings).where(servers.c.vm_state == "active", servers.c.task_state.is_(None))
+        statement = statement.order_by(mappings.c.id.desc()).limit(2 * _READ)
+        found = [_link(row, cell) for row in connection.execute(statement)]
+        if len(found) >= _READ:
+            break
+    return found
 
 
 def youngest_of_others(found: Iterable[Link], except_server: str) -> list[Link]:
@@ -42,7 +53,8 @@ def neighbours(connection: sa.Connection, cell: str, numbers: Sequence[tuple[str
     their mapping and attachment are not created or deleted at the same time.
     """
     key, servers = schema.block_device_mapping.c.id, schema.instances
-    settled = _links().where(
+    settled = _links(schema.block_device_mapping).where(
+        *_has_attachment(),
         servers.c.vm_state.not_in(("building", "deleted")),
         sa.or_(servers.c.task_state.is_(None), servers.c.task_state != "deleting"),
     )
@@ -77,15 +89,17 @@ def named(connection: sa.Connection, table: sa.Table, attachments: Collection[At
     return sorted(found & ids)
 
 
-def _links() -> sa.Select[Any]:
-    table, servers = schema.block_device_mapping, schema.instances
-    joined = sa.join(table, servers, sa.and_(servers.c.uuid == table.c.instance_uuid, servers.c.deleted == 0))
-    return (
-        sa.select(table.c.id, table.c.instance_uuid, table.c.volume_id, table.c.attachment_id, servers.c.project_id)
-        .select_from(joined)
-        .where(table.c.destination_type == "volume", table.c.volume_id.is_not(None), table.c.attachment_id.is_not(None))
-        .where(table.c.deleted == 0)
-    )
+def _has_attachment() -> tuple[sa.ColumnElement[bool], ...]:
+    table = schema.block_device_mapping
+    is_volume = (table.c.destination_type == "volume", table.c.volume_id.is_not(None))
+    return (*is_volume, table.c.attachment_id.is_not(None), table.c.deleted == 0)
+
+
+def _links(mappings: sa.FromClause) -> sa.Select[Any]:
+    servers = schema.instances
+    joined = sa.join(mappings, servers, sa.and_(servers.c.uuid == mappings.c.instance_uuid, servers.c.deleted == 0))
+    columns = (mappings.c.id, mappings.c.instance_uuid, mappings.c.volume_id, mappings.c.attachment_id)
+    return sa.select(*columns, servers.c.project_id).select_from(joined)
 
 
 def _link(row: sa.Row[Any], cell: str) -> Link:
