@@ -21,6 +21,7 @@ from dedangle.reconcile.screen import Gathered
 from dedangle.reconcile.server import Judged, Reconciler
 from dedangle.reconcile.suspects import Suspects
 from dedangle.systems import ports
+from dedangle.systems.ports import Neighbours
 
 BEGAN = datetime(2026, 1, 2, 3, 4, tzinfo=timezone.utc)
 
@@ -124,6 +125,9 @@ class Cinder:
 class Bulk:
     def volumes(self, volume_ids: Collection[str]) -> Reading[Volume]:
         return Reading(tuple(Volume(id=each, status="available") for each in volume_ids))
+
+    def neighbours_of_many(self, _ids: Collection[str], _limit: int) -> dict[str, Neighbours]:
+        return {}
 
 
 class Hosts:

@@ -19,6 +19,7 @@ from dedangle.core.records import Attachment, Reading
 from dedangle.lab import packages
 from dedangle.lab.errors import LabError
 from dedangle.systems import packed_rows
+from dedangle.systems.cinder.database import CinderDatabase
 from dedangle.systems.nova import fleet as nova_fleet
 from dedangle.systems.nova import links
 from dedangle.systems.nova.actions import InstanceActions
@@ -86,6 +87,23 @@ def test_mappings_of_a_project_are_counted(fleet: Fleet) -> None:
     project_id = ident("p", pair).replace("-", "")
     assert nova_fleet.mappings_of_project(cell, project_id, lambda _: True, 1000) == Reading((2,))
     assert nova_fleet.mappings_of_project(cell, project_id, lambda _: False, 1000) == Reading((0,))
+
+
+def test_neighbours_of_many_attachments_are_found(fleet: Fleet) -> None:
+    engine = sa.create_engine(fleet.cinder_url)
+    with engine.connect() as connection:
+        live = connection.execute(
+            sa.text("SELECT id, created_at FROM volume_attachment WHERE deleted = :no"), {"no": False}
+        )
+        ids = [each for each, _ in sorted(live, key=lambda row: (str(row.created_at), row.id))]
+    engine.dispose()
+    chosen = [ids[each] for each in (0, 1, 20, 21, len(ids) - 1)]
+    found = CinderDatabase(fleet.cinder_url, 60).neighbours_of_many(chosen, 4)
+    assert set(found) == set(chosen)
+    for own, near in found.items():
+        at = ids.index(own)
+        assert [each.id for each in near.younger] == ids[at + 1 : at + 5]
+        assert [each.id for each in near.older] == ids[max(at - 4, 0) : at][::-1]
 
 
 def test_neighbours_of_a_mapping_are_found(fleet: Fleet) -> None:

@@ -18,6 +18,7 @@ from dedangle.lab.cloud import Cloud
 from dedangle.systems.cinder import api as cinder_api
 from dedangle.systems.cinder import rows
 from dedangle.systems.cinder.api import CinderApi
+from dedangle.systems.cinder.database import CinderDatabase
 
 
 def cinder(cloud: Cloud, name: str) -> CinderApi:
@@ -97,7 +98,13 @@ def test_neighbours_are_told_nearest_first(cloud: Cloud, admin: CinderApi) -> No
     assert [each.id for each in found.younger] == listed[at + 1 : at + 4]
     assert [each.id for each in found.older][: min(at, 3)] == listed[max(at - 3, 0) : at][::-1]
     assert {each.status for each in found.younger} == {"reserved"}
+    # Cinder's database tells the same of many at once.
+    database = CinderDatabase(cloud.home.database_url("cinder"), 60)
+    together = database.neighbours_of_many(made, 3)
+    assert set(together) == set(made)
+    assert together == {each: admin.neighbours(each, 3).rows[0] for each in made}
     cloud.user("p2").cinder("DELETE", f"/attachments/{made[3]}", expect=200)
+    assert made[3] not in database.neighbours_of_many(made, 3)
     gone = admin.neighbours(made[3], 3)
     assert not gone.complete
     assert made[3] in gone.why

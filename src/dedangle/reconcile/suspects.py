@@ -120,8 +120,7 @@ class Suspects:
         found: dict[tuple[str, int], Reading[ports.Neighbours]] = {}
         known: list[str] = []
         for limit in control.NEIGHBOURS:
-            asked = [functools.partial(self.reconciler.cinder.neighbours, each, limit) for each in attachment_ids]
-            answers = dict(zip(attachment_ids, side_by_side.answers(asked, self.at_once), strict=True))
+            answers = self._neighbours_in(attachment_ids, limit)
             found |= {(each, limit): answer for each, answer in answers.items()}
             reading = self.nova.knows(_rows_of(answers.values()))
             if not reading.complete:
@@ -131,6 +130,13 @@ class Suspects:
                 each for each, answer in answers.items() if control.is_cut_off(answer, limit, frozenset(reading.rows))
             ]
         return found, Reading(tuple(known))
+
+    def _neighbours_in(self, attachment_ids: Sequence[str], limit: int) -> dict[str, Reading[ports.Neighbours]]:
+        known = self.bulk.neighbours_of_many(attachment_ids, limit)
+        others = [each for each in attachment_ids if each not in known]
+        asked = [functools.partial(self.reconciler.cinder.neighbours, each, limit) for each in others]
+        answers = dict(zip(others, side_by_side.answers(asked, self.at_once), strict=True))
+        return {**answers, **{each: Reading((near,)) for each, near in known.items()}}
 
     def _is_settled(self, view: NovaView, nova: _Nova) -> bool:
         """Whether all rows of Nova about the server are two minutes older than the bulk read of Cinder."""

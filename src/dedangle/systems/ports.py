@@ -120,6 +120,13 @@ class Restoring(Nova, Protocol):
         """
 
 
+class Neighbours(NamedTuple):
+    """The attachments that Cinder created right before and right after an attachment, the nearest first."""
+
+    older: tuple[Attachment, ...]
+    younger: tuple[Attachment, ...]
+
+
 class Bulk(Protocol):
     """The bulk read of Cinder's rows, for the screen."""
 
@@ -140,6 +147,9 @@ class Bulk(Protocol):
 
     def volumes(self, volume_ids: Collection[str]) -> Reading[Volume]:
         """Return those of the volumes that the bulk read has kept, or that one statement returns."""
+
+    def neighbours_of_many(self, attachment_ids: Collection[str], limit: int, /) -> dict[str, Neighbours]:
+        """Return the neighbours of those of the attachments that one statement can look up; see Cinder.neighbours."""
 
 
 class Fleet(Nova, Protocol):
@@ -203,13 +213,6 @@ class Power(Protocol):
     def stop(self, server_id: str) -> Refusal | None: ...
 
     def start(self, server_id: str) -> Refusal | None: ...
-
-
-class Neighbours(NamedTuple):
-    """The attachments that Cinder created right before and right after an attachment, the nearest first."""
-
-    older: tuple[Attachment, ...]
-    younger: tuple[Attachment, ...]
 
 
 class Listing(NamedTuple):

@@ -209,6 +209,10 @@ class CinderApi(CinderLists):
         why = next((each.why for each in found if not each.complete), "")
         return Reading(shared, not why, why)
 
+    def neighbours_of_many(self, _ids: Collection[str], _limit: int) -> dict[str, Neighbours]:
+        """Return nothing, because Cinder's API needs requests for each attachment."""
+        return {}
+
     def encryption(self, volume_id: str) -> Reading[dict[str, Any]]:
         """Return the volume's encryption metadata without the key: provider, cipher, id of the key."""
         return self._show("volume", volume_id, f"/volumes/{volume_id}/encryption", dict)

@@ -13,18 +13,20 @@ from typing import Any
 import sqlalchemy as sa
 
 from dedangle.core import packing
-from dedangle.core.records import Reading, Refusal, Volume
+from dedangle.core.records import Attachment, Reading, Refusal, Volume
 from dedangle.core.work import QUIET_MIGRATION
 from dedangle.systems.cinder import rows as cinder_rows
 from dedangle.systems.database import Database
 from dedangle.systems.database_role import Role, role
 from dedangle.systems.packed_rows import Source, or_none
+from dedangle.systems.ports import Neighbours
 
 _metadata = sa.MetaData()
 _volume_attachment = sa.Table(
     "volume_attachment",
     _metadata,
     *(sa.Column(name, sa.String) for name in ("id", "instance_uuid", "volume_id", "attach_status", "attached_host")),
+    sa.Column("created_at", sa.DateTime),
     sa.Column("deleted", sa.Boolean),
 )
 _volumes = sa.Table(
@@ -50,6 +52,7 @@ def _named_values(name: str) -> sa.Table:
 _metadata_of_volumes, _metadata_of_images = map(_named_values, ("volume_metadata", "volume_glance_metadata"))
 # Number of ids in one statement; each is looked up in an index.
 _CHUNK = 1000
+_NO_DATE = datetime(1900, 1, 1)
 
 # Paged by primary key, because volume_attachment has no other index than that and volume_id. Keys are compared as text,
 # and "" is smaller than every key.
@@ -123,6 +126,16 @@ class CinderDatabase:
                 return Reading.unread(answer.why)
             found += answer.rows[0]
         return Reading(tuple(found))
+
+    def neighbours_of_many(self, attachment_ids: Collection[str], limit: int) -> dict[str, Neighbours]:
+        """Return the neighbours of the attachments; none if the database does not answer, and Cinder's API is asked.
+
+        There is no index by age: the database sorts all live attachments, twice for all these together. Cinder's API
+        makes it do that twice for each of them.
+        """
+        wanted = sorted(attachment_ids)
+        found = self._database.ask(functools.partial(_neighbours, wanted, limit))() if wanted else Reading()
+        return next(iter(found.rows), {})
 
     def has(self, attachment_id: str) -> Reading[bool]:
         """Return whether the database has this live attachment."""
@@ -204,6 +217,31 @@ def _volumes_with(volume_ids: list[str], connection: sa.Connection) -> list[Volu
         )
         for row in connection.execute(live).mappings()
     ]
+
+
+def _neighbours(attachment_ids: list[str], limit: int, connection: sa.Connection) -> dict[str, Neighbours]:
+    table = _volume_attachment
+    # Cinder's API sorts so, too (cinder/common/sqlalchemyutils.py:paginate_query).
+    age = sa.func.coalesce(table.c.created_at, sa.literal(_NO_DATE))
+    place = sa.func.row_number().over(order_by=(age, table.c.id)).label("place")
+    columns = (table.c.id, table.c.instance_uuid, table.c.volume_id, table.c.attach_status)
+    by_age = sa.select(*columns, place).where(*_ATTACHMENTS.conditions).subquery()
+    of_ids = sa.select(by_age.c.place, by_age.c.id).where(by_age.c.id.in_(attachment_ids))
+    places = {row.place: row.id for row in connection.execute(of_ids)}
+    near = sorted({each + step for each in places for step in range(-limit, limit + 1)})
+    rows: dict[int, Attachment] = {}
+    for start in range(0, len(near), _CHUNK):
+        for row in connection.execute(sa.select(by_age).where(by_age.c.place.in_(near[start : start + _CHUNK]))):
+            rows[row.place] = Attachment(
+                id=row.id, server_id=row.instance_uuid or None, volume_id=row.volume_id, status=row.attach_status
+            )
+    return {
+        ident: Neighbours(
+            tuple(rows[each] for each in range(place - 1, place - limit - 1, -1) if each in rows),
+            tuple(rows[each] for each in range(place + 1, place + limit + 1) if each in rows),
+        )
+        for place, ident in places.items()
+    }
 
 
 def _values_of(table: sa.Table, volume_ids: list[str], connection: sa.Connection) -> dict[str, dict[str, str]]:
