@@ -14,6 +14,8 @@ from dedangle.core.records import Attachment, BlockDeviceMapping, HostState, Ser
 CHECK = re.compile(r"ssh (\S+) 'virsh -c qemu:///system list && ! virsh -c qemu:///system dominfo \S+' && ")
 IS_OFF = re.compile(r"ssh (\S+) 'virsh -c qemu:///system domstate \S+ \| grep -q \"shut off\"' && ")
 
+RUNS_NOT = re.compile(r"ssh (\S+) 'virsh -c qemu:///system list && ! virsh \S+ \S+ list --uuid \| grep -q \S+' && ")
+
 
 class BlockedError(Exception):
     """A command waits for something that does not happen, so that nothing after it is typed."""
@@ -51,6 +53,10 @@ class Cloud:
         return refused
 
     def _type(self, command: str) -> None:
+        if found := RUNS_NOT.match(command):
+            if found[1] in self._guests:
+                raise RefusedError(command)
+            command = command[found.end() :]
         while found := CHECK.match(command):
             if found[1] == self._server.host or found[1] in self._guests:
                 raise RefusedError(command)

@@ -255,7 +255,10 @@ def does_not_wait_for_a_host_that_can_prove(world: World, policy: Policy, findin
     attachment = removed_attachment(finding)
     if not attachment or not connected(finding) or living(world):
         return False
-    hosts = {world.connected.get(attachment.id), *(each.host for each in world.servers)} - {None}
+    own_hosts = {each.host for each in world.servers}
+    is_lost = world.host_state is HostState.DOWN and world.host_down_since is not None
+    left_out = own_hosts if is_lost and policy.no_host and policy.door is Door.COMMAND else set()
+    hosts = {world.connected.get(attachment.id), *own_hosts} - left_out - {None}
     return bool(hosts & world.silent_hosts - set(world.guests))
 
 

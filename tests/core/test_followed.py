@@ -37,7 +37,7 @@ def truths(world: World) -> Iterator[dict[str, set[str]]]:
     asked = {*(each.host for each in world.servers), *(world.connected.get(each) for each in own_rows)}
     known = {host: {str(each) for each in disks} for host, disks in world.guests.items() if disks and host in asked}
     (one,) = world.servers
-    runs, own = one.may_have_guest, one.host or ""
+    runs, own = one.may_have_guest or one.may_still_run, one.host or ""
     if known or own in world.guests:
         yield known if not runs or own in known else {**known, own: set()}
         return

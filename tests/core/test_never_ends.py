@@ -11,7 +11,9 @@ import pytest
 from core.worlds import (
     HOST,
     NOW,
+    OTHER_HOST,
     OTHER_SERVER,
+    RUNNING,
     SECOND_VOLUME,
     SERVER,
     VOLUME,
@@ -27,7 +29,7 @@ from core.worlds import (
     with_ways_out,
 )
 from dedangle.core.decisions import Door
-from dedangle.core.records import HostState, Marker
+from dedangle.core.records import HostState, Marker, Server
 
 STALE = {"updated_at": NOW - timedelta(days=2)}
 BACKED_UP = World(
@@ -133,6 +135,51 @@ def test_an_attachment_of_a_deleted_server_goes_without_its_lost_host() -> None:
     assert changes(left.but(**LOST_HOST), policy=policy(Door.SWEEP)) == ()
     young = {**LOST_HOST, "host_down_since": NOW - timedelta(hours=2)}
     assert changes(left.but(**young), policy=policy(Door.COMMAND, no_host=True)) == ()
+
+
+def test_a_guest_that_may_live_on_a_lost_host_is_ended_before_its_attachment_goes() -> None:
+    left = World(
+        servers=(deleted(power_state=RUNNING),),
+        attachments=(attachment("A"),),
+        volumes=(volume(),),
+        connected={"A": HOST},
+        **LOST_HOST,
+    )
+    (found,) = with_ways_out(left)
+    destroy, remove = found.next
+    assert destroy == f"ssh {HOST} virsh -c qemu:///system destroy {SERVER}"
+    # If nobody can log in to the host, the guest may go on writing to the volume.
+    is_off = f"! virsh -c qemu:///system list --uuid | grep -q {SERVER}"
+    cleanup = f"dedangle cleanup {SERVER} --no-host --execute"
+    assert remove == f"ssh {HOST} 'virsh -c qemu:///system list && {is_off}' && {cleanup}"
+
+
+def test_a_lost_host_that_ran_dedangle_is_left_out_for_a_deleted_server() -> None:
+    left = World(
+        servers=(deleted(),),
+        attachments=(attachment("A"),),
+        volumes=(volume(),),
+        connected={"A": HOST},
+        silent_hosts=frozenset({HOST}),
+        **LOST_HOST,
+    )
+    (found,) = with_ways_out(left)
+    assert found.next == (f"dedangle cleanup {SERVER} --no-host --execute",)
+    assert changes(left, policy=policy(Door.SWEEP)) == ()
+    assert changes(left, policy=policy(Door.COMMAND)) == ()
+    # Another host that can answer is waited for.
+    elsewhere = left.but(connected={"A": OTHER_HOST}, silent_hosts=frozenset({HOST, OTHER_HOST}))
+    assert changes(elsewhere, policy=policy(Door.COMMAND, no_host=True, names_volume=True)) == ()
+    up = left.but(host_state=HostState.UP, host_down_since=None)
+    assert changes(up, policy=policy(Door.COMMAND, no_host=True)) == ()
+
+
+@pytest.mark.parametrize("one", [server(), server("paused"), server("stopped")], ids=["active", "paused", "powered on"])
+@pytest.mark.parametrize("hours", [2, 48])
+def test_no_command_waits_for_a_server_whose_host_is_down(one: Server, hours: int) -> None:
+    down = {**LOST_HOST, "host_down_since": NOW - timedelta(hours=hours)}
+    lost = BACKED_UP.but(servers=(one,), volumes=(volume("available"),), attachments=(), **down)
+    assert [each.next for each in with_ways_out(lost) if each.next] == []
 
 
 def test_a_build_that_stopped_is_a_question() -> None:

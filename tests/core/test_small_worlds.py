@@ -17,6 +17,7 @@ from worlds import (
     NOW,
     OTHER_HOST,
     OTHER_SERVER,
+    RUNNING,
     SECOND_VOLUME,
     World,
     attachment,
@@ -110,7 +111,7 @@ def one_volume() -> Iterator[World]:
 
 def lost_hosts() -> Iterator[World]:
     """One volume of a server whose host has been down for two days."""
-    servers = (server(), stopped(), stopped(image_ref=None), deleted())
+    servers = (server(), stopped(), stopped(image_ref=None), deleted(), deleted(power_state=RUNNING))
     for one, kind, own, extra, vol in product(servers, mappings("volume-1", "A").values(), OWN, EXTRA, VOLUMES[:4]):
         lost = {"servers": (one,), **DOWN, "host_down_since": NOW - timedelta(days=2)}
         yield of_one_volume(lost, kind, own, extra, None, vol)

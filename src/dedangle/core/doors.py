@@ -157,11 +157,16 @@ def in_grace(case: Case) -> Ruling | None:
 def host_may_still_answer(case: Case) -> Ruling | None:
     """The server is deleted, and a host has not reported whether its guest there has ended, although it can.
 
-    A host can if it runs dedangle and libvirt. Otherwise Nova's record counts that nova-compute ended the guest.
+    A host can if it runs dedangle and libvirt. Otherwise Nova's record counts that nova-compute ended the guest. The
+    same with --no-host, if the server's host has been down for more than a day.
     """
     if not case.guest_may_live or case.proved:
         return None
-    silent = sorted(host for host in case.server_state.askable_hosts if not case.server_state.has_answered(host))
+    silent = sorted(
+        host
+        for host in case.server_state.askable_hosts
+        if not case.server_state.has_answered(host) and host != case.host_left_out
+    )
     if not silent:
         return None
     return Ruling(

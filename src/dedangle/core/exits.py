@@ -19,7 +19,7 @@ from dedangle.core.findings import KINDS
 from dedangle.core.manual import before_second_guest, no_guest_on, set_status
 from dedangle.core.pair import Pair
 from dedangle.core.ways import Simulate
-from dedangle.core.work import SETTLED, never_ends
+from dedangle.core.work import SETTLED
 
 _OF_MAPPINGS = (Remedy.REMOVE_MAPPING, Remedy.RELINK_MAPPING, Remedy.RESTORE_ATTACHMENT)
 
@@ -74,15 +74,16 @@ def _way_out(
     if finding.next:
         # The rule that keeps it also knows the first step, for example to end a guest before --no-host is used.
         return finding.next
-    has_lost_host = any(marker.kind == "host" and never_ends(marker, now) for marker in pair.open_work)
+    host_is_down = any(marker.kind == "host" for marker in pair.open_work)
     if finding.remedy is not Remedy.NONE or finding.verdict is Verdict.IN_FLIGHT:
         for way in ways.fitting(finding):
-            if has_lost_host and way.needs_host:
+            if host_is_down and way.needs_host:
                 continue
             commands = ways.commands(way, finding, pair, policy, now, simulate, names_volume=names_volume)
             if commands:
-                return commands
-    if has_lost_host:
+                return manual.without_deleted_guest(pair, commands)
+    if host_is_down:
+        # Nova refuses to stop or to reboot the server, and the wait for its new state would never end.
         return ()
     if finding.code == "attachment-unknown-owner" and pair.server_state.is_journalled:
         # An id in the journal proves that the server was once Nova's. The operator still states that it is deleted.

@@ -293,18 +293,35 @@ def destroy_guest(host: str, server_id: str) -> str:
     return f"ssh {host} {VIRSH} destroy {server_id}"
 
 
+def without_deleted_guest(pair: Pair, lines: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the lines; if they skip the host of a deleted server whose guest may still run, that guest is ended first.
+
+    A host without nova-compute may still run the guest. If nobody can log in to it, nothing is removed.
+    """
+    server = pair.server_state.server
+    if server is None or not server.host or not server.may_still_run or "--no-host" not in lines[-1]:
+        return lines
+    check = no_running_guest_on(server.host, server.id)
+    return (destroy_guest(server.host, server.id), *lines[:-1], f"{check} && {lines[-1]}")
+
+
 def shut_down_guest(host: str, server_id: str) -> tuple[str, ...]:
     """Return the commands that end a guest on a host where Nova cannot stop it."""
     return (
         f"ssh {host} {VIRSH} shutdown {server_id}",
         # An end of the list that libvirt did not give is no end of the guest.
-        f"until ssh {host} '{VIRSH} list && ! {VIRSH} list --uuid | grep -q {server_id}'; do sleep 2; done",
+        f"until {no_running_guest_on(host, server_id)}; do sleep 2; done",
     )
 
 
 def no_guest_on(host: str, server_id: str) -> str:
     """Return the command that succeeds if libvirt answers on the host and has no guest of the server."""
     return f"ssh {host} '{VIRSH} list && ! {VIRSH} dominfo {server_id}'"
+
+
+def no_running_guest_on(host: str, server_id: str) -> str:
+    """Return the command that succeeds if libvirt answers on the host, and no guest of the server runs there."""
+    return f"ssh {host} '{VIRSH} list && ! {VIRSH} list --uuid | grep -q {server_id}'"
 
 
 def cinder_is_newer_than(moment: datetime) -> str:
