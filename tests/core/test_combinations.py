@@ -364,6 +364,30 @@ def test_of_two_servers_with_the_same_right_to_a_volume_none_is_stopped_before_s
     assert ways(both) == {(VOLUME, "volume-in-use-elsewhere"): ()}
 
 
+@pytest.mark.parametrize("boot_index", [None, 0])
+@pytest.mark.parametrize("one", [server(), stopped(), offloaded()], ids=["running", "stopped", "offloaded"])
+def test_of_two_servers_that_have_both_lost_a_volume_none_lets_it_go_before_somebody_decides(
+    one: Server, boot_index: int | None
+) -> None:
+    others = dataclasses.replace(mapping("C", number=9), server_id=OTHER_SERVER)
+    both = LOST.but(
+        servers=(one,),
+        mappings=(mapping("A", boot_index=boot_index),),
+        other_servers_bdms=(others,),
+        other_servers=(dataclasses.replace(one, id=OTHER_SERVER),),
+    )
+    (found,) = with_ways_out(both)
+    assert found.next == ()
+    assert "Decide which of the servers keeps the volume" in found.reason
+    if one.may_have_guest:
+        return
+    # The one without a guest lets the other one have it.
+    runs = both.but(other_servers=(dataclasses.replace(server(), id=OTHER_SERVER),))
+    assert way(runs)
+    shared = both.but(volumes=(volume("available", multiattach=True),))
+    assert way(shared)
+
+
 @pytest.mark.parametrize("status", ["attaching", "attached", "detached", "error_detaching"])
 def test_half_an_attach_that_is_not_connected_where_the_server_is_ends_while_it_is_off(status: str) -> None:
     half = ONE.but(mappings=(never_attached(),), attachments=(attachment("B", status),), volumes=(volume("in-use"),))

@@ -74,6 +74,8 @@ def _way_out(
     if finding.next:
         # The rule that keeps it also knows the first step, for example to end a guest before --no-host is used.
         return finding.next
+    if finding.code == "mapping-without-attachment" and _has_no_better_right(pair):
+        return ()
     host_is_down = any(marker.kind == "host" for marker in pair.open_work)
     if finding.remedy is not Remedy.NONE or finding.verdict is Verdict.IN_FLIGHT:
         for way in ways.fitting(finding):
@@ -95,6 +97,15 @@ def _way_out(
         or _with_deletions(finding, pair, policy, now, simulate, names_volume=names_volume)
         or _first_step(finding, pair, policy, now, simulate)
     )
+
+
+def _has_no_better_right(pair: Pair) -> bool:
+    """Whether another server lost the same volume, and neither it nor this one has a guest: both would let it go."""
+    volume = next(iter(pair.volume.rows), None)
+    if volume is None or volume.multiattach or pair.server_state.may_write or pair.attachments or pair.others.rows:
+        return False
+    claims = any(each.is_connected and each.server_id in pair.other_claimants for each in pair.other_servers_bdms.rows)
+    return claims and not pair.other_writers
 
 
 def _end_of_unexpected_guest(finding: Finding, pair: Pair) -> tuple[str, ...]:

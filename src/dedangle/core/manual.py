@@ -65,9 +65,11 @@ def activate(vm_state: str | None) -> tuple[str, ...]:
 
 
 def _without_right(pair: Pair) -> Iterator[str]:
-    """Yield what ends the server without right to the volume; nothing if both have an attachment."""
+    """Yield what ends the server without right to the volume; nothing if both have an attachment, or none of them."""
     ident, own = pair.server_without_right, pair.server_state.server
-    if any(each.status == "attached" for each in pair.attachments) and ident == pair.server_state.server_id:
+    is_own = ident == pair.server_state.server_id
+    has_right = any(each.status == "attached" for each in pair.attachments)
+    if is_own and (has_right or not any(each.server_id == pair.other_holder for each in pair.others.rows)):
         return
     known = next((each for each in (own, *pair.other_servers.rows) if each and each.id == ident), None)
     if known is None or known.may_have_guest:
@@ -75,7 +77,7 @@ def _without_right(pair: Pair) -> Iterator[str]:
         is_paused = known is not None and known.vm_state in ("paused", "suspended")
         ends = ("openstack server shelve --wait {server}",) if is_paused else STOP
         yield from (line.format(server=ident) for line in ends)
-    has_it_as_root = ident == pair.server_state.server_id and any(is_root(pair, mapping) for mapping in pair.mappings)
+    has_it_as_root = is_own and any(is_root(pair, mapping) for mapping in pair.mappings)
     yield f"dedangle cleanup {ident}{' --allow-root' if has_it_as_root else ''} --no-host --execute"
 
 
