@@ -10,6 +10,7 @@ import pytest
 
 from core.worlds import (
     HOST,
+    LONG_AGO,
     NOW,
     OTHER_HOST,
     OTHER_SERVER,
@@ -115,15 +116,20 @@ LOST_HOST = {"host_state": HostState.DOWN, "host_down_since": NOW - timedelta(da
 
 def test_a_host_that_is_lost_hides_no_finding_and_nothing_is_changed_on_it() -> None:
     lost = BACKED_UP.but(volumes=(volume(),), attachments=(), **LOST_HOST)
-    first, found = with_ways_out(lost)
-    assert (first.code, found.code) == ("work-never-ends", "mapping-without-attachment")
-    assert "has been down since 2026-07-30T12:00:00Z" in first.sentence
-    for each in (first, found):
-        assert each.next == ()
-        assert each.reason.endswith("Decide whether the host comes back, which has been down for more than a day.")
+    (found,) = with_ways_out(lost)
+    assert found.code == "mapping-without-attachment"
+    assert f"Kept: host {HOST} has been down since 2026-07-30T12:00:00Z" in found.reason
+    assert found.reason.endswith("Decide whether the host comes back, which has been down for more than a day.")
+    assert found.next == ()
     assert changes(lost) == ()
+    detaching = lost.but(attachments=(attachment("A"),), volumes=(volume("detaching", updated_at=LONG_AGO),))
+    (found,) = with_ways_out(detaching)
+    assert (found.code, found.next) == ("transition-stuck", ())
+    assert changes(detaching) == ()
+    # It can be evacuated.
+    assert {each.code for each in with_ways_out(lost.but(attachments=(attachment("A"),)))} == {"consistent"}
     off = lost.but(servers=(stopped(),), volumes=(volume("available"),))
-    (_, found) = with_ways_out(off)
+    (found,) = with_ways_out(off)
     assert found.next == (f"dedangle cleanup {SERVER} --no-host --execute",)
 
 

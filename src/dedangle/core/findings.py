@@ -287,8 +287,7 @@ TABLE = (
         advice="Check whether anything still works on it: openstack server event list {server}; openstack volume show "
         "{volume}. If not, end it: openstack server set --state active {server} resets the task_state, openstack "
         "server migration abort ends a migration, openstack volume set --state in-use resets the status of a volume, "
-        "and cinder reset-state --reset-migration-status its migration_status. If a host is down, start nova-compute "
-        "on it, or evacuate the server.",
+        "and cinder reset-state --reset-migration-status its migration_status.",
     ),
     Kind(
         code="volume-stuck",

@@ -43,7 +43,9 @@ def judge(
         names = (pair.server_state.server_id, pair.volume_id, mapping.attachment_id, mapping.uuid, mapping.version)
         return first_seen(FindingKey("attachment-lost-in-use", *names)) is not None
 
-    drafts = _drafts(pair, policy, now, was_in_use)
+    is_living = pair.server_state.existence is Existence.LIVE
+    lost_host = _lost_host(pair, policy) if is_living else None
+    drafts = (_kept(each, lost_host) if lost_host else each for each in _drafts(pair, policy, now, was_in_use))
     return tuple(finding_of(_as_far_as_seen(draft, pair), pair, now, policy, first_seen) for draft in drafts)
 
 
@@ -83,21 +85,20 @@ def _drafts(pair: Pair, policy: Policy, now: datetime, was_in_use: WasInUse) -> 
         # Ironic's volume targets have the UUID of a Nova server but no mapping. Only the metadata shows the owner.
         yield from _all(pair, Verdict.FOREIGN)
     elif _obstructing(pair, policy, now):
-        yield from _in_flight(pair, volume)
+        yield from _in_flight(pair, volume, now)
     elif server_state.hosts_with_disk(pair.volume_id) and pair.other_writers and not (volume and volume.multiattach):
         yield from _all(pair, Verdict.MISMATCH, "volume-in-use-elsewhere", is_urgent=True)
     elif server_state.existence in (Existence.DELETED, Existence.UNKNOWN):
         yield from _of_deleted(pair, volume, policy, now)
     else:
-        if any(never_ends(marker, now) for marker in pair.reported_work):
+        # Each finding of a server says that its host is lost. If nothing is wrong with it, it can be evacuated.
+        if any(marker.kind != "host" and never_ends(marker, now) for marker in pair.reported_work):
             yield Draft(Verdict.MISMATCH, "work-never-ends")
         if server_state.existence is Existence.BUILDING:
             # No cell has the server's mappings yet, so nothing proves what its attachments are for.
             yield from _all(pair, Verdict.IN_FLIGHT)
         else:
-            kept_because = _lost_host(pair, policy)
-            for draft in _of_living(pair, volume, policy, was_in_use):
-                yield _kept(draft, kept_because) if kept_because else draft
+            yield from _of_living(pair, volume, policy, was_in_use)
 
 
 def _is_vouched_for(volume: Volume | None, policy: Policy) -> bool:
@@ -166,8 +167,10 @@ def _kept(draft: Draft, because: Refusal) -> Draft:
     return dataclasses.replace(draft, kept_because=because) if is_wrong else draft
 
 
-def _in_flight(pair: Pair, volume: Volume | None) -> Iterator[Draft]:
-    only_volumes = all(marker.kind == "volume" for marker in pair.open_work)
+def _in_flight(pair: Pair, volume: Volume | None, now: datetime) -> Iterator[Draft]:
+    only_volumes = all(
+        marker.kind == "volume" or (marker.kind == "host" and never_ends(marker, now)) for marker in pair.open_work
+    )
     stuck = volume is not None and volume.status in ("attaching", "detaching")
     if only_volumes and stuck and not pair.mappings and _is_own_work(pair):
         # An attach begins with the mapping, and a detach ends with it: neither goes on without one.

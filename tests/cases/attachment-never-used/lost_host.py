@@ -17,5 +17,4 @@ def build(stage: Stage) -> Planted:
     stage.edit_server(server, host=host)
     for each in server.volumes:
         stage.edit_attachment(stage.attachment(server, each), attached_host=host)
-    first = min(*server.volumes, volume)
-    return Planted((server.id,), frozenset({("work-never-ends", first), ("attachment-never-used", volume)}))
+    return Planted((server.id,), frozenset({("attachment-never-used", volume)}))
