@@ -34,6 +34,7 @@ from core.worlds import (
     with_ways_out,
 )
 from dedangle.core.decisions import Door
+from dedangle.core.manual import no_running_guest_on
 from dedangle.core.records import Attachment, Server
 
 CLEANUP = f"dedangle cleanup {SERVER}"
@@ -256,7 +257,10 @@ def test_a_guest_of_a_deleted_server_that_runs_on_a_host_it_was_not_last_on_is_e
         connected={"A": OTHER_HOST},
         guests={HOST: (), OTHER_HOST: (VOLUME,)},
     )
-    assert way(left) == (f"ssh {OTHER_HOST} virsh -c qemu:///system destroy {SERVER}", f"{CLEANUP} --no-host --execute")
+    assert way(left) == (
+        f"ssh {OTHER_HOST} virsh -c qemu:///system destroy {SERVER}",
+        f"{no_running_guest_on(OTHER_HOST, SERVER)} && {CLEANUP} --no-host --execute",
+    )
     for door in Door:
         assert not removals(left, policy=policy(door, no_host=True, names_volume=True))
 

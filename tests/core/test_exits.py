@@ -26,6 +26,7 @@ from core.worlds import (
     volume,
     with_ways_out,
 )
+from dedangle.core.manual import no_running_guest_on
 from dedangle.core.records import HostState
 
 CLEANUP = f"dedangle cleanup {SERVER}"
@@ -120,7 +121,10 @@ RELEASED = World(
                 volumes=(volume(),),
                 connected={"A": HOST},
             ),
-            [f"ssh {HOST} virsh -c qemu:///system destroy {SERVER}", f"{CLEANUP} --no-host --execute"],
+            [
+                f"ssh {HOST} virsh -c qemu:///system destroy {SERVER}",
+                f"{no_running_guest_on(HOST, SERVER)} && {CLEANUP} --no-host --execute",
+            ],
         ),
         (
             LOST.but(servers=(never_launched(),), mappings=(mapping("A", boot_index=0),)),

@@ -15,6 +15,7 @@ from worlds import (
     OTHER_SERVER,
     RUNNING,
     SECOND_VOLUME,
+    SERVER,
     VOLUME,
     World,
     attachment,
@@ -36,6 +37,7 @@ from worlds import (
 )
 
 from dedangle.core.decisions import Disposition, Door
+from dedangle.core.manual import no_running_guest_on
 from dedangle.core.records import BlockDeviceMapping, HostState
 from dedangle.reconcile.server import Judged
 
@@ -103,7 +105,7 @@ def test_no_time_that_passes_proves_that_the_guest_of_a_server_deleted_without_i
     (finding,) = findings(gone, door=Door.COMMAND)
     assert finding.next == (
         f"ssh {HOST} virsh -c qemu:///system destroy {gone.servers[0].id}",
-        f"dedangle cleanup {gone.servers[0].id} --no-host --execute",
+        f"{no_running_guest_on(HOST, SERVER)} && dedangle cleanup {SERVER} --no-host --execute",
     )
     # An operator who has looked, or the host itself, can tell.
     assert removals(gone, policy=policy(Door.COMMAND, no_host=True))

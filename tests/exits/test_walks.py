@@ -42,6 +42,7 @@ CONNECTOR = json.dumps({"host": COMPUTE_HOST, "ip": "127.0.0.1", "initiator": "i
 SSH = f"""shift
 case "$*" in
     "nova-manage volume_attachment get_connector --json") echo '{CONNECTOR}';;
+    "virsh -c qemu:///system list && ! virsh -c qemu:///system list --uuid | grep -q "*) ;;
     "virsh -c qemu:///system destroy "*|"virsh -c qemu:///system list && ! virsh -c qemu:///system dominfo "*) ;;
     *) exit 1;;
 esac"""

@@ -13,7 +13,13 @@ from datetime import datetime, timedelta
 from dedangle.core.case import Case, Ruling
 from dedangle.core.decisions import Disposition, Door, Finding, Remedy, Verdict
 from dedangle.core.findings import Needs
-from dedangle.core.manual import destroy_guest, hard_reboot, hosts_with_second_guest, shut_down_guest
+from dedangle.core.manual import (
+    destroy_guest,
+    hard_reboot,
+    hosts_with_second_guest,
+    no_running_guest_on,
+    shut_down_guest,
+)
 from dedangle.core.records import SOFT_DELETED, UNCLAIMABLE, Server
 from dedangle.core.times import utc
 
@@ -385,8 +391,10 @@ def _rulings(case: Case) -> Iterator[Ruling]:
 
 
 def _end_guest(host: str | None, server_id: str) -> tuple[str, ...]:
-    """Return the commands that end a guest of a deleted server, and then remove its rows."""
-    return (destroy_guest(host or "HOST", server_id), f"dedangle cleanup {server_id} --no-host --execute")
+    """Return the commands that end a guest of a deleted server, and remove its rows once libvirt shows its end."""
+    host = host or "HOST"
+    cleanup = f"dedangle cleanup {server_id} --no-host --execute"
+    return (destroy_guest(host, server_id), f"{no_running_guest_on(host, server_id)} && {cleanup}")
 
 
 def is_connected(finding: Finding) -> bool:
