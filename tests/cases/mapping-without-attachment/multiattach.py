@@ -4,12 +4,9 @@
 from cases.stage import Planted, Stage
 
 DISPOSITIONS = ("report",)
-# The host does not disconnect what another server uses there.
-REMOVED_BY = ("reboot",)
-WAY_OUT = (
-    "ssh HOST nova-manage volume_attachment get_connector --json > connector.json",
-    "dedangle cleanup SERVER --reattach --connector connector.json --execute",
-)
+# Neither the host nor --no-host disconnects what another server uses there.
+REMOVED_BY = ("reboot", "command")
+WAY_OUT = ("dedangle cleanup SERVER --no-host --execute",)
 
 
 def build(stage: Stage) -> Planted:
