@@ -27,6 +27,7 @@ from core.worlds import (
     with_ways_out,
 )
 from dedangle.core.decisions import Door
+from dedangle.core.manual import no_guest_on, no_running_guest_on
 
 LOST = World(servers=(stopped(),), mappings=(mapping("A"),), volumes=(volume("available"),), thorough=True)
 LEFT = World(
@@ -73,6 +74,6 @@ def test_every_command_names_the_volume(world: World) -> None:
 def test_a_host_that_the_server_has_left_is_asked_before_it_is_skipped() -> None:
     (way, *_) = [each.next for each in with_ways_out(LEFT, policy(Door.SWEEP, names_volume=True))]
     assert way[-1] == (
-        f"ssh {OTHER_HOST} 'virsh -c qemu:///system list && ! virsh -c qemu:///system dominfo {SERVER}' && "
+        f"{no_guest_on(OTHER_HOST, SERVER)} && {no_running_guest_on(HOST, SERVER)} && "
         f"dedangle cleanup {SERVER} --volume {VOLUME} --no-host --execute"
     )
