@@ -188,6 +188,16 @@ def test_no_command_waits_for_a_server_whose_host_is_down(one: Server, hours: in
     assert [each.next for each in with_ways_out(lost) if each.next] == []
 
 
+def test_what_was_never_connected_needs_no_host_that_is_down() -> None:
+    reserved = World(servers=(deleted(),), attachments=(attachment("A", "reserved"),), volumes=(volume("error"),))
+    (found,) = with_ways_out(reserved.but(host_state=HostState.DOWN))
+    assert [line.split(f" {VOLUME}")[0] for line in found.next] == [
+        "openstack volume set --state available",
+        f"dedangle cleanup {SERVER} --execute",
+        "openstack volume set --state error",
+    ]
+
+
 def test_a_build_that_stopped_is_a_question() -> None:
     world = BACKED_UP.but(servers=(), building=True, requested_at=NOW - timedelta(days=2), mappings=())
     found = [each for each in with_ways_out(world) if each.code == "work-never-ends"]

@@ -18,6 +18,7 @@ from dedangle.core.decisions import Disposition, Finding, Remedy, Verdict, way_o
 from dedangle.core.findings import KINDS
 from dedangle.core.manual import before_second_guest, no_guest_on, set_status
 from dedangle.core.pair import Pair
+from dedangle.core.records import Existence
 from dedangle.core.ways import Simulate
 from dedangle.core.work import SETTLED
 
@@ -85,8 +86,11 @@ def _way_out(
             if commands:
                 return manual.without_deleted_guest(pair, commands)
     if host_is_down:
-        # Nova refuses to stop or to reboot the server, and the wait for its new state would never end.
-        return ()
+        # Nova refuses to stop or to reboot the server, and the wait for its new state would never end. What was never
+        # connected needs no host.
+        never_connected = finding.attachment is not None and finding.attachment.is_reserved
+        is_free_of_host = pair.server_state.existence is Existence.DELETED and never_connected
+        return _with_status_reset(finding, pair, policy, now, simulate) if is_free_of_host else ()
     if finding.code == "attachment-unknown-owner" and pair.server_state.is_journalled:
         # An id in the journal proves that the server was once Nova's. The operator still states that it is deleted.
         return ways.commands(ways.ASSUME_DELETED, finding, pair, policy, now, simulate, names_volume=False)
