@@ -79,7 +79,7 @@ def test_nothing_that_is_used_is_removed_while_users_work(stormy: Cloud, graces:
 
 def grace_of(removal: dict[str, Any], graces: tuple[int, int]) -> timedelta:
     grace, reserved = graces
-    never_connected = removal["code"] in ("attachment-never-used", "mapping-never-attached")
+    never_connected = removal["code"] == "mapping-never-attached" or removal["row"].get("status") == "reserved"
     return timedelta(seconds=reserved if never_connected else grace)
 
 
