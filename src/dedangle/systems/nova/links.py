@@ -27,10 +27,10 @@ def youngest(connection: sa.Connection, cell: str) -> list[Link]:
     """Return the newest mappings of active servers, the newest first; see youngest_of_others."""
     table, servers = schema.block_device_mapping, schema.instances
     columns = (table.c.id, table.c.instance_uuid, table.c.volume_id, table.c.attachment_id)
-    newest = sa.select(*columns).where(*_has_attachment()).order_by(table.c.id.desc()).limit(_NEWEST).subquery()
-    every = sa.select(*columns).where(*_has_attachment()).subquery()
+    every = sa.select(*columns).where(*_has_attachment())
+    newest = every.order_by(table.c.id.desc()).limit(_NEWEST)
     found: list[Link] = []
-    for mappings in (newest, every):
+    for mappings in (newest.subquery(), every.subquery()):
         # Without the limit inside, MariaDB reads all live servers with all their mappings, and sorts them.
         statement = _links(mappings).where(servers.c.vm_state == "active", servers.c.task_state.is_(None))
         statement = statement.order_by(mappings.c.id.desc()).limit(2 * _READ)
