@@ -68,6 +68,7 @@ class FakeCinder:
     project_id: str | None = OWN
     other_projects: bool = True
     other_attachments: bool = False
+    most_neighbours: int = 20
     by_age: tuple[Attachment, ...] = ()
     asked: list[str] = dataclasses.field(default_factory=list)
 
@@ -87,6 +88,8 @@ class FakeCinder:
 
     def neighbours(self, attachment_id: str, limit: int) -> Reading[Neighbours]:
         self.asked.append(f"{limit} neighbours")
+        if limit > self.most_neighbours:
+            return Reading.unread("Cinder did not answer")
         place = [each.id for each in self.by_age].index(attachment_id)
         older, younger = self.by_age[:place][::-1], self.by_age[place + 1 :]
         return Reading((Neighbours(older[:limit], younger[:limit]),))
@@ -195,6 +198,11 @@ class TestANovaThatCameBackFromABackup:
         nova = FakeNova(named=frozenset({"attachment-4", "attachment-7"}))
         assert ControlRead(nova, beside).nova_is_behind([self.AGES[4]]) == ()
         assert beside.asked == ["4 neighbours"]
+
+    def test_what_the_first_neighbours_showed_counts_if_no_more_can_be_read(self) -> None:
+        ages = tuple(attachment(each, status="attached") for each in range(30))
+        (fact,) = ControlRead(FakeNova(), FakeCinder(by_age=ages, most_neighbours=4)).nova_is_behind([ages[15]])
+        assert "attachment-15" in fact
 
     def test_where_only_one_cell_is_seen_nothing_is_concluded(self) -> None:
         nova = FakeNova(tells=False)

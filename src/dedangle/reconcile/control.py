@@ -95,6 +95,9 @@ class ControlRead:
         known: Reading[str] = Reading()
         for limit in NEIGHBOURS:
             found = self._cinder.neighbours(attachment.id, limit)
+            if not found.complete:
+                # What the first ones showed still counts.
+                break
             sides = [side for near in found.rows for side in (near.younger, near.older)]
             known = self._nova.knows([each for side in sides for each in side])
             if not known.complete:
