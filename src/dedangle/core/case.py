@@ -126,9 +126,8 @@ class Case:
     @property
     def host_left_out(self) -> str | None:
         """The host that is down, and that the operator leaves out; None if there is no such host."""
-        is_down = any(marker.kind == "host" for marker in self.open_work)
         is_left_out = self.policy.no_host and self.policy.door is Door.COMMAND
-        return self.server.host if self.server and is_down and is_left_out else None
+        return self.server.host if self.server and self.server_state.host_down and is_left_out else None
 
     @property
     def host_acts(self) -> bool:

@@ -77,7 +77,7 @@ def _way_out(
         return finding.next
     if finding.code == "mapping-without-attachment" and _has_no_better_right(pair):
         return ()
-    host_is_down = any(marker.kind == "host" for marker in pair.open_work)
+    host_is_down = pair.server_state.host_down is not None
     if finding.remedy is not Remedy.NONE or finding.verdict is Verdict.IN_FLIGHT:
         for way in ways.fitting(finding):
             if host_is_down and way.needs_host:

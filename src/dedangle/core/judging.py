@@ -153,9 +153,8 @@ def _lost_host(pair: Pair, policy: Policy) -> Refusal | None:
 
     An operator can leave the host out (--no-host) if the server is stopped or deleted.
     """
-    server = pair.server_state.server
+    server, down = pair.server_state.server, pair.server_state.host_down
     is_off = server is not None and (server.is_stopped or server.deleted)
-    down = next((marker for marker in pair.server_state.markers if marker.kind == "host"), None)
     if down is None or server is None or (policy.no_host and is_off):
         return None
     return Refusal(f"host {server.host} {down.detail}")
@@ -208,7 +207,7 @@ def _left_by_deleted(pair: Pair, volume: Volume | None, attachment: Attachment, 
     if attachment.is_reserved:
         kept_because = _kept_attachment(pair, volume)
         return Draft(Verdict.DANGLING, "attachment-of-deleted-server", attachment=attachment, kept_because=kept_because)
-    down = next((marker for marker in pair.server_state.markers if marker.kind == "host"), None)
+    down = pair.server_state.host_down
     if down and not never_ends(down, now):
         return Draft(Verdict.IN_FLIGHT, attachment=attachment)
     host = volume.host_of(attachment.id) if volume else None

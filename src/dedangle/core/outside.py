@@ -53,7 +53,7 @@ def _has_no_host(pair: Pair) -> bool:
 
 
 def _has_lost_host(pair: Pair) -> bool:
-    return any(marker.kind == "host" for marker in pair.open_work)
+    return pair.server_state.host_down is not None
 
 
 def _is_being_built(pair: Pair) -> bool:

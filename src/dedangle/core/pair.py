@@ -82,6 +82,11 @@ class ServerState:
         """Whether the server may have a running guest; True if Nova does not know the server."""
         return self.server is None or self.server.may_have_guest
 
+    @property
+    def host_down(self) -> Marker | None:
+        """The sign that the server's host is down; None if it is not."""
+        return next((marker for marker in self.markers if marker.kind == "host"), None)
+
     def has_answered(self, host: str) -> bool:
         """Whether the host reported all disks of the server's guest there."""
         reading = self.guests.get(host)
