@@ -202,7 +202,7 @@ def test_a_build_that_stopped_is_a_question() -> None:
     world = BACKED_UP.but(servers=(), building=True, requested_at=NOW - timedelta(days=2), mappings=())
     found = [each for each in with_ways_out(world) if each.code == "work-never-ends"]
     assert [each.next for each in found] == [()]
-    assert found[0].reason.endswith("Decide whether the server is still wanted, whose build has stopped.")
+    assert found[0].advice.endswith("Decide whether the server is still wanted, whose build has stopped.")
     assert changes(world) == ()
 
 

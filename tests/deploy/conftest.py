@@ -28,7 +28,6 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
             disposition=Disposition.REMOVE,
             server_id="",
             volume_id=volume_id,
-            reason="",
             first_seen=now,
         )
         run.add([finding])

@@ -30,7 +30,6 @@ def judged(number: int) -> Judged:
         disposition=Disposition.REMOVE,
         server_id=server_id,
         volume_id=f"volume-{number}",
-        reason="",
     )
     nova = NovaView(server_id=server_id)
     cinder = CinderView(attachments=Reading())

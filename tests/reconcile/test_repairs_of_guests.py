@@ -73,7 +73,6 @@ def deleted(server: Server, nova: FakeNova, cinder: FakeCinder) -> list[str]:
         disposition=Disposition.RESTORE,
         server_id="s",
         volume_id="v",
-        reason="",
         mapping=MAPPING,
     )
     repairs = Repairs(nova=nova, cinder=cinder, hosts=None, connector={"host": HOST})  # type: ignore[arg-type]

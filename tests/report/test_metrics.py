@@ -27,7 +27,6 @@ def finding(number: int, **fields: Any) -> Finding:
         "disposition": Disposition.REMOVE,
         "server_id": SERVER,
         "volume_id": f"volume-{number}",
-        "reason": "",
         "cell": "cell1",
         "first_seen": NOW - timedelta(hours=number),
     }

@@ -32,7 +32,7 @@ FINDING = Finding(
     disposition=Disposition.REMOVE,
     server_id="server",
     volume_id="volume",
-    reason="It is lost.",
+    sentence="It is lost.",
     mapping=MAPPING,
 )
 WRITER = """

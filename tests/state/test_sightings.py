@@ -27,7 +27,6 @@ def finding(server_id: str, first_seen: datetime = NOW) -> Finding:
         disposition=Disposition.WAIT,
         server_id=server_id,
         volume_id="V",
-        reason="",
         first_seen=first_seen,
     )
 

@@ -140,7 +140,7 @@ class Verb(Guarded, Lister):
         for (code, fate, detail), alike in groups.items():
             first = alike[0]
             more = f" ({len(alike) - 1} more of this kind)" if len(alike) > 1 else ""
-            is_tried = first.key in run.outcomes and bool(first.sentence)
+            is_tried = first.key in run.outcomes
             what = first.sentence if is_tried else first.prose
             lines = wrapped(f"{code}: {fate}{': ' + detail if detail else ''}", width, "", "  ")
             lines += wrapped(f"{what}{more}", width, "  ")

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
 from datetime import datetime
 from typing import NamedTuple
 
@@ -89,11 +88,6 @@ class FindingKey(NamedTuple):
         return cls(code, server_id, volume_id, *(None if part == "-" else part for part in others))
 
 
-def way_out(commands: Sequence[str]) -> str:
-    """Return the end of a reason: the commands that end the finding, if there are any."""
-    return f" Run: {'; then: '.join(commands)}" if commands else ""
-
-
 class Identity(NamedTuple):
     """Identifies a finding by values that are the same on every machine."""
 
@@ -136,7 +130,7 @@ class HostSide:
         return f"{self.host}: " + ", ".join(filter(None, (domain, self.target, self.source_kind, self.source, wwn)))
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Finding:
     """A pair that is not consistent, or a part of one, with its code and its evidence."""
 
@@ -146,10 +140,8 @@ class Finding:
     disposition: Disposition
     server_id: str
     volume_id: str
-    reason: str
-    """What is wrong, what dedangle does about it, and the next command to type."""
     sentence: str = ""
-    """Only what is wrong: for the log, and for findings that were removed."""
+    """What is wrong, or why the pair is kept: all that is said of findings that were removed."""
     attachment_id: str | None = None
     bdm_uuid: str | None = None
     cell: str | None = None
@@ -164,7 +156,7 @@ class Finding:
     is_urgent: bool = False
     """Whether two servers may write to one volume now."""
     advice: str = ""
-    """Why the remedy cannot be carried out, or that it can: the second part of the reason."""
+    """Why the remedy cannot be carried out, or that it can, and what an operator must decide."""
     next: tuple[str, ...] = ()
     """The commands that end the finding, in order; empty if an operator must first decide something."""
     held_on: str | None = None
@@ -190,7 +182,12 @@ class Finding:
     @property
     def prose(self) -> str:
         """The reason without the commands that it ends with."""
-        return self.reason.removesuffix(way_out(self.next))
+        return f"{self.sentence} {self.advice}".strip()
+
+    @property
+    def reason(self) -> str:
+        """What is wrong, what dedangle does about it, and the next command to type."""
+        return f"{self.prose} Run: {'; then: '.join(self.next)}" if self.next else self.prose
 
     @property
     def changed_at(self) -> datetime | None:

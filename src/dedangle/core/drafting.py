@@ -68,7 +68,6 @@ def finding_of(
         mapping=mapping,
         attachment=attachment,
         is_urgent=draft.is_urgent,
-        reason="",
         server_name=server.name if server else None,
         vm_state=server.vm_state if server else None,
         volume_name=volume.name if volume else None,
@@ -86,10 +85,10 @@ def finding_of(
     kind = KINDS.get(finding.code)
     if kind is None:
         kept = Disposition.WAIT if finding.verdict is Verdict.IN_FLIGHT else Disposition.PROTECT
-        reason = why_kept(finding, pair)
+        why = why_kept(finding, pair)
         if stuck_at and is_young:
-            reason += f" It counts as stopped half-way if it has not ended by {utc(stuck_at)}: look again then."
-        return dataclasses.replace(finding, disposition=kept, reason=reason)
+            why += f" It counts as stopped half-way if it has not ended by {utc(stuck_at)}: look again then."
+        return dataclasses.replace(finding, disposition=kept, sentence=why)
     acting = KINDS[draft.acts_as or kind.code]
     finding = dataclasses.replace(finding, remedy=Remedy.NONE if draft.no_remedy else acting.remedy)
     finding = dataclasses.replace(finding, held_on=_held_on(finding, volume, server))
@@ -124,7 +123,6 @@ def finding_of(
         sentence=sentence,
         advice=advice,
         next=ruling.next,
-        reason=f"{sentence} {advice}".rstrip(),
     )
 
 

@@ -14,7 +14,7 @@ from datetime import datetime
 
 from dedangle.core import deletions, manual, outside, ways
 from dedangle.core.case import Policy
-from dedangle.core.decisions import Disposition, Finding, Remedy, Verdict, way_out
+from dedangle.core.decisions import Disposition, Finding, Remedy, Verdict
 from dedangle.core.findings import KINDS
 from dedangle.core.manual import before_second_guest, no_guest_on, set_status
 from dedangle.core.pair import Pair
@@ -34,7 +34,7 @@ def judge_with_ways_out(pairs: Iterable[Pair], policy: Policy, now: datetime, ju
         commands = _way_out(finding, pair, policy, now, judge, names_volume=bool(to_go - {finding.volume_id}))
         if policy.names_volume:
             commands = tuple(_of_volume_alone(line, pair) for line in commands)
-        with_ways.append(_with_next(finding, commands))
+        with_ways.append(dataclasses.replace(finding, next=commands))
     borrowed = _borrowed(tuple(with_ways))
     asked = [outside.question(pair, finding) for (pair, _), finding in zip(found, borrowed, strict=True)]
     # What is kept because of another row of the server waits for the decision about that row.
@@ -219,7 +219,7 @@ def _borrowed(findings: tuple[Finding, ...]) -> tuple[Finding, ...]:
         return next(beside, lost if is_kept else ())
 
     return tuple(
-        _with_next(each, lent(each)) if each.code in KINDS and not each.next and _depends(each) else each
+        dataclasses.replace(each, next=lent(each)) if each.code in KINDS and not each.next and _depends(each) else each
         for each in findings
     )
 
@@ -228,14 +228,9 @@ def _with_question(finding: Finding, asked: outside.Question | None) -> Finding:
     """Return the finding with what a person must decide, if no command ends it and nothing is waited for."""
     if asked is None or finding.next or finding.code not in KINDS or finding.disposition is Disposition.WAIT:
         return finding
-    return dataclasses.replace(finding, reason=f"{finding.reason} Decide {asked.asks}.")
+    return dataclasses.replace(finding, advice=f"{finding.advice} Decide {asked.asks}.".lstrip())
 
 
 def _depends(finding: Finding) -> bool:
     """Whether another mapping decides what becomes of the row."""
     return finding.mapping is None or finding.code == "mapping-duplicated"
-
-
-def _with_next(finding: Finding, commands: tuple[str, ...]) -> Finding:
-    """Return the finding with its way out in `next` and at the end of `reason`."""
-    return dataclasses.replace(finding, next=commands, reason=f"{finding.reason}{way_out(commands)}")

@@ -7,7 +7,7 @@ import dataclasses
 from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
-from dedangle.core.decisions import Disposition, Finding, HostSide, Remedy, Verdict, way_out
+from dedangle.core.decisions import Disposition, Finding, HostSide, Remedy, Verdict
 from dedangle.core.findings import KINDS
 from dedangle.core.manual import VIRSH
 from dedangle.core.records import Attachment, BlockDeviceMapping, Disk, Guest, HostConnection, Reading, Server, Volume
@@ -184,7 +184,6 @@ def _finding(
         host=host_side.host,
         sentence=sentence,
         advice=advice,
-        reason=f"{sentence} {advice}{way_out(commands)}",
         next=commands,
         is_urgent=is_urgent,
         evidence=evidence,

@@ -60,7 +60,7 @@ def ownerless(attachment: Attachment) -> Finding:
         volume_id=attachment.volume_id,
         attachment_id=attachment.id,
         attachment=attachment,
-        reason=f"Attachment {attachment.id} of volume {attachment.volume_id} names no server, so it is not Nova's.",
+        sentence=f"Attachment {attachment.id} of volume {attachment.volume_id} names no server, so it is not Nova's.",
         evidence=(f"Cinder: attachment {attachment.id} is {attachment.status} and has no instance_uuid",),
     )
 

@@ -7,7 +7,7 @@ import dataclasses
 from datetime import datetime
 
 from dedangle.core.case import Policy
-from dedangle.core.decisions import Disposition, Door, Finding, Remedy, Verdict, way_out
+from dedangle.core.decisions import Disposition, Door, Finding, Remedy, Verdict
 from dedangle.core.doors import SETTLED_AFTER, older_than
 from dedangle.core.findings import KINDS
 from dedangle.core.records import Attachment, BlockDeviceMapping, Reading, Refusal, Volume
@@ -62,7 +62,6 @@ def judge(seen: VolumeObservation, *, now: datetime, policy: Policy) -> Finding 
         first_seen=min(since or now, now),
         sentence=sentence,
         advice=advice,
-        reason=f"{sentence} {advice}{way_out(commands)}",
         next=commands,
         volume=volume,
         volume_name=volume.name,

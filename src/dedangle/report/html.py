@@ -107,7 +107,7 @@ def _card(run: Run, finding: Finding, command: str) -> dict[str, Any]:
         typed = [f"{command} --execute"]
     return {
         **document.row(run, finding),
-        "sentence": finding.sentence or finding.reason,
+        "sentence": finding.sentence,
         "on_host": "; ".join(map(str, finding.host_side or ())),
         "size": "" if finding.volume_size is None else f"{finding.volume_size} GiB",
         "advice": "" if outcome else finding.advice,

@@ -44,7 +44,7 @@ def _paragraph(number: int, finding: Finding, run: Run, columns: int | None) -> 
         volume=finding.volume_id,
         attachment=finding.attachment.id if finding.attachment else finding.attachment_id,
     )
-    items += [("Remedy", deed), ("Why", finding.sentence or finding.reason)]
+    items += [("Remedy", deed), ("Why", finding.sentence)]
     items += [("" if number else "Evidence", fact) for number, fact in enumerate(finding.evidence)]
     if outcome and outcome.detail:
         items.append(("Outcome", outcome.detail))
