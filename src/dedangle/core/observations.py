@@ -11,7 +11,7 @@ from typing import Any
 from dedangle.core.records import Attachment, BlockDeviceMapping, Disk, HostState, Marker, Reading, Server, Volume
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class NovaView:
     """The answer of Nova about one server id, from every cell."""
 
@@ -37,7 +37,7 @@ class NovaView:
         return not self.unread
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class CinderView:
     """The answer of Cinder about one server id and the volumes in question."""
 
@@ -53,7 +53,7 @@ class CinderView:
         return [self.attachments, *self.volumes.values(), *self.of_volumes.values(), *self.named.values()]
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Observation:
     """One server, read in the order Nova, Cinder, Nova.
 

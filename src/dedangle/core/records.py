@@ -73,7 +73,7 @@ class Reading(Generic[T]):
         return self.complete and not self.rows
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Server:
     """A row of Nova's `instances` (or `shadow_instances`), in the cell where it was found."""
 
@@ -130,7 +130,7 @@ class Server:
         return not self.host and self.vm_state in ("shelved_offloaded", "error")
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class BlockDeviceMapping:
     """A row of Nova's `block_device_mapping` with destination_type volume, without its connection_info."""
 
@@ -167,7 +167,7 @@ class BlockDeviceMapping:
         return self.attachment_id is None and self.has_connection_info
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Attachment:
     """A live row of Cinder's `volume_attachment`, without its connection_info and connector."""
 
@@ -191,7 +191,7 @@ class Attachment:
         return self.status == "reserved" and not self.has_connection_info
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Volume:
     """A volume as Cinder returns it to an administrator."""
 
