@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import statistics
 import sys
 import time
@@ -24,6 +25,8 @@ def main() -> int:
     parser.add_argument("--fleet", type=int, default=0, help="ask this many hosts over RabbitMQ instead")
     parser.add_argument("--processes", type=int, default=4, help="that the hosts of the fleet share")
     arguments = parser.parse_args()
+    # So that a kill ends what the fleet runs, too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     if arguments.fleet:
         from benchmarks.hosts.fleet import measure
 
