@@ -204,6 +204,13 @@ class TestANovaThatCameBackFromABackup:
         (fact,) = ControlRead(FakeNova(), FakeCinder(by_age=ages, most_neighbours=4)).nova_is_behind([ages[15]])
         assert "attachment-15" in fact
 
+    def test_what_cannot_be_read_keeps_the_attachment(self) -> None:
+        ages = tuple(attachment(each, status="reserved" if each % 12 else "attached") for each in range(60))
+        nova = FakeNova(named=frozenset({"attachment-24"}))
+        for most in (0, 4):
+            (unknown,) = ControlRead(nova, FakeCinder(by_age=ages, most_neighbours=most)).nova_is_behind([ages[30]])
+            assert unknown.startswith("It is not known whether Nova's database was restored from a backup")
+
     def test_where_only_one_cell_is_seen_nothing_is_concluded(self) -> None:
         nova = FakeNova(tells=False)
         assert ControlRead(nova, FakeCinder(by_age=self.AGES)).nova_is_behind([self.AGES[4]]) == ()

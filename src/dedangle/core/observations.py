@@ -80,6 +80,6 @@ class Observation:
     cinder_is_behind: tuple[str, ...] = ()
     """Facts that prove that Cinder has lost attachments that are in use. A missing attachment proves nothing then."""
     nova_is_behind: tuple[str, ...] = ()
-    """Facts that prove that Nova has lost mappings that are in use."""
+    """Facts that prove that Nova has lost mappings that are in use, or why it is not known whether it has."""
     is_journalled: bool = False
     """Whether the journal has a change of the server from a time when Nova knew it. Read only if Nova does not now."""

@@ -80,7 +80,7 @@ class ControlRead:
         return self._links[key]
 
     def nova_is_behind(self, unmapped: Collection[Attachment]) -> tuple[str, ...]:
-        """Return facts that prove that Nova has lost mappings that are in use; empty if there is no proof.
+        """Return facts that prove that Nova has lost mappings that are in use, or why Cinder could not show that.
 
         A Nova database restored from a backup does not know any attachment that was created after the backup, and
         these are neighbours in Cinder. Attachments that were never connected prove nothing, because every failed
@@ -93,10 +93,12 @@ class ControlRead:
     def _unknown_block(self, attachment: Attachment) -> Iterator[str]:
         sides: list[Sequence[Attachment]] = []
         known: Reading[str] = Reading()
+        unread = ""
         for limit in NEIGHBOURS:
             found = self._cinder.neighbours(attachment.id, limit)
             if not found.complete:
                 # What the first ones showed still counts.
+                unread = found.why
                 break
             sides = [side for near in found.rows for side in (near.younger, near.older)]
             known = self._nova.knows([each for side in sides for each in side])
@@ -115,6 +117,11 @@ class ControlRead:
             yield (
                 f"Nova does not know attachment {attachment.id}, nor those that Cinder created right before and after "
                 f"it: {others}. Nova's database may have been restored from a backup"
+            )
+        elif unread:
+            yield (
+                f"It is not known whether Nova's database was restored from a backup: the attachments that Cinder "
+                f"created right before and after {attachment.id} could not be read ({unread})"
             )
 
     def _blocks(self, gone: Iterable[BlockDeviceMapping], links: Collection[Link]) -> Iterator[str]:
