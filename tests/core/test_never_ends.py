@@ -180,6 +180,14 @@ def test_a_lost_host_that_ran_dedangle_is_left_out_for_a_deleted_server() -> Non
     assert changes(up, policy=policy(Door.COMMAND, no_host=True)) == ()
 
 
+@pytest.mark.parametrize(("one", "is_told"), [(server(), True), (deleted(), False)], ids=["live", "deleted"])
+def test_only_a_live_server_is_to_be_evacuated(one: Server, is_told: bool) -> None:
+    down = {**LOST_HOST, "host_down_since": NOW - timedelta(hours=2)}
+    (found, *_) = with_ways_out(BACKED_UP.but(servers=(one,), volumes=(volume(),), mappings=(), **down))
+    assert found.disposition == "wait"
+    assert ("evacuate" in found.reason) is is_told
+
+
 @pytest.mark.parametrize("one", [server(), server("paused"), server("stopped")], ids=["active", "paused", "powered on"])
 @pytest.mark.parametrize("hours", [2, 48])
 def test_no_command_waits_for_a_server_whose_host_is_down(one: Server, hours: int) -> None:

@@ -38,7 +38,8 @@ def _ends(pair: Pair) -> Iterator[str]:
         limit = never_ends_from(marker)
         if marker.kind == "host":
             host = server.host if server else "the host"
-            yield f" It waits until nova-compute on {host} reports again. If that host is lost, evacuate the server."
+            evacuate = "" if server is None or server.deleted else " If that host is lost, evacuate the server."
+            yield f" It waits until nova-compute on {host} reports again.{evacuate}"
         elif marker.kind == "build":
             yield " It waits until Nova has built the server, or has put it in ERROR."
         elif limit is not None:

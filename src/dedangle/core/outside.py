@@ -74,12 +74,12 @@ QUESTIONS = (
     Question(
         "whether the host comes back, which has been down for more than a day",
         "Nothing is proved or changed on a host that does not answer. Start nova-compute there. If the host is lost, "
-        "`openstack server evacuate SERVER` rebuilds the server on another one.",
+        "`openstack server evacuate SERVER` rebuilds a server that is not deleted on another one.",
         applies=_has_lost_host,
     ),
     Question(
         "whether the server is still wanted, whose build has stopped",
-        "Nova has never placed the server in a cell. `openstack server delete SERVER` ends the build and releases its "
+        "Nova has never started the server on a host. `openstack server delete SERVER` ends the build and releases its "
         "volumes.",
         applies=_is_being_built,
     ),
