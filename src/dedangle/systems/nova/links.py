@@ -59,6 +59,8 @@ def neighbours(connection: sa.Connection, cell: str, numbers: Sequence[tuple[str
         sa.or_(servers.c.task_state.is_(None), servers.c.task_state != "deleting"),
     )
     found: dict[tuple[str, int], Link] = {}
+    # SQLAlchemy would keep 3 MB for each compiled statement of a hundred parts, and hardly any two are the same.
+    connection = connection.execution_options(compiled_cache=None)
     for start in range(0, len(numbers), _TOGETHER):
         some = numbers[start : start + _TOGETHER]
         sides = []
