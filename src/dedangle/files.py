@@ -6,7 +6,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 
@@ -19,9 +19,10 @@ def locked(path: Path) -> Iterator[None]:
         yield
 
 
-def replace(path: Path, content: bytes, *, mode: int) -> None:
+def replace(path: Path, content: Iterable[bytes], *, mode: int) -> None:
     """Write a draft in the same directory and rename it to the file; `mode` overrides the umask. Raise OSError."""
     draft = path.with_name(f".{path.name}.{os.getpid()}")
-    draft.write_bytes(content)
+    with draft.open("wb") as handle:
+        handle.writelines(content)
     draft.chmod(mode)
     draft.replace(path)

@@ -169,4 +169,4 @@ def _read(path: Path) -> list[Fault]:
 
 def _write(path: Path, faults: list[Fault]) -> None:
     # The services read at any moment: they must never see half a file.
-    files.replace(path, json.dumps([asdict(fault) for fault in faults]).encode(), mode=0o644)
+    files.replace(path, [json.dumps([asdict(fault) for fault in faults]).encode()], mode=0o644)

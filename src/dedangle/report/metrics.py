@@ -124,7 +124,7 @@ def _replace(path: Path, samples: dict[_Key, float]) -> None:
     registry = CollectorRegistry()
     registry.register(_Samples(samples))
     # node_exporter runs as another user and must be able to read the file; write_to_textfile would set no mode.
-    files.replace(path, generate_latest(registry), mode=0o644)
+    files.replace(path, [generate_latest(registry)], mode=0o644)
 
 
 class _Samples(Collector):

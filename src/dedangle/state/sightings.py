@@ -98,8 +98,11 @@ class Sightings:
 
     def _write(self, memory: _Memory) -> None:
         self._memory = memory
-        text = json.dumps({name: _texts(moments) for name, moments in memory._asdict().items()}, indent=0)
-        files.replace(self._path, text.encode(), mode=0o640)
+        # Part by part, because a cloud with ten thousand findings has megabytes.
+        parts = json.JSONEncoder(indent=0).iterencode(
+            {name: _texts(moments) for name, moments in memory._asdict().items()}
+        )
+        files.replace(self._path, (part.encode() for part in parts), mode=0o640)
 
     @property
     def _remembered(self) -> _Memory:
@@ -115,17 +118,19 @@ class Sightings:
             first_seen, last_checked, removals = (_moments(entries[name]) for name in _Memory._fields[:3])
             # A release before this one did not write it.
             unchanged = _moments(entries.get("unchanged", {}))
-            return _Memory(_by_key(first_seen), last_checked, _by_key(removals), _by_key(unchanged))
+            keys = {text: FindingKey.parse(text) for text in {*first_seen, *removals, *unchanged}}
+            of_findings = (
+                {keys[text]: moment for text, moment in moments.items()}
+                for moments in (first_seen, removals, unchanged)
+            )
+            seen, removable, given_up = of_findings
+            return _Memory(seen, last_checked, removable, given_up)
         except (OSError, ValueError, AttributeError, TypeError, KeyError):
             return _Memory({}, {}, {}, {})
 
 
 def _moments(texts: dict[str, str]) -> dict[str, datetime]:
     return {name: times.parse(text) for name, text in texts.items()}
-
-
-def _by_key(moments: dict[str, datetime]) -> dict[FindingKey, datetime]:
-    return {FindingKey.parse(text): moment for text, moment in moments.items()}
 
 
 def _texts(moments: Mapping[Any, datetime]) -> dict[str, str]:
