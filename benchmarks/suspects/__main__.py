@@ -78,7 +78,8 @@ def _line(way: str, found: dict[str, Any]) -> str:
         f"  {way}: bulk read {found['screen']:.1f} s; {suspects} suspects judged in {found['judging']:.1f} s, "
         f"{1000 * found['judging'] / suspects:.1f} ms each; {requests / suspects:.2f} requests each; "
         f"{most[1] / suspects:.3f} statements each of {most[0]}, {sum(statements.values()) / suspects:.3f} of all; "
-        f"peak {found['mb']:.0f} MB, {found['mb_before']:.0f} MB before; {found['changes']} to change; "
+        f"peak {found['mb']:.0f} MB, {found['mb_screened']:.0f} MB "
+        f"with the screen, {found['mb_before']:.0f} MB before; {found['changes']} to change; "
         f"{found['requests']} {statements} {found['findings']} {found['unread']}"
     )
 

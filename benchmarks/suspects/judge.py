@@ -49,6 +49,7 @@ def main() -> None:
         statements.clear()
         requests.clear()
         moments["screened"] = time.perf_counter()
+        answer["mb_screened"] = status("VmHWM")
         auditors = how.pop("auditors")
         if way == "together":
             how["auditors"] = (each for each, _ in zip(auditors, server_ids, strict=False))

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 from datetime import datetime
 from typing import NamedTuple
 
@@ -84,7 +85,8 @@ class FindingKey(NamedTuple):
         parts = text.split(" ", len(cls._fields) - 1)
         if len(parts) != len(cls._fields):
             raise ValueError(f"not the key of a finding: {text}")
-        code, server_id, volume_id, *others = parts
+        # The rows have the same ids, and a sweep keeps both.
+        code, server_id, volume_id, *others = map(sys.intern, parts)
         return cls(code, server_id, volume_id, *(None if part == "-" else part for part in others))
 
 

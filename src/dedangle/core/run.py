@@ -29,8 +29,8 @@ class Run:
     """Whether the operator selected a part of the cloud; consistent pairs are not counted then."""
     paired: int = 0
     """The number of pairs that the bulk read found consistent; they have no finding of their own."""
-    consistent: set[FindingKey] = dataclasses.field(default_factory=set)
-    """The consistent pairs of servers that were judged. Only their number is shown."""
+    consistent: int = 0
+    """The number of consistent pairs of servers that were judged."""
     servers: int = 0
     """The number of servers that were checked."""
     volumes: int = 0
@@ -41,7 +41,7 @@ class Run:
     def add(self, findings: Iterable[Finding]) -> None:
         for finding in findings:
             if finding.verdict is Verdict.CONSISTENT:
-                self.consistent.add(finding.key)
+                self.consistent += 1
             else:
                 self.findings[finding.key] = finding
 
@@ -78,7 +78,7 @@ class Run:
     def counts(self) -> dict[str, int]:
         """Return the number of findings by code, of other pairs by verdict, and of changes by outcome."""
         counts = Counter(finding.code for finding in self.findings.values())
-        counts[Verdict.CONSISTENT.value] = len(self.consistent) + (0 if self.is_filtered else self.paired)
+        counts[Verdict.CONSISTENT.value] = self.consistent + (0 if self.is_filtered else self.paired)
         counts.update(outcome.result.value for outcome in self.outcomes.values())
         return dict(sorted(counts.items()))
 

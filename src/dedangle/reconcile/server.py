@@ -29,6 +29,7 @@ LOG = logging.getLogger(__name__)
 
 # The attachments of a deleted server can be judged only after its mappings with lost attachments were removed.
 _ROUNDS = 3
+_NOT_KEPT = CinderView(attachments=Reading())
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,9 +51,8 @@ class Judged:
     def without_rows(self) -> Judged:
         """Return the same without consistent pairs, and without the rows: every removal reads them again."""
         view = NovaView(server_id=self.seen.server_id, servers=self.seen.after.servers, unread=self.unread)
-        cinder = CinderView(attachments=Reading())
         findings = tuple(finding for finding in self.findings if finding.verdict is not Verdict.CONSISTENT)
-        return Judged(findings, Observation(server_id=view.server_id, before=view, cinder=cinder, after=view))
+        return Judged(findings, Observation(server_id=view.server_id, before=view, cinder=_NOT_KEPT, after=view))
 
     @property
     def is_known(self) -> bool:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import sys
 from datetime import datetime, timezone
 from typing import Any
 
@@ -18,6 +19,11 @@ def utc(moment: datetime | None) -> datetime | None:
     return moment.replace(tzinfo=timezone.utc) if moment else None
 
 
+def _shared(text: str | None) -> str | None:
+    """Return the one object for all equal texts: a sweep keeps the rows and findings of thousands of servers."""
+    return sys.intern(text) if text else text
+
+
 def mappings(table: sa.Table = schema.block_device_mapping) -> sa.Select[Any]:
     """Select every block device mapping of a volume, live or soft-deleted, without its connection_info."""
     names = ("id", "uuid", "instance_uuid", "volume_id", "attachment_id", "source_type", "boot_index", "device_name")
@@ -31,18 +37,18 @@ def mappings(table: sa.Table = schema.block_device_mapping) -> sa.Select[Any]:
 def server(row: sa.RowMapping, cell: str) -> Server:
     """Return the server of a row of instances or shadow_instances."""
     return Server(
-        id=row["uuid"],
+        id=sys.intern(row["uuid"]),
         cell=cell,
-        project_id=row["project_id"] or "",
-        host=row["host"],
-        vm_state=row["vm_state"],
+        project_id=_shared(row["project_id"]) or "",
+        host=_shared(row["host"]),
+        vm_state=_shared(row["vm_state"]),
         task_state=row["task_state"],
         power_state=row["power_state"],
         # Not deleted_at, because a SOFT_DELETED server that waits for its reclaim has it set too.
         deleted=row["deleted"] != 0,
         hidden=bool(row["hidden"]),
-        image_ref=row["image_ref"] or None,
-        root_device_name=row["root_device_name"],
+        image_ref=_shared(row["image_ref"]) or None,
+        root_device_name=_shared(row["root_device_name"]),
         launched_at=utc(row["launched_at"]),
         deleted_at=utc(row["deleted_at"]),
         updated_at=utc(row["updated_at"]),
@@ -55,15 +61,15 @@ def mapping(row: sa.RowMapping, cell: str) -> BlockDeviceMapping:
     times = [row[name] for name in ("created_at", "updated_at", "deleted_at") if row[name]]
     return BlockDeviceMapping(
         id=row["id"],
-        uuid=row["uuid"],
+        uuid=_shared(row["uuid"]),
         cell=cell,
-        server_id=row["instance_uuid"],
-        volume_id=row["volume_id"],
-        attachment_id=row["attachment_id"],
+        server_id=sys.intern(row["instance_uuid"]),
+        volume_id=sys.intern(row["volume_id"]),
+        attachment_id=_shared(row["attachment_id"]),
         has_connection_info=bool(row["has_connection_info"]),
-        source_type=row["source_type"],
+        source_type=_shared(row["source_type"]),
         boot_index=row["boot_index"],
-        device_name=row["device_name"],
+        device_name=_shared(row["device_name"]),
         created_at=utc(row["created_at"]),
         version=row["version"],
         changed_at=utc(max(times, default=None)),
