@@ -130,7 +130,9 @@ def test_archived_mappings_that_name_an_attachment_are_read_with_their_server(tm
     rows.mapping(2, "own", schema.shadow_block_device_mapping, deleted=2)
     rows.mapping(3, "another", schema.shadow_block_device_mapping, deleted=3)
     rows.mapping(4, "own", schema.shadow_block_device_mapping, deleted=4)
-    found = nova(one).archived_bdms([attachment(1), attachment(2), attachment(3)]).rows
+    # The column allows NULL, for which there is no server to judge.
+    rows.mapping(5, "own", schema.shadow_block_device_mapping, deleted=5, instance_uuid=None)
+    found = nova(one).archived_bdms([attachment(each) for each in (1, 2, 3, 5)]).rows
     assert {(each.server_id, each.attachment_id, each.volume_id, each.deleted) for each in found} == {
         ("own", "a2", "v2", True),
         ("another", "a3", "v3", True),

@@ -25,13 +25,13 @@ def _shared(text: str | None) -> str | None:
 
 
 def mappings(table: sa.Table = schema.block_device_mapping) -> sa.Select[Any]:
-    """Select every block device mapping of a volume, live or soft-deleted, without its connection_info."""
+    """Select every mapping of a volume to a server, live or soft-deleted, without its connection_info."""
     names = ("id", "uuid", "instance_uuid", "volume_id", "attachment_id", "source_type", "boot_index", "device_name")
     return sa.select(
         *(table.c[name] for name in (*names, "created_at", "updated_at", "deleted_at", "deleted")),
         table.c.connection_info.is_not(None).label("has_connection_info"),
         nova_mappings.version(table).label("version"),
-    ).where(table.c.destination_type == "volume", table.c.volume_id.is_not(None))
+    ).where(table.c.destination_type == "volume", table.c.volume_id.is_not(None), table.c.instance_uuid.is_not(None))
 
 
 def server(row: sa.RowMapping, cell: str) -> Server:
