@@ -24,5 +24,8 @@ def replace(path: Path, content: Iterable[bytes], *, mode: int) -> None:
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     with draft.open("wb") as handle:
         handle.writelines(content)
+        handle.flush()
+        # Without it a power failure can leave the new name with an empty file.
+        os.fsync(handle.fileno())
     draft.chmod(mode)
     draft.replace(path)

@@ -51,10 +51,11 @@ class FakeNova:
     others: tuple[Link, ...] = ()
     named: frozenset[str] = frozenset()
     tells: bool = True
+    unread: str = ""
 
     def links(self, except_server: str, near: Collection[BlockDeviceMapping] = ()) -> Reading[Link]:
         assert all(each.server_id != except_server for each in self.others)
-        return Reading(self.others)
+        return Reading(self.others, not self.unread, self.unread)
 
     def knows(self, attachments: Collection[Attachment]) -> Reading[str]:
         if not self.tells:
@@ -134,6 +135,20 @@ def test_two_attachments_of_one_other_server_are_no_block_of_three_servers() -> 
     nova = FakeNova((*(link(each) for each in (2, 3, 4)), link(11, server="s"), link(12, server="s"), link(13)))
     cinder = FakeCinder(frozenset({2, 3, 4, 13}))
     told = ControlRead(nova, cinder).trust(before(1, 10), [attachment(1, SERVER)], ["attachment-10"])
+    assert told == Trust()
+
+
+@pytest.mark.parametrize("project", [OWN, OTHER])
+def test_no_loss_is_believed_if_the_neighbours_in_its_cell_cannot_be_read(project: str) -> None:
+    of_another_cell = tuple(dataclasses.replace(link(each), cell="cell2") for each in (2, 3, 4))
+    cinder = FakeCinder(frozenset({1, 2, 3, 4}))
+    nova = FakeNova(of_another_cell, unread="Nova's cell1 did not answer in 60 s")
+    told = ControlRead(nova, cinder).trust(before(1, 10, project=project), [attachment(1, SERVER)], ["attachment-10"])
+    assert str(told.doubt) == "the control read failed: Nova's cell1 did not answer in 60 s"
+    # A cell that is silent hides only its own servers.
+    nova = FakeNova((*of_another_cell, link(9), link(11)), unread="Nova's cell3 did not answer in 60 s")
+    cinder = FakeCinder(frozenset({1, 2, 3, 4, 9, 11}))
+    told = ControlRead(nova, cinder).trust(before(1, 10, project=project), [attachment(1, SERVER)], ["attachment-10"])
     assert told == Trust()
 
 

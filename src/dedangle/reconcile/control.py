@@ -66,7 +66,7 @@ class ControlRead:
         if not links.complete and not links.rows:
             return Trust(Refusal(f"no control read was possible: {links.why}"))
         try:
-            behind = tuple(self._blocks(gone, links.rows)) or tuple(self._majority(links.rows) if gone else ())
+            behind = tuple(self._blocks(gone, links)) or tuple(self._majority(links.rows) if gone else ())
             return (
                 Trust(cinder_is_behind=behind) if behind or is_shown else self._doubt(links, project_id, before, listed)
             )
@@ -124,13 +124,15 @@ class ControlRead:
                 f"created right before and after {attachment.id} could not be read ({unread})"
             )
 
-    def _blocks(self, gone: Iterable[BlockDeviceMapping], links: Collection[Link]) -> Iterator[str]:
+    def _blocks(self, gone: Iterable[BlockDeviceMapping], links: Reading[Link]) -> Iterator[str]:
         """Yield a fact for each lost attachment in a block of lost ones, in the order in which Nova made the mappings.
 
         A database restored from a backup lacks everything that was created after it, so the lost ones are neighbours.
         """
         for mapping in gone:
-            near = [link for link in links if link.cell == mapping.cell]
+            near = [link for link in links.rows if link.cell == mapping.cell]
+            if not near and not links.complete:
+                raise _UnreadError(links.why)
             younger = sorted((link for link in near if link.number > mapping.id), key=lambda each: each.number)
             older = sorted((link for link in near if link.number < mapping.id), key=lambda each: -each.number)
             lost: dict[str, Link] = {}
@@ -228,7 +230,7 @@ class ControlRead:
 
 
 class _UnreadError(Exception):
-    """Cinder did not answer. The message says why."""
+    """Cinder, or the cell of a mapping, did not answer. The message says why."""
 
 
 def _answer(reading: Reading[bool]) -> bool:
