@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The commands of Nova's, Cinder's and libvirt's own clients for a finding that dedangle itself has no remedy for."""
+"""The commands of Nova's, Cinder's and libvirt's own clients for a finding that dedangle itself has no remedy for.
+
+The file is long because each state has its own commands. `commands` is the table of them.
+"""
 
 from __future__ import annotations
 

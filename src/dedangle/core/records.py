@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Rows of Nova and Cinder as plain values, and the answer of one system."""
+"""Rows of Nova and Cinder as plain values, and the answer of one system.
+
+The file is long because each field says what it means and what an empty one means. It decides nothing.
+"""
 
 from __future__ import annotations
 

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The guests of a host, read through the libvirt driver of the nova-compute that dedangle runs in."""
+"""The guests of a host, read through the libvirt driver of the nova-compute that dedangle runs in.
+
+The file is long because only this one knows libvirt's XML and the inside of Nova's driver.
+"""
 
 from __future__ import annotations
 
