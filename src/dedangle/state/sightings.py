@@ -46,7 +46,7 @@ class Sightings:
     def keep_unchanged(self, keys: Collection[FindingKey], now: datetime) -> None:
         """Remember what was given up as changed-meanwhile; raises OSError."""
         with files.locked(self._path):
-            old = self._load()
+            old = self._load_again()
             self._write(old._replace(unchanged={**dict.fromkeys(keys, now), **old.unchanged}))
 
     def unjudged_removals(self, server_ids: Collection[str], seen_by: datetime) -> int:
@@ -78,7 +78,7 @@ class Sightings:
         self._path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
         # Shards and an audit may share the file, and none of them may lose what another one wrote.
         with files.locked(self._path):
-            old = self._load()
+            old = self._load_again()
             findings = tuple(findings)
             kept, removals = (
                 {key: moment for key, moment in moments.items() if not known(key.server_id)}
@@ -110,6 +110,11 @@ class Sightings:
         if self._memory is None:
             self._memory = self._load()
         return self._memory
+
+    def _load_again(self) -> _Memory:
+        # Another run may have written it. The earlier copy goes first: it takes 1 kB for each finding.
+        self._memory = None
+        return self._load()
 
     def _load(self) -> _Memory:
         # Without its sightings a finding only waits for its grace period again.
