@@ -124,18 +124,17 @@ class Sightings:
             # A release before this one did not write it.
             unchanged = _moments(entries.get("unchanged", {}))
             keys = {text: FindingKey.parse(text) for text in {*first_seen, *removals, *unchanged}}
-            of_findings = (
-                {keys[text]: moment for text, moment in moments.items()}
-                for moments in (first_seen, removals, unchanged)
-            )
-            seen, removable, given_up = of_findings
-            return _Memory(seen, last_checked, removable, given_up)
+            return _Memory(_by_key(first_seen, keys), last_checked, _by_key(removals, keys), _by_key(unchanged, keys))
         except (OSError, ValueError, AttributeError, TypeError, KeyError):
             return _Memory({}, {}, {}, {})
 
 
 def _moments(texts: dict[str, str]) -> dict[str, datetime]:
     return {name: times.parse(text) for name, text in texts.items()}
+
+
+def _by_key(moments: dict[str, datetime], keys: Mapping[str, FindingKey]) -> dict[FindingKey, datetime]:
+    return {keys[text]: moment for text, moment in moments.items()}
 
 
 def _texts(moments: Mapping[Any, datetime]) -> dict[str, str]:
