@@ -73,8 +73,8 @@ QUESTIONS = (
     ),
     Question(
         "whether the host comes back, which has been down for more than a day",
-        "Nothing is proved or changed on a host that does not answer. Start nova-compute there. If the host is lost, "
-        "`openstack server evacuate SERVER` rebuilds a server that is not deleted on another one.",
+        "Nothing is proved or changed on a host that does not answer. Start nova-compute there. If the host is lost "
+        "and the server is not deleted, `openstack server evacuate SERVER` rebuilds it on another host.",
         applies=_has_lost_host,
     ),
     Question(

@@ -120,7 +120,7 @@ class ControlRead:
             )
         elif unread:
             yield (
-                f"It is not known whether Nova's database was restored from a backup: the attachments that Cinder "
+                "It is not known whether Nova's database was restored from a backup: the attachments that Cinder "
                 f"created right before and after {attachment.id} could not be read ({unread})"
             )
 
