@@ -226,6 +226,15 @@ class TestANovaThatCameBackFromABackup:
             (unknown,) = ControlRead(nova, FakeCinder(by_age=ages, most_neighbours=most)).nova_is_behind([ages[30]])
             assert unknown.startswith("It is not known whether Nova's database was restored from a backup")
 
+    def test_a_cell_that_falls_silent_meanwhile_keeps_the_attachment(self) -> None:
+        class FallsSilent(FakeNova):
+            def knows(self, attachments: Collection[Attachment]) -> Reading[str]:
+                answer, self.tells = super().knows(attachments), False
+                return answer
+
+        (unknown,) = ControlRead(FallsSilent(), FakeCinder(by_age=self.AGES)).nova_is_behind([self.AGES[4]])
+        assert unknown.endswith("could not be looked up (only the databases tell)")
+
     def test_where_only_one_cell_is_seen_nothing_is_concluded(self) -> None:
         nova = FakeNova(tells=False)
         assert ControlRead(nova, FakeCinder(by_age=self.AGES)).nova_is_behind([self.AGES[4]]) == ()

@@ -80,7 +80,7 @@ class ControlRead:
         return self._links[key]
 
     def nova_is_behind(self, unmapped: Collection[Attachment]) -> tuple[str, ...]:
-        """Return facts that prove that Nova has lost mappings that are in use, or why Cinder could not show that.
+        """Return facts that prove that Nova has lost mappings that are in use, or why that cannot be known.
 
         A Nova database restored from a backup does not know any attachment that was created after the backup, and
         these are neighbours in Cinder. Attachments that were never connected prove nothing, because every failed
@@ -91,19 +91,18 @@ class ControlRead:
         return tuple(fact for each in unknown for fact in self._unknown_block(each))
 
     def _unknown_block(self, attachment: Attachment) -> Iterator[str]:
-        sides: list[Sequence[Attachment]] = []
+        sides: Sequence[Sequence[Attachment]] = ()
         known: Reading[str] = Reading()
         unread = ""
         for limit in NEIGHBOURS:
             found = self._cinder.neighbours(attachment.id, limit)
-            if not found.complete:
+            near = [side for each in found.rows for side in (each.younger, each.older)]
+            answer = self._nova.knows([each for side in near for each in side])
+            if not (found.complete and answer.complete):
                 # What the first ones showed still counts.
-                unread = found.why
+                unread = found.why or answer.why
                 break
-            sides = [side for near in found.rows for side in (near.younger, near.older)]
-            known = self._nova.knows([each for side in sides for each in side])
-            if not known.complete:
-                return
+            sides, known = near, answer
             if not is_cut_off(found, limit, known.rows):
                 break
         unknown: dict[str, str] = {}
@@ -121,7 +120,7 @@ class ControlRead:
         elif unread:
             yield (
                 "It is not known whether Nova's database was restored from a backup: the attachments that Cinder "
-                f"created right before and after {attachment.id} could not be read ({unread})"
+                f"created right before and after {attachment.id} could not be looked up ({unread})"
             )
 
     def _blocks(self, gone: Iterable[BlockDeviceMapping], links: Reading[Link]) -> Iterator[str]:
